@@ -1,0 +1,278 @@
+package invocation
+
+import (
+	"encoding/base64"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// ContentType is that of every answer to a wrapped call: the host takes application/json or text/json only (recordings B-no-type,
+// B-text-type, B-vendor-type). An empty answer, or a status below 200 or above 299 for a call that succeeded, is as fatal.
+const ContentType = typeJSON
+
+// Output is one output binding of a function, the http one included.
+type Output struct {
+	Type string // of function.json; http (any case) takes the caller's answer
+	Name string // exactly as in function.json: the host does not find another case (recording B-res-othercase); or $return
+}
+
+// HTTP reports whether the output is the answer to an HTTP caller.
+func (o Output) HTTP() bool { return strings.EqualFold(o.Type, "http") }
+
+const returnName = "$return"
+
+// WriteEvent writes the answer that tells the host that an event succeeded. The function's outputs, $return among them, get body's exact
+// bytes: in base64, since the host decodes any text that happens to be base64 and rewrites texts that are dates (recordings
+// F-http-with-queue-output, F-queue-date-string). An empty body feeds no output. logs become the host's lines at Information.
+// Errors are w's own.
+func WriteEvent(w io.Writer, outputs []Output, logs []string, body []byte) error {
+	e := newEncoder(w)
+	defer e.free()
+	e.raw(`{"Outputs":{`)
+	e.feed(outputs, body, true)
+	e.raw(`}`)
+	e.logs(logs)
+	e.returnValue(outputs, body)
+	e.raw(`}`)
+	return e.flush()
+}
+
+// WriteFailure writes the body of an answer with status 500, which tells the host that an event failed. The host reads nothing but the
+// status, and drops Logs (recording B-handler-500): text is for people who look at the exchange; log the reason before.
+func WriteFailure(w io.Writer, text string) error {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, text)
+	_, err := io.WriteString(w, text+"\n")
+	return err
+}
+
+// feed writes the named outputs that are not http. first says that no member stands before.
+func (e *encoder) feed(outputs []Output, body []byte, first bool) {
+	if len(body) == 0 {
+		return
+	}
+	for _, output := range outputs {
+		if output.HTTP() || output.Name == returnName {
+			continue
+		}
+		if !first {
+			e.raw(`,`)
+		}
+		first = false
+		e.text(output.Name)
+		e.raw(`:`)
+		e.base64(body)
+	}
+}
+
+func (e *encoder) logs(logs []string) {
+	e.raw(`,"Logs":[`)
+	for i, line := range logs {
+		if i > 0 {
+			e.raw(`,`)
+		}
+		e.text(line)
+	}
+	e.raw(`]`)
+}
+
+// returnValue writes ReturnValue for an output named $return that is not http.
+func (e *encoder) returnValue(outputs []Output, body []byte) {
+	e.raw(`,"ReturnValue":`)
+	for _, output := range outputs {
+		if output.Name == returnName && !output.HTTP() && len(body) > 0 {
+			e.base64(body)
+			return
+		}
+	}
+	e.raw(`null`)
+}
+
+// WriteHTTP writes the answer to an HTTP call: status, header and body for the function's http output, and, where status is 2xx, body's
+// bytes in base64 for its other outputs. header is not changed. dropped names the header fields that were left out because the host would
+// fail over them; those that belong to a connection are left out without a word.
+//
+// What the host cannot carry is a *[CannotCarryError], found before anything is written: the caller of WriteHTTP can still write another
+// answer to w. A function without an http output lets its caller see 204, whatever is written (recording A-noout): a status other than 2xx
+// is then such an error, too, and the call should fail with status 500 instead. Other errors are w's own.
+func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, body []byte) (dropped []string, err error) {
+	if status == http.StatusNoContent || status == http.StatusResetContent || status == http.StatusNotModified {
+		body = nil // the host would drop it (recordings B-res-status-204, B-res-status-205, B-res-status-304)
+	}
+	answered := false
+	for _, output := range outputs {
+		answered = answered || output.HTTP()
+	}
+	var fields []headerField
+	if answered {
+		fields, dropped = carried(header)
+	}
+	if err := carries(answered, status, header, fields, body); err != nil {
+		return nil, err
+	}
+	e := newEncoder(w)
+	defer e.free()
+	e.raw(`{"Outputs":{`)
+	first := true
+	for _, output := range outputs {
+		if output.HTTP() && output.Name != returnName {
+			if !first {
+				e.raw(`,`)
+			}
+			first = false
+			e.text(output.Name)
+			e.raw(`:`)
+			e.response(status, fields, body)
+		}
+	}
+	feed := body
+	if status < 200 || status > 299 {
+		feed = nil
+	}
+	e.feed(outputs, feed, first)
+	e.raw(`}`)
+	e.logs(nil)
+	for _, output := range outputs {
+		if output.HTTP() && output.Name == returnName {
+			e.raw(`,"ReturnValue":`)
+			e.response(status, fields, body)
+			e.raw(`}`)
+			return dropped, e.flush()
+		}
+	}
+	e.returnValue(outputs, feed)
+	e.raw(`}`)
+	return dropped, e.flush()
+}
+
+// response writes the object that the host makes an HTTP answer of. body is always there, since a ReturnValue without one is taken for
+// the body itself, and always a text: objects are written anew, with other numbers and dates (recordings B-return-plain-object,
+// B-big-numbers).
+func (e *encoder) response(status int, fields []headerField, body []byte) {
+	e.raw(`{"statusCode":`)
+	e.number(status)
+	if len(fields) > 0 {
+		e.raw(`,"headers":{`)
+		for i, f := range fields {
+			if i > 0 {
+				e.raw(`,`)
+			}
+			e.text(f.name)
+			e.raw(`:`)
+			e.text(f.value)
+		}
+		e.raw(`}`)
+	}
+	e.raw(`,"body":`)
+	e.bytes(body)
+	e.raw(`}`)
+}
+
+// encoder writes JSON through one buffer. A long body passes it by where nothing needs an escape.
+type encoder struct {
+	w   io.Writer
+	buf []byte
+	err error
+}
+
+const encoderSize = 32 << 10
+
+var encoders = sync.Pool{New: func() any { return &encoder{buf: make([]byte, 0, encoderSize)} }}
+
+func newEncoder(w io.Writer) *encoder {
+	e := encoders.Get().(*encoder)
+	e.w, e.buf, e.err = w, e.buf[:0], nil
+	return e
+}
+
+func (e *encoder) free() {
+	e.w = nil
+	encoders.Put(e)
+}
+
+func (e *encoder) flush() error {
+	if e.err == nil && len(e.buf) > 0 {
+		_, e.err = e.w.Write(e.buf)
+	}
+	e.buf = e.buf[:0]
+	return e.err
+}
+
+// room makes sure that n more bytes fit.
+func (e *encoder) room(n int) {
+	if len(e.buf)+n > encoderSize {
+		_ = e.flush()
+	}
+}
+
+func (e *encoder) raw(s string) {
+	e.room(len(s))
+	e.buf = append(e.buf, s...)
+}
+
+func (e *encoder) number(n int) {
+	e.room(20)
+	e.buf = strconv.AppendInt(e.buf, int64(n), 10)
+}
+
+// text writes a string; what is no UTF-8 in it becomes U+FFFD.
+func (e *encoder) text(s string) { e.bytes([]byte(strings.ToValidUTF8(s, "\uFFFD"))) }
+
+// bytes writes UTF-8 text. Of all characters JSON wants escapes for only the quote, the backslash and those below the blank (RFC 8259,
+// section 7), and the host reads every other as it is (recording B-unicode).
+func (e *encoder) bytes(text []byte) {
+	e.raw(`"`)
+	for e.err == nil {
+		n := plain(text)
+		if n > encoderSize {
+			if e.flush() == nil {
+				_, e.err = e.w.Write(text[:n])
+			}
+		} else {
+			e.room(n)
+			e.buf = append(e.buf, text[:n]...)
+		}
+		if n == len(text) {
+			break
+		}
+		e.room(6)
+		e.buf = appendEscape(e.buf, text[n])
+		text = text[n+1:]
+	}
+	e.raw(`"`)
+}
+
+func appendEscape(b []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
+	}
+	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+}
+
+// base64 writes bytes as a base64 text.
+func (e *encoder) base64(body []byte) {
+	e.raw(`"`)
+	for e.err == nil && len(body) > 0 {
+		n := min(len(body), encoderSize/4*3)
+		e.room(base64.StdEncoding.EncodedLen(n))
+		e.buf = base64.StdEncoding.AppendEncode(e.buf, body[:n])
+		body = body[n:]
+	}
+	e.raw(`"`)
+}

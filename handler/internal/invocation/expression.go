@@ -1,0 +1,101 @@
+package invocation
+
+import (
+	"strings"
+)
+
+// Value returns the text that a binding expression {name} stands for, as the host's own expressions have it
+// (learn.microsoft.com, Azure Functions binding expression patterns): a member of the trigger's metadata, which a JSON message's
+// properties belong to, or by dots a member of a member ({data.k}, {sys.randguid}). Names ignore case. Texts come without quotes, numbers
+// as they are written. ok is false for what is missing, null, an object or an array.
+//
+// {queueTrigger} is the message and {blobTrigger} the blob's path: the host leaves both out of the metadata that it sends.
+func (e *Event) Value(name string) (text string, ok bool) {
+	first, rest, nested := strings.Cut(name, ".")
+	if !nested {
+		if raw, found := find(e.call.metadata, first); found {
+			return decodeValue(raw)
+		}
+		switch {
+		case e.trigger.is("queueTrigger") && strings.EqualFold(first, "queueTrigger"):
+			return string(e.Body), true
+		case e.trigger.is("blobTrigger") && strings.EqualFold(first, "blobTrigger"):
+			return e.call.blobPath()
+		}
+		return "", false
+	}
+	if strings.EqualFold(first, "sys") {
+		// A message or a query with a member of that name makes the host rename its own (recording A-post-json-body-query-clash).
+		if raw, found := find(e.call.metadata, "$sys"); found && raw[0] == '{' {
+			return dig(raw, rest)
+		}
+	}
+	raw, found := find(e.call.metadata, first)
+	if !found {
+		return "", false
+	}
+	return dig(raw, rest)
+}
+
+// decodeValue returns a value of Metadata as text. A text there is JSON once more, or plain.
+func decodeValue(raw []byte) (string, bool) {
+	text, ok := scalar(raw)
+	if !ok || raw[0] != '"' {
+		return text, ok
+	}
+	inner := []byte(text)
+	if !valid(inner) {
+		return text, true
+	}
+	return scalar(inner)
+}
+
+// scalar returns a JSON value as text, without quotes; false for null, objects and arrays.
+func scalar(raw []byte) (string, bool) {
+	s := &scanner{buf: raw}
+	c, err := s.token("a value")
+	if err != nil {
+		return "", false
+	}
+	switch c {
+	case '"':
+		s.pos++
+		text, err := s.text(nil, -1)
+		return string(text), err == nil
+	case '{', '[', 'n':
+		return "", false
+	case 't':
+		return "True", true // as .NET writes them
+	case 'f':
+		return "False", true
+	}
+	return strings.TrimSpace(string(raw[s.pos:])), true
+}
+
+// dig follows a path of dots into an object.
+func dig(raw []byte, path string) (string, bool) {
+	for {
+		if raw[0] == '"' { // an object as text
+			if text, ok := scalar(raw); ok && startsWith([]byte(text), "{") && valid([]byte(text)) {
+				raw = []byte(text)
+			}
+		}
+		s := &scanner{buf: raw}
+		if c, err := s.token("an object"); err != nil || c != '{' {
+			return "", false
+		}
+		list, err := members(s)
+		if err != nil {
+			return "", false
+		}
+		name, rest, more := strings.Cut(path, ".")
+		found, ok := find(list, name)
+		if !ok {
+			return "", false
+		}
+		if !more {
+			return scalar(found)
+		}
+		raw, path = found, rest
+	}
+}

@@ -1,0 +1,350 @@
+package invocation
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// HTTP is a caller's request as the host wraps it, from Data.<binding> alone: Metadata holds values of the caller's body and query under
+// names of its choice, so that nothing there can be believed (recording A-post-json-body-query-clash).
+type HTTP struct {
+	Method string
+	URL    string // as the host gives it: scheme, host, path and query, code included
+	// Path and RawQuery are URL's, byte for byte: still escaped, RawQuery without the question mark. Query, Params and Identities are
+	// not read: they have lost order, case and repeats.
+	Path, RawQuery string
+	Host           string      // value of the Host header, which is not in Header; else the authority of URL
+	Header         http.Header // one item for each line that the caller sent
+	Body           []byte      // the caller's bytes; nil where there was none
+	HasBody        bool        // false also where the caller sent an empty body: the host does not tell
+}
+
+// ReadHTTP reads an HTTP call from a request to the handler, without keeping the envelope: a body is decoded while it comes in, and is
+// the only thing of its size in memory. binding is the trigger's name in function.json.
+//
+// It returns a *[SyntaxError] for an envelope that cannot be understood. A body that the host lost or changed is ErrBodyLost,
+// ErrBodyDamaged or ErrTooLarge; the rest of the request is returned beside the first two, without a body.
+func ReadHTTP(r io.Reader, binding string) (*HTTP, error) {
+	window := windows.Get().(*[]byte)
+	defer windows.Put(window)
+	s := &scanner{r: r, buf: (*window)[:0]}
+	if err := s.skipBOM(); err != nil {
+		return nil, err
+	}
+	var found, exact *rawHTTP
+	err := s.object(func(name []byte) error {
+		if string(name) != "Data" {
+			return s.skip()
+		}
+		found, exact = nil, nil
+		return s.object(func(name []byte) (err error) {
+			switch {
+			case string(name) == binding:
+				exact, err = readRawHTTP(s, false)
+			case exact == nil && strings.EqualFold(string(name), binding):
+				found, err = readRawHTTP(s, false)
+			default:
+				err = s.skip()
+			}
+			return err
+		})
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if exact == nil {
+		exact = found
+	}
+	if exact == nil {
+		return nil, fmt.Errorf("decoding the invocation: Data.%s: want the HTTP request, got nothing", binding)
+	}
+	return exact.finish()
+}
+
+// windows are what ReadHTTP reads through. The host sends chunks of 1,024 characters; a larger window saves calls where they queue up.
+var windows = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// HTTP returns the request of an HTTP trigger. See ReadHTTP, which needs less memory, for its rules.
+func (c *Call) HTTP(binding string) (*HTTP, error) {
+	if done, ok := c.http[binding]; ok {
+		return done.http, done.err
+	}
+	raw, ok := find(c.data, binding)
+	if !ok {
+		return nil, fmt.Errorf("decoding the invocation: Data.%s: want the HTTP request, got nothing", binding)
+	}
+	var result httpResult
+	request, err := readRawHTTP(&scanner{buf: raw}, true)
+	if err == nil {
+		result.http, result.err = request.finish()
+	} else {
+		result.err = err
+	}
+	if c.http == nil {
+		c.http = make(map[string]httpResult, 1)
+	}
+	c.http[binding] = result
+	return result.http, result.err
+}
+
+// rawHTTP is the request before the body's encoding is known: members may come in any order.
+type rawHTTP struct {
+	HTTP
+	body []byte // as text
+}
+
+// readRawHTTP reads the object that stands for an HTTP request. inPlace lets the body's text be written over its escaped form.
+func readRawHTTP(s *scanner, inPlace bool) (*rawHTTP, error) {
+	h := &rawHTTP{HTTP: HTTP{Header: http.Header{}}}
+	err := s.object(func(name []byte) (err error) {
+		switch string(name) {
+		case "Url":
+			h.URL, err = s.string()
+		case "Method":
+			h.Method, err = s.string()
+		case "Headers":
+			clear(h.Header)
+			err = readHeader(s, h.Header)
+		case "Body":
+			err = h.readBody(s, inPlace)
+		default:
+			err = s.skip()
+		}
+		return err
+	})
+	return h, err
+}
+
+// string reads a text, or null as the empty one.
+func (s *scanner) string() (string, error) {
+	c, err := s.token("a text")
+	if err != nil {
+		return "", err
+	}
+	switch c {
+	case 'n':
+		return "", s.skip()
+	case '"':
+		s.pos++
+	default:
+		return "", s.fail("a text")
+	}
+	at := s.base + int64(s.pos)
+	text, err := s.text(s.key[:0], MaxBody)
+	if err != nil {
+		return "", err
+	}
+	s.key = text
+	if !utf8.Valid(text) {
+		return "", &SyntaxError{Offset: at, Want: "UTF-8"}
+	}
+	return string(text), nil
+}
+
+// readHeader reads {"Name":["line",…],…}; a text instead of an array is one line.
+func readHeader(s *scanner, header http.Header) error {
+	if c, err := s.token("an object"); err != nil {
+		return err
+	} else if c == 'n' {
+		return s.skip()
+	}
+	return s.object(func(name []byte) error {
+		key := http.CanonicalHeaderKey(string(name))
+		line := func() error {
+			value, err := s.string()
+			if err == nil {
+				header[key] = append(header[key], value)
+			}
+			return err
+		}
+		switch c, err := s.token("an array"); {
+		case err != nil:
+			return err
+		case c == '[':
+			return s.array(line)
+		case c == 'n':
+			return s.skip()
+		default:
+			return line()
+		}
+	})
+}
+
+func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
+	h.body, h.HasBody = nil, false
+	c, err := s.token("a body")
+	if err != nil {
+		return err
+	}
+	if c == 'n' {
+		return s.skip()
+	}
+	h.HasBody = true
+	if c != '"' {
+		// No recorded host does so: it writes a body as text always. A JSON value is the body that it spells.
+		h.body, err = s.raw(nil)
+		return err
+	}
+	s.pos++
+	at := s.base + int64(s.pos)
+	var dst []byte
+	if inPlace {
+		dst = s.buf[s.pos:s.pos]
+	} else if length, ok := h.contentLength(); ok && length <= MaxBody {
+		// The host writes Headers before Body: the text's size is known, and it never has to move.
+		if h.binary() {
+			length = int64(base64.StdEncoding.EncodedLen(int(length)))
+		}
+		dst = make([]byte, 0, length)
+	}
+	h.body, err = s.text(dst, base64.StdEncoding.EncodedLen(MaxBody))
+	if err != nil {
+		return err
+	}
+	if !utf8.Valid(h.body) {
+		return &SyntaxError{Offset: at, Want: "UTF-8"}
+	}
+	return nil
+}
+
+// binary reports whether the host encodes the body in base64: octet-stream and multipart, by a media type that .NET can parse
+// (Azure/azure-functions-host, HttpRequestExtensions.IsMediaTypeOctetOrMultipart; recordings A-post-binary, A-post-multipart).
+func (h *HTTP) binary() bool {
+	mediaType, _, err := mime.ParseMediaType(h.Header.Get("Content-Type"))
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return false
+	}
+	return mediaType == "application/octet-stream" || strings.Contains(mediaType, "multipart/")
+}
+
+func (h *HTTP) contentLength() (int64, bool) {
+	values := h.Header["Content-Length"]
+	if len(values) != 1 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(values[0], 10, 63)
+	return int64(n), err == nil
+}
+
+// finish decodes the body, holds it against what the caller announced, and takes the URL apart.
+func (h *rawHTTP) finish() (*HTTP, error) {
+	if h.Method == "" || h.URL == "" {
+		return nil, errors.New("decoding the invocation: the HTTP request: want Url and Method, got neither or one")
+	}
+	h.split()
+	if hosts := h.Header["Host"]; len(hosts) > 0 {
+		h.Host = hosts[0]
+		delete(h.Header, "Host")
+	}
+	if err := h.finishBody(); err != nil {
+		h.Body, h.HasBody = nil, false
+		return &h.HTTP, err
+	}
+	return &h.HTTP, nil
+}
+
+func (h *rawHTTP) split() {
+	rest := h.URL
+	if _, after, ok := strings.Cut(rest, "://"); ok {
+		end := strings.IndexAny(after, "/?")
+		if end < 0 {
+			end = len(after)
+		}
+		h.Host, rest = after[:end], after[end:]
+	}
+	h.Path, h.RawQuery, _ = strings.Cut(rest, "?")
+}
+
+func (h *rawHTTP) finishBody() error {
+	length, announced := h.contentLength()
+	if !h.HasBody {
+		if _, chunked := h.Header["Transfer-Encoding"]; chunked {
+			return ErrBodyLost
+		}
+		if announced && length > 0 {
+			return fmt.Errorf("%w: want %d bytes, got none", ErrBodyDamaged, length)
+		}
+		return nil
+	}
+	body, text := h.body, true
+	if h.binary() {
+		decoded, err := decodeBase64(body)
+		// Where .NET found the media type malformed, the host wrote text after all: then the text has the announced length.
+		switch {
+		case err == nil && (!announced || int64(len(decoded)) == length):
+			body, text = decoded, false
+		case announced && int64(len(body)) == length && err != nil:
+		default:
+			return fmt.Errorf("%w: want base64 of %d bytes, got something else", ErrBodyDamaged, length)
+		}
+	}
+	if len(body) > MaxBody {
+		return ErrTooLarge
+	}
+	if text {
+		if damaged(body) {
+			return fmt.Errorf("%w: it holds U+FFFD, which stands for bytes that were no UTF-8", ErrBodyDamaged)
+		}
+		// A text in UTF-16 or UTF-32 with a byte order mark is decoded without damage, but arrives as UTF-8 (recording A-post-utf16).
+		// Its length mostly tells; where it does not by chance, the label may.
+		if charset := h.charset(); strings.HasPrefix(charset, "utf-16") || strings.HasPrefix(charset, "utf-32") {
+			return fmt.Errorf("%w: want %s, got UTF-8", ErrBodyDamaged, charset)
+		}
+		// A UTF-8 byte order mark is dropped, which changes no text (recording A-post-bom).
+		if n := int64(len(body)); announced && n != length && n != length-3 {
+			return fmt.Errorf("%w: want %d bytes, got %d", ErrBodyDamaged, length, n)
+		}
+	}
+	h.Body = body
+	return nil
+}
+
+func (h *HTTP) charset() string {
+	_, parameters, _ := mime.ParseMediaType(h.Header.Get("Content-Type"))
+	return strings.ToLower(parameters["charset"])
+}
+
+// decodeBase64 decodes in place where it succeeds, and leaves text alone where it does not.
+func decodeBase64(text []byte) ([]byte, error) {
+	if i := invalidBase64(text); i >= 0 {
+		return nil, base64.CorruptInputError(i)
+	}
+	n, err := base64.StdEncoding.Decode(text, text)
+	return text[:n], err
+}
+
+// invalidBase64 returns where text stops being padded base64 without line breaks, as .NET writes it, or -1.
+func invalidBase64(text []byte) int {
+	if len(text)%4 != 0 {
+		return len(text)
+	}
+	data := bytes.TrimRight(text, "=")
+	if len(text)-len(data) > 2 {
+		return len(data)
+	}
+	for i, c := range data {
+		if !base64Byte[c] {
+			return i
+		}
+	}
+	return -1
+}
+
+var base64Byte = func() (table [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		table[c] = true
+	}
+	return table
+}()
