@@ -1,0 +1,243 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// Azure/azure-functions-host src/WebJobs.Script/Utility.cs; both ignore case.
+var (
+	functionNameForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,127}$`)
+	bindingNameForm  = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9]{0,127}|\$return)$`)
+)
+
+const functionFile = "function.json"
+
+func regularFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}
+
+// broken records a fault that the host finds, too: it does not load the function and gives its route to nobody.
+func (f *Function) broken(format, hint string, args ...any) {
+	f.absent = true
+	f.fault(format, hint, args...)
+}
+
+// fault records a fault that only we see; the host loads the function and calls it.
+func (f *Function) fault(format, hint string, args ...any) {
+	f.Faults = append(f.Faults, newFault(f.Name, f.File, format, hint, args...))
+}
+
+func newFault(function, file, format, hint string, args ...any) Fault {
+	return Fault{Function: function, File: file, Text: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// readFunction reads one folder. Its route is built later, when all functions are known.
+func readFunction(root, name string, c hostConfig) *Function {
+	f := &Function{Name: name, File: name + "/" + functionFile}
+	if !functionNameForm.MatchString(name) || strings.EqualFold(name, "host") {
+		f.broken("%q is no valid function name: want a letter, then letters, digits, _ and -, 128 at most, and not host", "rename the folder", name)
+	}
+	object, err := readJSON(filepath.Join(root, name, functionFile))
+	if err != nil {
+		f.broken("reading it: %v", "correct the file", err)
+		return f
+	}
+	if script, ok := member(object, "scriptFile").(hujson.Literal); ok && literalText(script) != "" {
+		if !regularFile(filepath.Join(root, name, literalText(script))) {
+			f.broken("scriptFile %q: no such file", "remove scriptFile: the handler needs none", literalText(script))
+		}
+	}
+	f.readBindings(object, c.lookup)
+	f.readRetry(object, c)
+	for _, setting := range []string{"AzureWebJobs." + name + ".Disabled", "AzureWebJobs_" + name + "_Disabled"} {
+		if v, ok := c.lookup(setting); ok && (strings.TrimSpace(v) == "1" || strings.EqualFold(strings.TrimSpace(v), "true")) {
+			f.Disabled = true
+		}
+	}
+	return f
+}
+
+func (f *Function) readBindings(object *hujson.Object, lookup func(string) (string, bool)) {
+	list, ok := member(object, "bindings").(*hujson.Array)
+	if !ok || len(list.Elements) == 0 {
+		f.broken("bindings: want at least one binding, got none", "declare the trigger as a binding")
+		return
+	}
+	seen := map[string]bool{}
+	triggers := 0
+	for i, e := range list.Elements {
+		b, ok := f.readBinding(i, e.Value, lookup)
+		if !ok {
+			continue
+		}
+		f.Bindings = append(f.Bindings, b)
+		if name := strings.ToLower(b.Name); b.Name != "" {
+			if seen[name] {
+				f.broken("bindings[%d]: a second binding of the name %q", "give each binding a name of its own", i, b.Name)
+			}
+			seen[name] = true
+		}
+		if b.trigger() {
+			if triggers++; triggers == 1 {
+				f.Trigger = b
+			}
+		}
+	}
+	if triggers != 1 {
+		f.Trigger = Binding{}
+		f.broken("bindings: want exactly one trigger, got %d", "declare one binding whose type ends in Trigger", triggers)
+	}
+}
+
+func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string) (string, bool)) (Binding, bool) {
+	object, ok := v.(*hujson.Object)
+	if !ok {
+		f.broken("bindings[%d]: want an object, got %s", "correct the file", i, kindName(v.Kind()))
+		return Binding{}, false
+	}
+	text := func(name string) string {
+		l, ok := member(object, name).(hujson.Literal)
+		if !ok {
+			if member(object, name) != nil {
+				f.broken("bindings[%d].%s: want a string, got %s", "correct the file", i, name, kindName(member(object, name).Kind()))
+			}
+			return ""
+		}
+		return literalText(l)
+	}
+	b := Binding{Type: text("type"), Direction: strings.ToLower(text("direction")), Name: text("name"), DataType: strings.ToLower(text("dataType")),
+		Cardinality: strings.ToLower(text("cardinality"))}
+	b.Raw, _ = plain(object).(map[string]any)
+	if b.Type == "" {
+		f.broken("bindings[%d].type: want the kind of binding, got nothing", `add "type"`, i)
+	}
+	switch b.Direction {
+	case "":
+		b.Direction = "in"
+	case "in", "out", "inout":
+	default:
+		f.broken("bindings[%d].direction: want in, out or inout, got %q", "correct the direction", i, b.Direction)
+	}
+	if !bindingNameForm.MatchString(b.Name) {
+		f.broken("bindings[%d].name: want a letter, then letters and digits, or $return, got %q", "rename the binding", i, b.Name)
+	}
+	if strings.EqualFold(b.Name, "$return") && b.Direction != "out" {
+		f.broken("bindings[%d]: a binding named $return has to have the direction out, got %q", `set "direction": "out"`, i, b.Direction)
+	}
+	if b.output() && b.DataType == "binary" {
+		f.fault("bindings[%d]: an output with dataType binary is not supported: what the host makes of it is not established",
+			"remove dataType: the answer's exact bytes arrive without it", i)
+	}
+	b.Connection = f.expanded(i, "connection", text("connection"), lookup)
+	if b.is("timerTrigger") {
+		b.Schedule = f.expanded(i, "schedule", text("schedule"), lookup)
+		if strings.TrimSpace(text("schedule")) == "" {
+			f.broken("bindings[%d].schedule: want an NCRONTAB expression such as 0 */5 * * * *, got nothing", `add "schedule"`, i)
+		}
+	}
+	for name, value := range b.Raw {
+		if s, ok := value.(string); ok && slices.Contains(resolvedProperties, strings.ToLower(name)) {
+			f.expanded(i, name, s, lookup)
+		}
+	}
+	return b, true
+}
+
+// resolvedProperties are those, in lower case, in which the extensions resolve %names% and fail without a value. Their values stay with the host.
+var resolvedProperties = []string{"queuename", "topicname", "subscriptionname", "eventhubname", "consumergroup", "databasename", "containername",
+	"collectionname", "leasecontainername", "path", "topic", "brokerlist"}
+
+func (f *Function) expanded(i int, name, text string, lookup func(string) (string, bool)) string {
+	out, err := expand(text, lookup)
+	if err != nil {
+		f.broken("bindings[%d].%s %q: %v", "add the app setting, or correct the name between the percent signs", i, name, text, err)
+		f.Faults[len(f.Faults)-1].Setting = unresolved(text, lookup)
+		return ""
+	}
+	return out
+}
+
+// unresolved returns the first name between percent signs that is no app setting.
+func unresolved(text string, lookup func(string) (string, bool)) string {
+	for fields := strings.Split(text, "%"); len(fields) > 2; fields = fields[2:] {
+		if _, ok := lookup(fields[1]); !ok {
+			return fields[1]
+		}
+	}
+	return ""
+}
+
+func (f *Function) readRetry(object *hujson.Object, c hostConfig) {
+	get := func(name string) (string, bool) { return c.get("retry." + name) }
+	file := hostFile
+	switch own := member(object, "retry").(type) {
+	case *hujson.Object:
+		file = f.File
+		get = func(name string) (string, bool) {
+			for _, m := range own.Members {
+				if l, ok := m.Value.Value.(hujson.Literal); ok && strings.EqualFold(memberName(m), name) {
+					return literalText(l), true
+				}
+			}
+			return "", false
+		}
+	case *hujson.Array:
+		f.broken("retry: want an object, got an array", "correct the file")
+		return
+	default:
+		if _, ok := get("strategy"); !ok && !c.section("retry") {
+			return
+		}
+	}
+	policy, err := parseRetry(get)
+	if err != nil {
+		if file == f.File {
+			f.broken("%v", "correct the retry policy", err)
+		}
+		return // one in host.json is reported once, for the app
+	}
+	f.Retry = policy
+}
+
+// readHTTP reads what an HTTP trigger has beyond a binding, its template excepted.
+func (f *Function) readHTTP() {
+	f.AuthLevel = "function"
+	switch level := f.Trigger.Raw["authLevel"].(type) {
+	case nil:
+	case string:
+		f.AuthLevel = strings.ToLower(level)
+		if !slices.Contains([]string{"anonymous", "function", "admin", "user", "system"}, f.AuthLevel) {
+			f.broken("authLevel: want anonymous, function or admin, got %q", "correct authLevel", level)
+		}
+	default:
+		f.broken("authLevel: want a string, got %v", "correct authLevel", level)
+	}
+	switch methods := f.Trigger.Raw["methods"].(type) {
+	case nil:
+	case []any:
+		f.Methods = []string{}
+		for _, m := range methods {
+			text, ok := m.(string)
+			if !ok || text == "" {
+				f.broken("methods: want a list of strings, got %v in it", "correct methods", m)
+				continue
+			}
+			if !slices.Contains(f.Methods, strings.ToUpper(text)) {
+				f.Methods = append(f.Methods, strings.ToUpper(text))
+			}
+		}
+		if len(methods) == 0 {
+			f.fault("methods: the list is empty, so that the host gives the function no request", "list the methods, or remove the list for all of them")
+		}
+	default:
+		f.broken("methods: want a list of strings, got %v", "write a list, for instance [\"get\"]", methods)
+	}
+}

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// readJSON reads a file as the host does (Newtonsoft's JObject.Parse): comments, trailing commas and a byte order mark are fine. Single quotes and
+// names without quotes, which Newtonsoft takes, too, are an error here.
+func readJSON(path string) (*hujson.Object, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
+	value, err := hujson.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("no valid JSON: %s", strings.TrimPrefix(err.Error(), "hujson: "))
+	}
+	object, ok := value.Value.(*hujson.Object)
+	if !ok {
+		return nil, fmt.Errorf("want a JSON object, got %s", kindName(value.Value.Kind()))
+	}
+	return object, nil
+}
+
+func kindName(k hujson.Kind) string {
+	switch k {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case 't', 'f':
+		return "a boolean"
+	}
+	return "null"
+}
+
+func memberName(m hujson.ObjectMember) string { return m.Name.Value.(hujson.Literal).String() }
+
+// member returns the value of a name, in exactly this case, the last one where the name stands twice; nil where it is missing.
+func member(o *hujson.Object, name string) hujson.ValueTrimmed {
+	var found hujson.ValueTrimmed
+	for _, m := range o.Members {
+		if memberName(m) == name {
+			found = m.Value.Value
+		}
+	}
+	return found
+}
+
+// flatten writes every leaf of a JSON object into config under its path in lower case, joined by colons, as .NET's configuration knows it.
+func flatten(config map[string]string, path string, v hujson.ValueTrimmed) {
+	join := func(name string) string {
+		if path == "" {
+			return strings.ToLower(name)
+		}
+		return path + ":" + strings.ToLower(name)
+	}
+	switch v := v.(type) {
+	case *hujson.Object:
+		for _, m := range v.Members {
+			flatten(config, join(memberName(m)), m.Value.Value)
+		}
+	case *hujson.Array:
+		for i, e := range v.Elements {
+			flatten(config, join(strconv.Itoa(i)), e.Value)
+		}
+	case hujson.Literal:
+		config[path] = literalText(v)
+	}
+}
+
+func literalText(l hujson.Literal) string {
+	switch l.Kind() {
+	case '"':
+		return l.String()
+	case 'n':
+		return ""
+	}
+	return string(l)
+}
+
+// plain turns a value into maps, slices, strings, float64, bool and nil.
+func plain(v hujson.ValueTrimmed) any {
+	whole := hujson.Value{Value: v}.Clone()
+	whole.Minimize()
+	var out any
+	if err := json.Unmarshal(whole.Pack(), &out); err != nil {
+		return nil
+	}
+	return out
+}

@@ -1,0 +1,216 @@
+package app
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Match finds the function that a proxied or forwarded request belongs to. escapedPath is the path as it arrived, query excluded, escapes and
+// all; method is compared ignoring case. The rules are the host's: functions in order, the first whose template and methods fit. A function
+// that only the master key can still run (Disabled) takes its requests all the same, since the host never hands them to another one.
+//
+// HEAD fits a function that lists HEAD. Later revisions of the host also hand it to one that lists only GET (Azure/azure-functions-host
+// src/WebJobs.Script.WebHost/WebScriptHostHttpRoutesManager.cs, BuildConstraintMethods); it is found where that is the only reading, and nothing
+// is found where the older and the newer host would choose differently.
+func (a *App) Match(method, escapedPath string) (Match, bool) {
+	found, ok := a.match(escapedPath, func(f *Function) bool { return f.Takes(method) })
+	if !strings.EqualFold(method, "HEAD") {
+		return found, ok
+	}
+	newer, okNewer := a.match(escapedPath, func(f *Function) bool { return f.Takes("HEAD") || f.Takes("GET") })
+	if ok && newer.Function != found.Function {
+		return Match{}, false
+	}
+	return newer, okNewer
+}
+
+func (a *App) match(escapedPath string, fits func(*Function) bool) (Match, bool) {
+	path, ok := splitPath(escapedPath)
+	if !ok {
+		return Match{}, false
+	}
+	for _, f := range a.Functions {
+		if f.Route == nil || f.absent || !fits(f) {
+			continue
+		}
+		if m, ok := f.Route.match(path, f.loose); ok {
+			m.Function = f
+			return m, true
+		}
+	}
+	return Match{}, false
+}
+
+// Takes tells whether the function's methods include this one, in any case. No list means all.
+func (f *Function) Takes(method string) bool {
+	return f.Methods == nil || slices.ContainsFunc(f.Methods, func(m string) bool { return strings.EqualFold(m, method) })
+}
+
+// requestPath is a request's path, cut up as dotnet/aspnetcore src/Http/Routing/src/PathTokenizer.cs does: one slash at the end is ignored.
+type requestPath struct {
+	raw      string
+	segments []segment
+	starts   []int // where each segment begins in raw
+}
+
+func splitPath(escaped string) (requestPath, bool) {
+	if !strings.HasPrefix(escaped, "/") {
+		return requestPath{}, false
+	}
+	p := requestPath{raw: escaped}
+	for at := 1; at < len(escaped); {
+		end := strings.IndexByte(escaped[at:], '/')
+		if end < 0 {
+			end = len(escaped) - at
+		}
+		p.segments = append(p.segments, decodeSegment(escaped[at:at+end]))
+		p.starts = append(p.starts, at)
+		at += end + 1
+	}
+	return p, true
+}
+
+// match follows dotnet/aspnetcore src/Http/Routing/src/Patterns/RoutePatternMatcher.cs and RouteConstraintMatcher.cs. With loose, constraints
+// that we cannot judge as the host does hold always.
+func (r *Route) match(path requestPath, loose bool) (Match, bool) {
+	values := make(map[string]string, len(r.Params))
+	decoded := make(map[string]string, len(r.Params))
+	m := Match{Values: values, HasRest: r.CatchAll != ""}
+	i := 0
+	for ; i < len(path.segments); i++ {
+		seg := path.segments[i]
+		// Even where a catch-all begins: "/api/rest//x" does not fit "rest/{*path}", while "/api/rest/x//y" does.
+		if len(seg.raw) == 0 || i >= len(r.segments) {
+			return Match{}, false
+		}
+		parts := r.segments[i]
+		if parts[0].catchAll {
+			m.Rest = path.raw[path.starts[i]:]
+			values[parts[0].name], decoded[parts[0].name] = m.Rest, string(decodeSegment(m.Rest).text)
+			i = len(r.segments)
+			break
+		}
+		if !matchSegment(parts, seg, values, decoded) {
+			return Match{}, false
+		}
+	}
+	for ; i < len(r.segments); i++ {
+		p := r.segments[i][0]
+		if len(r.segments[i]) > 1 || !p.param() || !p.catchAll && !p.optional && !p.hasFallback {
+			return Match{}, false
+		}
+	}
+	for _, parts := range r.segments {
+		for _, p := range parts {
+			if _, set := values[p.name]; p.param() && !set && p.hasFallback {
+				values[p.name], decoded[p.name] = url.PathEscape(p.fallback), p.fallback
+				if p.catchAll {
+					m.Rest = (&url.URL{Path: "/" + p.fallback}).EscapedPath()[1:]
+					values[p.name] = m.Rest
+				}
+			}
+			if !constraintsHold(p, decoded, loose) {
+				return Match{}, false
+			}
+		}
+	}
+	return m, true
+}
+
+func constraintsHold(p part, decoded map[string]string, loose bool) bool {
+	value, set := decoded[p.name]
+	if !set && p.optional {
+		return true
+	}
+	for _, c := range p.constraints {
+		if loose && c.loose {
+			continue
+		}
+		// Only a catch-all can be without a value here, and of the constraints only "nonfile" puts up with that.
+		if !set && c.kind != "nonfile" || set && !c.holds(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func matchSegment(parts []part, seg segment, values, decoded map[string]string) bool {
+	if len(parts) == 1 {
+		if parts[0].param() {
+			values[parts[0].name], decoded[parts[0].name] = seg.raw, string(seg.text)
+			return true
+		}
+		return foldEqual(parts[0].literal, seg.text)
+	}
+	last := len(parts) - 1
+	if parts[last].optional {
+		if matchParts(parts, last, seg, values, decoded) {
+			return true
+		}
+		// Without the optional parameter its period goes, too; but "name." is no match for "{name}.{ext?}".
+		if seg.text[len(seg.text)-1] == '.' {
+			return false
+		}
+		return matchParts(parts, last-2, seg, values, decoded)
+	}
+	return matchParts(parts, last, seg, values, decoded)
+}
+
+// matchParts fits the parts up to and including last to one segment as the original does: from the right, each literal at its last place, each
+// parameter at least one character, nothing tried twice. Only a literal that ends the whole segment has to reach the end of the text: of
+// "a{x}b.{ext?}" without its extension the b may have anything behind it.
+func matchParts(parts []part, last int, seg segment, values, decoded map[string]string) bool {
+	type span struct {
+		name     string
+		from, to int
+	}
+	var found []span
+	end := len(seg.text)
+	pending := ""
+	for i := last; i >= 0; i-- {
+		p := parts[i]
+		if p.param() {
+			pending = p.name
+			if i == 0 {
+				found = append(found, span{pending, 0, end})
+				end = 0
+			}
+			continue
+		}
+		limit := end
+		if pending != "" {
+			limit--
+		}
+		at := lastIndexFold(seg.text[:max(limit, 0)], p.literal)
+		// The original gives up, too, where nothing is left before a literal that still has to come.
+		if limit <= 0 || at < 0 || i == len(parts)-1 && at+len(p.literal) != len(seg.text) {
+			return false
+		}
+		if pending != "" {
+			found = append(found, span{pending, at + len(p.literal), end})
+			pending = ""
+		}
+		end = at
+	}
+	if end != 0 && !parts[0].param() {
+		return false
+	}
+	if slices.ContainsFunc(found, func(s span) bool { return s.from >= s.to }) {
+		return false
+	}
+	for _, s := range found {
+		values[s.name] = seg.raw[seg.start[s.from]:seg.start[s.to]]
+		decoded[s.name] = string(seg.text[s.from:s.to])
+	}
+	return true
+}
+
+func lastIndexFold(text, literal []rune) int {
+	for at := len(text) - len(literal); at >= 0; at-- {
+		if foldEqual(text[at:at+len(literal)], literal) {
+			return at
+		}
+	}
+	return -1
+}
