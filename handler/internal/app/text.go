@@ -1,6 +1,8 @@
 package app
 
 import (
+	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -115,3 +117,8 @@ func utf16Len(text string) int {
 	}
 	return n
 }
+
+func decimalText(n int64) string { return strconv.FormatInt(n, 10) }
+
+// escapeSegment escapes a text so that it is one segment of a path and decodes to itself.
+func escapeSegment(text string) string { return url.PathEscape(text) }

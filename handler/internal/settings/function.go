@@ -1,0 +1,240 @@
+package settings
+
+import (
+	"slices"
+	"strings"
+
+	"apimrelay/handler/internal/identity"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/secret"
+)
+
+// reading is one setting of one function while it is judged.
+type reading struct {
+	f       *Function
+	setting string
+	cell    *cell  // nil where nobody sets it
+	scope   *scope // where it is set; the shared one where nobody sets it
+	text    string // trimmed
+}
+
+// missing tells whether there is no text.
+func (r reading) missing() bool { return r.text == "" }
+
+// name of the setting as found, or as it would be written.
+func (r reading) name() string {
+	if r.cell != nil && r.cell.name != "" {
+		return r.cell.name
+	}
+	return r.scope.nameOf(r.setting)
+}
+
+// fault records a fault for the function. About a shared setting it is the same fault for all who inherit it.
+func (r reading) fault(hint, format string, args ...any) {
+	r.f.Faults = append(r.f.Faults, fault(r.scope.function, r.name(), hint, format, args...))
+}
+
+func (r reading) warn(hint, format string, args ...any) {
+	r.f.Warnings = append(r.f.Warnings, fault(r.scope.function, r.name(), hint, format, args...))
+}
+
+// require records a fault where the setting is missing or blank.
+func (r reading) require(want string) bool {
+	if !r.missing() {
+		return true
+	}
+	if r.cell != nil {
+		r.fault("fill in "+r.name(), "want %s, got a blank value", want)
+	} else {
+		// The hint names no function: the fault is one for all who inherit the setting.
+		r.fault("add the app setting "+r.name()+", or <function>__"+r.setting+" for one function alone", "want %s, got nothing: the app setting is missing", want)
+	}
+	return false
+}
+
+// check judges the function's settings and fills the function in.
+func (f *Function) check(shared, own *scope) {
+	read := func(setting string) reading {
+		r := reading{f: f, setting: setting, cell: own.cells[setting], scope: own, text: strings.TrimSpace(f.text.get(setting))}
+		if r.cell == nil {
+			r.cell, r.scope = shared.cells[setting], shared
+		}
+		if r.cell != nil {
+			f.Faults = append(f.Faults, r.cell.faults...)
+			f.Warnings = append(f.Warnings, r.cell.warnings...)
+		}
+		return r
+	}
+	// usable tells whether a value is there that is worth reading further.
+	usable := func(r reading) bool { return !r.missing() && !r.placeholder() && !r.unresolved() }
+
+	if r := read("TargetApp"); r.require("the App ID URI or client id of the API's app registration") && usable(r) {
+		f.TargetApp = r.targetApp()
+	}
+	if r := read(tenantSetting); r.require("the GUID of the tenant that tokens come from") && usable(r) {
+		f.TargetTenantID = r.tenant()
+	}
+	if r := read(identitySetting); r.require("a connection string such as RunAs=App") && usable(r) {
+		c, warnings, err := identity.Parse(r.text)
+		for _, w := range warnings {
+			r.warn("", "%s", w)
+		}
+		if err != nil {
+			r.fault("correct the connection string, for instance RunAs=App or RunAs=App;AppId=<client id>", "%v", err)
+		}
+		f.Identity = c
+	}
+	if r := read("ApimUrl"); r.require("the URL of the API or operation") && usable(r) {
+		f.target(r)
+	}
+	f.keys(read(keySetting), read(keySecondarySetting), read(keyHeaderSetting), usable)
+	if r := read("ApimHeaders"); usable(r) {
+		f.Headers = r.headers()
+	}
+	f.Method = f.defaultMethod()
+	if r := read("ApimMethod"); usable(r) {
+		f.method(r)
+	}
+	if r := read("ApimTimeout"); usable(r) {
+		f.Timeout = r.timeout()
+	}
+	if r := read("ApimAttempts"); usable(r) {
+		f.Attempts = r.attempts()
+	}
+	if r := read("ApimAcknowledge"); usable(r) {
+		f.Acknowledge = r.statuses()
+	}
+	if r := read("TargetRole"); usable(r) {
+		f.TargetRole = r.text
+	}
+}
+
+// defaultMethod: a timer asks, a message is handed over, and an HTTP call brings its own.
+func (f *Function) defaultMethod() string {
+	switch {
+	case f.App.HTTP():
+		return ""
+	case strings.EqualFold(f.App.Trigger.Type, "timerTrigger"):
+		return "GET"
+	}
+	return "POST"
+}
+
+func (f *Function) method(r reading) {
+	method := strings.ToUpper(r.text)
+	if !token(method) || method == "CONNECT" || method == "TRACE" {
+		r.fault("write a method such as GET or POST", "want an HTTP method other than CONNECT and TRACE, got %q", shown(r.text))
+		return
+	}
+	if !f.App.HTTP() {
+		f.Method = method
+	} else if r.scope.function != "" {
+		r.warn("remove it", "no effect on an HTTP function, whose calls keep the caller's method")
+	}
+}
+
+// target reads ApimUrl, and judges the names in it where all values that there can be are known: for HTTP the route's parameters, for a timer none.
+func (f *Function) target(r reading) {
+	t, err := relay.ParseTarget(r.text)
+	if err != nil {
+		r.fault("write it like https://<name>.azure-api.net/<api>", "%v", err)
+		return
+	}
+	f.Target = t
+	var known []string
+	switch {
+	case f.App.HTTP() && f.App.Route != nil:
+		known = f.App.Route.Params
+	case strings.EqualFold(f.App.Trigger.Type, "timerTrigger"):
+	default:
+		return
+	}
+	for _, name := range t.Names() {
+		if contains(known, name) || contains(systemNames, name) {
+			continue
+		}
+		list := "none"
+		if len(known) > 0 {
+			list = "{" + strings.Join(known, "}, {") + "}"
+		}
+		// Told by the function's name even where the URL is shared: other functions may know the name.
+		f.Faults = append(f.Faults, fault(f.App.Name, r.name(), "correct the name in ApimUrl, or give this function its own "+
+			(&scope{function: f.App.Name}).nameOf("ApimUrl"), "the expression {%s} has no value in this function: its trigger knows %s, besides {%s}", name, list,
+			strings.Join(systemNames, "}, {")))
+	}
+}
+
+// systemNames are the binding expressions that the host knows for every trigger (Azure/azure-webjobs-sdk
+// src/Microsoft.Azure.WebJobs.Host/Bindings/SystemBindingData.cs, Path/BindingParameterResolver.cs).
+var systemNames = []string{"rand-guid", "DateTime", "sys.UtcNow", "sys.RandGuid", "sys.MethodName"}
+
+func contains(list []string, name string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, name) })
+}
+
+// keys reads both keys and the header that carries them.
+func (f *Function) keys(primary, secondary, header reading, usable func(reading) bool) {
+	none := false
+	if usable(header) {
+		none = strings.EqualFold(header.text, "none")
+		switch {
+		case none:
+			f.KeyHeader = ""
+		case !token(header.text) || credentialHeader(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
+			header.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
+				shown(header.text))
+		default:
+			f.KeyHeader = header.text
+		}
+	}
+	if primary.missing() && secondary.missing() {
+		if !none {
+			primary.requireKey()
+		}
+		return
+	}
+	for _, r := range []reading{primary, secondary} {
+		switch {
+		case r.missing() || r.placeholder() || r.unresolved():
+		case none:
+			r.warn("remove it, or correct "+keyHeaderSetting, "the key is not sent, since %s is none", header.name())
+		case r.key():
+			if key := r.text; !slices.ContainsFunc(f.Keys, func(k secret.String) bool { return k.Reveal() == key }) {
+				f.Keys = append(f.Keys, secret.New(key))
+			}
+		}
+	}
+}
+
+// requireKey records that neither key is there.
+func (r reading) requireKey() {
+	want := "a subscription key in " + r.scope.nameOf(keySetting) + " or " + r.scope.nameOf(keySecondarySetting)
+	hint := "add the app setting " + r.scope.nameOf(keySetting) + ", or " + r.scope.nameOf(keyHeaderSetting) + "=none where the API needs no key"
+	got := "nothing: the app setting is missing"
+	if r.cell != nil {
+		got = "a blank value"
+	}
+	f := fault(r.scope.function, r.scope.nameOf(keySetting), hint, "want %s, got %s", want, got)
+	r.f.Faults = append(r.f.Faults, f)
+}
+
+// checkIdentityEndpoint compares the identity with what the platform offers.
+func (f *Function) checkIdentityEndpoint(s *Settings) {
+	kind := f.Identity.Kind
+	if kind.Managed() && s.IdentityEndpoint != s.IdentityHeader {
+		have, lacks := "IDENTITY_ENDPOINT", "IDENTITY_HEADER"
+		if s.IdentityHeader {
+			have, lacks = lacks, have
+		}
+		f.Faults = append(f.Faults, fault("", lacks, "set both or neither; on Azure the platform sets them: restart the app", "want both halves of the identity endpoint, got only %s",
+			have))
+	}
+	if o := f.Origin(identitySetting); kind.Developer() && s.IdentityEndpoint {
+		function := ""
+		if o.Own {
+			function = f.App.Name
+		}
+		f.Faults = append(f.Faults, fault(function, o.Name, "set it to RunAs=App, or RunAs=App;AppId=<client id> for a user-assigned identity",
+			"want a managed identity where an identity endpoint exists, got RunAs=Developer, for which nobody is signed in there"))
+	}
+}

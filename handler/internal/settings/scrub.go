@@ -1,0 +1,36 @@
+package settings
+
+import (
+	"os"
+	"strings"
+)
+
+// Scrub removes subscription keys and identities from the process environment: shared ones and those of any function, existing or not, in every
+// spelling, with App Service's APPSETTING_ in front, too. Every child inherits the environment, and az is one. Call it once Load is done, before
+// other goroutines read the environment.
+//
+// IDENTITY_ENDPOINT and IDENTITY_HEADER stay: azidentity reads them at each request. AzureWebJobsStorage and other connections are the host's.
+func Scrub() {
+	for _, entry := range os.Environ() {
+		name, _, ok := strings.Cut(entry, "=")
+		if ok && holdsSecret(name) {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+func holdsSecret(name string) bool {
+	const platform = "APPSETTING_" // App Service sets every app setting twice, once under this prefix
+	if len(name) > len(platform) && strings.EqualFold(name[:len(platform)], platform) {
+		name = name[len(platform):]
+	}
+	if at := strings.LastIndex(name, "__"); at >= 0 {
+		name = name[at+2:]
+	}
+	for _, s := range secretNames {
+		if strings.EqualFold(s, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,214 @@
+package settings
+
+import (
+	"net/http"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"apimrelay/handler/internal/app"
+)
+
+const (
+	defaultAttempts  = 3
+	greatestAttempts = 10
+)
+
+// shown is a value that is no secret in a length fit for one line.
+func shown(text string) string {
+	const most = 80
+	if utf8.RuneCountInString(text) > most {
+		return string([]rune(text)[:most]) + "…"
+	}
+	return text
+}
+
+// unresolved tells, and records, that the platform left a reference in place of the value.
+func (r reading) unresolved() bool {
+	for _, prefix := range []string{"@Microsoft.KeyVault(", "@Microsoft.AppConfiguration("} {
+		if len(r.text) >= len(prefix) && strings.EqualFold(r.text[:len(prefix)], prefix) {
+			r.fault("give the app's identity the right to read it, and check the reference in the portal", "want the value itself, got an unresolved %s…) reference", prefix)
+			return true
+		}
+	}
+	return false
+}
+
+var placeholderForm = regexp.MustCompile(`^(<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\])$`)
+
+// placeholder tells, and records, that text from a document was left in.
+func (r reading) placeholder() bool {
+	found := ""
+	switch r.setting {
+	case keySetting, keySecondarySetting:
+		if placeholderForm.MatchString(r.text) {
+			found = "the whole value"
+		}
+	case identitySetting:
+		for pair := range strings.SplitSeq(r.text, ";") {
+			key, value, ok := strings.Cut(pair, "=")
+			if ok && placeholderForm.MatchString(strings.TrimSpace(value)) {
+				found = "the value of " + shown(strings.TrimSpace(key))
+			}
+		}
+	case "ApimUrl":
+		// Braces are expressions there, whose names hold no blank.
+		if strings.ContainsAny(r.text, "<>") || blankInBraces.MatchString(r.text) {
+			found = "a part of the URL"
+		}
+	default:
+		if angled.MatchString(r.text) || braced.MatchString(r.text) {
+			found = shown(strconv.Quote(r.text))
+		}
+	}
+	if found == "" {
+		return false
+	}
+	r.fault("put the real value in its place", "want the real value, got a placeholder: %s", found)
+	return true
+}
+
+var (
+	blankInBraces = regexp.MustCompile(`\{[^{}]*[ \t][^{}]*\}`)
+	angled        = regexp.MustCompile(`<[^<>]+>`)
+	braced        = regexp.MustCompile(`\{[^{}]+\}`)
+)
+
+func (r reading) targetApp() string {
+	text := r.text
+	if len(text) > len("/.default") && strings.EqualFold(text[len(text)-len("/.default"):], "/.default") {
+		text = text[:len(text)-len("/.default")]
+	}
+	switch {
+	case strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c == 0x7f }):
+		r.fault("write the App ID URI, for instance api://<client id>", "want an App ID URI or a client id without blanks, got %q", shown(text))
+		return ""
+	case strings.HasSuffix(text, "/user_impersonation"):
+		r.fault("remove /user_impersonation", "want an App ID URI or a client id, got one with a delegated scope behind it: %q", shown(text))
+		return ""
+	}
+	return text
+}
+
+var guidForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+func (r reading) tenant() string {
+	if !guidForm.MatchString(r.text) {
+		r.fault("write the Directory (tenant) ID that the portal shows for the tenant", "want a GUID, got %q", shown(r.text))
+		return ""
+	}
+	return strings.ToLower(r.text)
+}
+
+// key judges a subscription key without showing it.
+func (r reading) key() bool {
+	raw := r.f.text.get(r.setting)
+	switch {
+	case strings.ContainsAny(raw, "\r\n"):
+		r.fault("enter the key anew, without the line break", "want a key in one line, got one with a line break")
+		return false
+	case strings.ContainsFunc(r.text, func(c rune) bool { return c < ' ' || c > '~' }):
+		r.fault("enter the key anew", "want a key of printable ASCII characters, got one with others")
+		return false
+	case strings.Contains(r.text, " "):
+		r.fault("enter the key anew", "want a key without blanks, got one with a blank inside")
+		return false
+	}
+	if raw != r.text {
+		r.warn("enter the key anew, without blanks around it", "blanks around the key are ignored")
+	}
+	if first, last := r.text[0], r.text[len(r.text)-1]; first == last && (first == '"' || first == '\'') {
+		r.warn("enter the key without quotes, if they are not part of it", "the key stands in quotes, which are sent with it")
+	}
+	return true
+}
+
+// token tells whether text can be a method or a header's name (RFC 9110, section 5.6.2).
+func token(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(c rune) bool {
+		return c <= ' ' || c > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
+	})
+}
+
+// credentialHeader tells whether a header carries a credential, or belongs to the connection or to the relay itself.
+func credentialHeader(name string) bool {
+	name = strings.ToLower(name)
+	for _, prefix := range []string{"ocp-apim-", "x-ms-token-", "x-ms-client-principal"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"authorization", "proxy-authorization", "apim-debug-authorization", "cookie", "x-functions-key", "x-identity-header",
+		"x-zumo-auth", "host", "connection", "proxy-connection", "keep-alive", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
+		"idempotency-key", "expect"}, name)
+}
+
+// headers reads "Name: value; Name: value".
+func (r reading) headers() http.Header {
+	h := http.Header{}
+	for i, pair := range strings.Split(r.text, ";") {
+		if strings.TrimSpace(pair) == "" {
+			continue
+		}
+		const hint = "write pairs such as Api-Version: v2, separated by semicolons"
+		name, value, ok := strings.Cut(pair, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		switch {
+		case !ok:
+			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
+		case !token(name):
+			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
+		case credentialHeader(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
+			r.fault("remove it: the relay sets credentials by itself", "pair %d: want a header that carries no credential and is not the connection's, got %s", i+1, canonical)
+		case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }):
+			r.fault(hint, "pair %d: want a value of printable ASCII characters for %s", i+1, canonical)
+		case h[canonical] != nil:
+			r.fault("remove one of the two", "pair %d: want each header once, got %s again", i+1, canonical)
+		default:
+			h[canonical] = []string{value}
+		}
+	}
+	return h
+}
+
+func (r reading) timeout() time.Duration {
+	d, err := time.ParseDuration(r.text)
+	if err != nil && strings.Contains(r.text, ":") { // a whole number would be days
+		d, err = app.ParseTimeSpan(r.text)
+	}
+	if err != nil || d <= 0 {
+		r.fault("write a duration such as 30s or 00:00:30", "want a duration above zero such as 30s or 00:00:30, got %q", shown(r.text))
+		return 0
+	}
+	return d
+}
+
+func (r reading) attempts() int {
+	n, err := strconv.Atoi(r.text)
+	if err != nil || n < 1 || n > greatestAttempts {
+		r.fault("write a whole number, 1 for no retry", "want a whole number from 1 to %d, got %q", greatestAttempts, shown(r.text))
+		return defaultAttempts
+	}
+	return n
+}
+
+func (r reading) statuses() []int {
+	var list []int
+	for field := range strings.SplitSeq(r.text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(field))
+		if err != nil || n < 300 || n > 599 {
+			r.fault("write statuses separated by commas, for instance 404,409", "want statuses from 300 to 599 separated by commas, got %q", shown(r.text))
+			return nil
+		}
+		if !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
