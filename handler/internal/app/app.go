@@ -66,9 +66,11 @@ type Function struct {
 	Route     *Route   // HTTP only; nil where its template is at fault
 	AuthLevel string   // "anonymous", "function" or "admin"; HTTP only
 	Retry     *Retry   // from function.json, else from host.json; nil = none
-	Disabled  bool     // by the app setting AzureWebJobs.<Name>.Disabled; the host still keeps its route, and runs it for the master key
-	Faults    []Fault
-	Warnings  []Fault
+	// Unreachable: every request that fits it goes to earlier functions; one of its Faults names them.
+	Unreachable bool
+	Disabled    bool // by the app setting AzureWebJobs.<Name>.Disabled; the host still keeps its route, and runs it for the master key
+	Faults      []Fault
+	Warnings    []Fault
 
 	// absent: the host itself finds the function in error and does not load it, so that its route takes no request from a later one.
 	absent bool
@@ -124,7 +126,7 @@ type Retry struct {
 type Overlap struct {
 	First, Second *Function
 	Methods       []string // that both take, upper case; nil = all
-	Covers        bool     // First takes everything that Second would with these methods
+	Covers        bool     // First takes every request of Second with these methods
 	Example       string   // a path under the prefix that fits both, for people
 }
 

@@ -28,7 +28,7 @@ func (a *App) findOverlaps() {
 			covers := covers(first.Route, second.Route)
 			o := Overlap{First: first, Second: second, Methods: shared(first.Methods, second.Methods), Covers: covers, Example: example}
 			a.Overlaps = append(a.Overlaps, o)
-			if text := first.Route.loose(); text != "" && !covers && second.Route.Template != first.Route.Template {
+			if text := first.Route.loose(); text != "" && !covers {
 				first.loose = true
 				first.fault("route %q overlaps with %q of %s, and which of the two a request fits depends on the constraint %s, which only the host can judge: "+
 					"%s and %s could be taken for each other", "give the two routes different literal segments", first.Route.Template, second.Route.Template, second.Name,
@@ -49,6 +49,7 @@ func (a *App) findOverlaps() {
 			}
 		}
 		if left != nil && len(left) == 0 && len(hiddenBy) > 0 {
+			second.Unreachable = true
 			second.fault("route %q can never be reached: every request for it goes to %s, first by name (%s)",
 				"rename the folder so that it sorts before the other, or change one of the routes", second.Route.Template, names(hiddenBy), templates(hiddenBy))
 		}

@@ -185,8 +185,8 @@ func (s *Settings) findStrays(env *environment, a *app.App) {
 func (s *Settings) checkOverlaps() {
 	for _, o := range s.App.Overlaps {
 		first, second := s.Of(o.First), s.Of(o.Second)
-		if o.Covers || o.First.Reserved() || first == nil || second == nil || first.text.equal(&second.text) {
-			continue // one that is covered is a fault already
+		if o.Second.Unreachable || o.First.Reserved() || first == nil || second == nil || first.text.equal(&second.text) {
+			continue // unreachable: a fault already
 		}
 		methods := "all methods"
 		if o.Methods != nil {
