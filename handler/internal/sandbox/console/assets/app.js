@@ -1,0 +1,279 @@
+// The console's page. It draws what the management API tells (docs/sandbox.md) and holds no state of its own but which rows are open.
+
+const $ = (id) => document.getElementById(id);
+
+// el makes an element: el("p", {class: "x"}, "text", child). Text is never read as HTML.
+function el(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
+  return node;
+}
+
+const ms = (n) => (n >= 1000 ? `${(n / 1000).toFixed(2)} s` : n >= 10 ? `${n.toFixed(0)} ms` : `${n.toFixed(1)} ms`);
+const clock = (t) => new Date(t).toLocaleTimeString([], { hour12: false });
+
+let saidTimer;
+function say(text) {
+  $("said").textContent = text;
+  clearTimeout(saidTimer);
+  saidTimer = setTimeout(() => ($("said").textContent = ""), 6000);
+}
+
+async function call(method, path, body) {
+  const response = await fetch(path, {
+    method,
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(text.trim() || `${response.status} ${response.statusText}`);
+  return text ? JSON.parse(text) : null;
+}
+
+async function act(what, method, path, body) {
+  try {
+    await call(method, path, body);
+    say(what);
+  } catch (error) {
+    say(`${what}: failed: ${error.message}`);
+  }
+  await drawOverview();
+}
+
+// ---- invocations
+
+const rows = new Map(); // id -> {item, button, detail}
+
+function outcomeOf(inv) {
+  if (inv.outcome === "running") return ["running", ""];
+  const bad = inv.outcome === "failed" || inv.status >= 400;
+  return [inv.status ? String(inv.status) : inv.outcome, bad ? "bad" : "good"];
+}
+
+function drawInvocation(inv, atTop) {
+  let row = rows.get(inv.id);
+  if (!row) {
+    const detail = el("div", { class: "detail", id: `detail-${inv.id}`, hidden: true });
+    const button = el("button", {
+      class: "summary", type: "button", "aria-expanded": "false", "aria-controls": detail.id,
+      onclick: () => toggle(inv.id),
+    });
+    const item = el("li", { class: "new" }, button, detail);
+    row = { item, button, detail, open: false };
+    rows.set(inv.id, row);
+    if (atTop) $("list").prepend(item);
+    else $("list").append(item);
+  }
+  row.inv = inv;
+  const [text, tone] = outcomeOf(inv);
+  row.button.replaceChildren(
+    el("span", { "aria-hidden": "true" }, row.open ? "▾" : "▸"),
+    el("span", { class: "name" }, inv.function),
+    el("span", { class: "request" }, inv.request || inv.trigger),
+    el("span", { class: `outcome ${tone}` }, text),
+    el("span", { class: "time" }, `${clock(inv.started)} · ${inv.outcome === "running" ? "…" : ms(inv.duration_ms)}`),
+    inv.cause ? el("span", { class: "cause" }, inv.cause) : null,
+  );
+  if (row.open) drawDetail(row);
+  $("empty").hidden = true;
+  $("count").textContent = `${rows.size}`;
+}
+
+function toggle(id) {
+  const row = rows.get(id);
+  row.open = !row.open;
+  row.detail.hidden = !row.open;
+  row.button.setAttribute("aria-expanded", String(row.open));
+  drawInvocation(row.inv);
+}
+
+function facts(pairs) {
+  const list = el("dl");
+  for (const [name, value] of pairs) {
+    if (value === undefined || value === null || value === "") continue;
+    list.append(el("dt", {}, name), el("dd", {}, value));
+  }
+  return list;
+}
+
+function drawDetail(row) {
+  const inv = row.inv;
+  const parts = [waterfall(inv)];
+  parts.push(el("h3", {}, "Trigger"), facts([
+    ["Fired by", inv.request], ["Kind", [inv.trigger, inv.way].filter(Boolean).join(", ")], ["Invocation", el("code", {}, inv.id)],
+    ["Trace", inv.trace_id && el("code", {}, inv.trace_id)],
+  ]));
+  parts.push(el("h3", {}, "Token"), inv.token ? tokenFacts(inv.token) : el("p", { class: "soft" }, "No token reached the gateway."));
+  inv.calls.forEach((c, n) => parts.push(...gatewayCall(c, n, inv.calls.length)));
+  if (!inv.calls.length && inv.outcome !== "running") parts.push(el("h3", {}, "Gateway"), el("p", { class: "soft" }, "Not called."));
+  parts.push(el("h3", {}, "Answer"), facts([
+    ["Outcome", inv.outcome], ["Status", inv.status ? String(inv.status) : ""], ["Cause", inv.cause], ["Took", inv.outcome === "running" ? "" : ms(inv.duration_ms)],
+  ]));
+  if (inv.log.length) {
+    parts.push(el("h3", {}, "Host's log"), el("table", {}, el("tbody", {}, ...inv.log.map((l) =>
+      el("tr", {}, el("td", { class: "time" }, clock(l.time)), el("td", { class: l.level === "Error" ? "bad" : "soft" }, l.level), el("td", { class: "mono" }, l.text))))));
+  }
+  row.detail.replaceChildren(...parts);
+}
+
+function tokenFacts(t) {
+  const roles = t.roles && t.roles.length ? t.roles.join(", ") : el("span", { class: "bad" }, "none");
+  return facts([
+    ["From", t.source], ["Identity", [t.name, t.caller].filter(Boolean).join(" · ")], ["Audience", t.aud], ["Issuer", t.iss], ["Version", t.ver],
+    ["Roles", roles], ["Scopes", t.scp], ["Valid", t.expires && `${clock(t.issued)} to ${new Date(t.expires).toLocaleString([], { hour12: false })}`],
+    ["Hash", el("code", {}, t.hash)],
+  ]);
+}
+
+function gatewayCall(c, n, of) {
+  const parts = [el("h3", {}, of > 1 ? `Gateway, call ${n + 1} of ${of}` : "Gateway"), facts([
+    ["Call", el("code", {}, `${c.method} ${c.path}`)], ["Operation", c.operation], ["Key", c.key && el("span", { class: c.key_ok ? "" : "bad" }, c.key)],
+    ["Fault", c.fault && el("span", { class: "bad" }, c.fault)],
+  ])];
+  if (c.rules && c.rules.length) {
+    parts.push(el("h3", {}, "Policy, rule by rule"), el("table", { class: "rules" },
+      el("thead", {}, el("tr", {}, ...["Result", "Rule", "Where", "Why"].map((h) => el("th", { scope: "col" }, h)))),
+      el("tbody", {}, ...c.rules.map((r) => el("tr", { class: r.result.replace(" ", "-") },
+        el("td", {}, r.result), el("td", {}, [r.statement, r.check].filter(Boolean).join(": ")),
+        el("td", { class: "mono soft" }, `${r.file}:${r.line}`),
+        el("td", {}, r.why || "", ...got(r), ...(r.fixes || []).map((f) => el("div", {}, `→ ${f}`))))))));
+  }
+  if (c.backend) {
+    parts.push(el("h3", {}, "Backend"), facts([
+      ["Call", el("code", {}, `${c.backend.method} ${c.backend.url}`)], ["Answer", c.backend.status ? String(c.backend.status) : ""], ["Failed", c.backend.error],
+      ["Took", ms(c.backend.duration_ms)],
+    ]));
+  }
+  parts.push(facts([["Gateway's answer", c.status ? `${c.status}, ${c.bytes} bytes, after ${ms(c.duration_ms)}` : "none"], ["Says", c.message]]));
+  return parts;
+}
+
+function got(r) {
+  if (!r.want && !r.got) return [];
+  return [el("div", { class: "soft" }, [r.want && `want ${r.want}`, r.got && `got ${r.got}`].filter(Boolean).join(", "))];
+}
+
+function waterfall(inv) {
+  const total = Math.max(inv.duration_ms, ...inv.spans.map((s) => s.start_ms + s.duration_ms), 0.001);
+  return el("table", { class: "waterfall" },
+    el("caption", {}, el("h3", {}, "Where the time went")),
+    el("tbody", {}, ...inv.spans.map((s) => {
+      const bar = el("i", { class: `${s.kind}${s.bad ? " broken" : ""}` });
+      bar.style.left = `${Math.min(99, (100 * s.start_ms) / total)}%`;
+      bar.style.width = `${Math.min(100, (100 * s.duration_ms) / total)}%`;
+      return el("tr", {}, el("th", { scope: "row" }, s.name), el("td", { class: "track", title: s.note }, el("div", { "aria-hidden": "true" }, bar)),
+        el("td", { class: `took${s.bad ? " bad" : ""}` }, ms(s.duration_ms)), el("td", { class: "soft" }, s.note || ""));
+    })));
+}
+
+async function drawAll() {
+  const list = await call("GET", "/invocations");
+  rows.clear();
+  $("list").replaceChildren();
+  $("empty").hidden = list.length > 0;
+  $("count").textContent = "0";
+  for (const inv of list) drawInvocation(inv, false);
+}
+
+// ---- what can be done
+
+let overview = { functions: [], stand_ins: [], people: [] };
+let drawn = "";
+
+async function drawOverview() {
+  overview = await call("GET", "/overview");
+  const text = JSON.stringify(overview);
+  if (text === drawn) return;
+  drawn = text;
+  const focus = document.activeElement && document.activeElement.id;
+  $("where").textContent = overview.where;
+  if (!$("fire").childElementCount) drawFire();
+  drawFaults();
+  drawPeople();
+  if (focus && $(focus)) $(focus).focus();
+}
+
+function drawFire() {
+  $("fire").replaceChildren(...overview.functions.map((f) => {
+    const path = el("input", { type: "text", name: "path", value: f.path || "", "aria-label": `Path for ${f.name}` });
+    const method = el("select", { name: "method", "aria-label": `Method for ${f.name}` }, ...(f.methods || []).map((m) => el("option", {}, m)));
+    const input = el("textarea", { name: "input", rows: 2, "aria-label": `Input for ${f.name}` });
+    input.value = f.sample || "";
+    const http = f.trigger === "http";
+    return el("form", {
+      onsubmit: (event) => {
+        event.preventDefault();
+        act(`${f.name} fired`, "POST", `/functions/${encodeURIComponent(f.name)}`, http ? { method: method.value, path: path.value } : { input: input.value });
+      },
+    },
+      el("div", {}, el("span", { class: "name" }, f.name), " ", el("span", { class: "soft" }, f.detail || f.trigger)),
+      el("div", { class: "row" }, http ? method : null, http ? el("span", { class: "grow" }, path) : null, http || f.trigger === "timer" ? null : input,
+        el("button", { id: `fire-${f.name}` }, http ? "Send" : f.trigger === "timer" ? "Fire now" : "Send event")));
+  }));
+}
+
+function drawFaults() {
+  $("faults").replaceChildren(...overview.stand_ins.map((s) => el("div", {},
+    el("h3", {}, s.name),
+    el("div", { class: "row" }, ...s.faults.map((name) => {
+      const on = s.on.find((f) => f.name === name);
+      return el("button", {
+        type: "button", id: `fault-${s.name}-${name}`, "aria-pressed": String(Boolean(on)), title: on && describe(on),
+        onclick: () => flip(s.name, name, on),
+      }, name.replaceAll("-", " "));
+    })))));
+}
+
+function describe(f) {
+  return [f.status && `status ${f.status}`, f.delay_ms && `${f.delay_ms} ms`, f.retry_after && `Retry-After ${f.retry_after}`, f.times && `${f.times} times`].filter(Boolean).join(", ");
+}
+
+function flip(standIn, name, on) {
+  if (on) return act(`${standIn}: ${name} is off`, "DELETE", `/faults/${standIn}?name=${encodeURIComponent(name)}`);
+  const fault = { name, times: Number($("times").value) || 0 };
+  if (["latency", "clock-skew", "short-life"].includes(name)) fault.delay_ms = Number($("delay").value) || 0;
+  if (name === "status") Object.assign(fault, { status: Number($("status").value) || 0, retry_after: $("retry").value });
+  return act(`${standIn}: ${name} is on`, "POST", `/faults/${standIn}`, fault);
+}
+
+function drawPeople() {
+  $("people").replaceChildren(el("table", {}, el("tbody", {}, ...overview.people.map((p) => el("tr", {},
+    el("td", {}, p.name, el("div", { class: "soft" }, p.unattached ? `${p.kind}, not attached` : p.kind)),
+    el("td", {}, el("div", { class: "row" }, ...overview.roles.map((role) => {
+      const has = ((p.roles || {}).api || []).includes(role);
+      return el("button", {
+        type: "button", id: `role-${p.name.replaceAll(" ", "-")}-${role}`, "aria-pressed": String(has), "aria-label": `${role} for ${p.name}`,
+        onclick: () => act(`${role} ${has ? "taken from" : "given to"} ${p.name}; tokens already minted keep what they say`, "POST", "/identity/roles",
+          { client_id: p.kind === "developer" ? "developer" : p.client_id, resource: overview.resource, [has ? "revoke" : "grant"]: [role] }),
+      }, role);
+    }))))))));
+  $("actions").replaceChildren(...overview.actions.map((a) => el("button", { type: "button", id: `action-${a.id}`, title: a.help, onclick: () => act(a.label, "POST", a.path) }, a.label)));
+}
+
+$("reset").addEventListener("click", async () => {
+  await act("Cleared: invocations, faults, caches", "POST", "/reset");
+  await drawAll();
+});
+
+// ---- live
+
+function listen() {
+  const source = new EventSource("/events");
+  source.addEventListener("invocation", (event) => drawInvocation(JSON.parse(event.data), true));
+  source.addEventListener("state", () => drawOverview().catch((error) => say(error.message)));
+  source.onopen = async () => {
+    $("connection").textContent = "live";
+    $("connection").className = "live";
+    await Promise.all([drawAll(), drawOverview()]).catch((error) => say(error.message));
+  };
+  source.onerror = () => {
+    $("connection").textContent = "lost, trying again";
+    $("connection").className = "lost";
+  };
+}
+
+listen();
