@@ -89,13 +89,17 @@ func (p *Policy) Evaluate(in Input) Verdict {
 	return v
 }
 
-// Outbound runs the section outbound on a backend's answer, which it changes in place.
-func (p *Policy) Outbound(r *Response, in Input) []Rule { return p.respond(Outbound, r, in) }
+// Outbound runs the section outbound on a backend's answer, which it changes in place. Answered reports that a return-response took its place:
+// the backend's body is then to be dropped.
+func (p *Policy) Outbound(r *Response, in Input) (rules []Rule, answered bool) { return p.respond(Outbound, r, in) }
 
 // OnError runs the section on-error on an error's answer, which it changes in place. Evaluate has done so for its own refusals.
-func (p *Policy) OnError(r *Response, in Input) []Rule { return p.respond(OnError, r, in) }
+func (p *Policy) OnError(r *Response, in Input) []Rule {
+	rules, _ := p.respond(OnError, r, in)
+	return rules
+}
 
-func (p *Policy) respond(s Section, r *Response, in Input) []Rule {
+func (p *Policy) respond(s Section, r *Response, in Input) (rules []Rule, answered bool) {
 	if r.Header == nil {
 		r.Header = http.Header{}
 	}
@@ -105,7 +109,7 @@ func (p *Policy) respond(s Section, r *Response, in Input) []Rule {
 	if v.Answer != nil {
 		*r = *v.Answer
 	}
-	return v.Rules
+	return v.Rules, v.Answer != nil
 }
 
 // run runs statements until one ends the section, and notes the rest as not run.

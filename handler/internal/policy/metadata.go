@@ -133,3 +133,14 @@ func certificateKey(text string) (*rsa.PublicKey, error) {
 	}
 	return public, nil
 }
+
+// TokenParameters lists the query parameters in which the policy looks for tokens, so that a log can leave their values out.
+func (p *Policy) TokenParameters() []string {
+	var names []string
+	for _, s := range p.sections[Inbound] {
+		if v, ok := s.statement.(*validator); ok && v.query != "" {
+			names = append(names, v.query)
+		}
+	}
+	return names
+}
