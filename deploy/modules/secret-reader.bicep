@@ -1,0 +1,32 @@
+// Lets one identity read the named secrets and nothing else of the vault.
+param vaultName string
+param names string[]
+param principalId string
+
+var secretsUser = subscriptionResourceId(
+  'Microsoft.Authorization/roleDefinitions',
+  '4633458b-17de-408a-b874-0445c86b69e6'
+)
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+  name: vaultName
+}
+
+resource secrets 'Microsoft.KeyVault/vaults/secrets@2024-11-01' existing = [
+  for name in names: {
+    parent: vault
+    name: name
+  }
+]
+
+resource readers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (name, i) in names: {
+    name: guid(secrets[i].id, principalId, secretsUser)
+    scope: secrets[i]
+    properties: {
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: secretsUser
+    }
+  }
+]

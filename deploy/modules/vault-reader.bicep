@@ -1,0 +1,23 @@
+// Lets one identity read the secrets of a vault that holds the subscription keys and nothing else. Used where the keys come later, from
+// the team that runs the API: a secret that is not there yet cannot be the scope of a role assignment.
+param vaultName string
+param principalId string
+
+var secretsUser = subscriptionResourceId(
+  'Microsoft.Authorization/roleDefinitions',
+  '4633458b-17de-408a-b874-0445c86b69e6'
+)
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+  name: vaultName
+}
+
+resource reader 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(vault.id, principalId, secretsUser)
+  scope: vault
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: secretsUser
+  }
+}
