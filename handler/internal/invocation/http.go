@@ -199,7 +199,7 @@ func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 	}
 	s.pos++
 	at := s.base + int64(s.pos)
-	var dst []byte
+	dst := []byte{}
 	if inPlace {
 		dst = s.buf[s.pos:s.pos]
 	} else if length, ok := h.contentLength(); ok && length <= MaxBody {

@@ -437,10 +437,14 @@ func plain(b []byte) int {
 func (s *scanner) skipText() error {
 	for {
 		s.pos += plain(s.buf[s.pos:])
-		c, err := s.next("a closing quote")
-		if err != nil {
-			return err
+		if s.pos == len(s.buf) {
+			if err := s.fill(); err != nil {
+				return s.ended(err, "a closing quote")
+			}
+			continue
 		}
+		c := s.buf[s.pos]
+		s.pos++
 		switch c {
 		case '"':
 			return nil
@@ -466,10 +470,14 @@ func (s *scanner) text(dst []byte, limit int) ([]byte, error) {
 		}
 		dst = append(dst, s.buf[s.pos:s.pos+n]...)
 		s.pos += n
-		c, err := s.next("a closing quote")
-		if err != nil {
-			return dst, err
+		if s.pos == len(s.buf) {
+			if err := s.fill(); err != nil {
+				return dst, s.ended(err, "a closing quote")
+			}
+			continue
 		}
+		c := s.buf[s.pos]
+		s.pos++
 		switch c {
 		case '"':
 			return dst, nil
