@@ -70,14 +70,14 @@ function drawInvocation(inv, atTop) {
   }
   row.inv = inv;
   const [text, tone] = outcomeOf(inv);
-  row.button.replaceChildren(
+  row.button.replaceChildren(...[
     el("span", { "aria-hidden": "true" }, row.open ? "▾" : "▸"),
     el("span", { class: "name" }, inv.function),
     el("span", { class: "request" }, inv.request || inv.trigger),
     el("span", { class: `outcome ${tone}` }, text),
     el("span", { class: "time" }, `${clock(inv.started)} · ${inv.outcome === "running" ? "…" : ms(inv.duration_ms)}`),
-    inv.cause ? el("span", { class: "cause" }, inv.cause) : null,
-  );
+    inv.cause && el("span", { class: "cause" }, inv.cause),
+  ].filter(Boolean));
   if (row.open) drawDetail(row);
   $("empty").hidden = true;
   $("count").textContent = `${rows.size}`;
@@ -114,7 +114,7 @@ function drawDetail(row) {
     ["Outcome", inv.outcome], ["Status", inv.status ? String(inv.status) : ""], ["Cause", inv.cause], ["Took", inv.outcome === "running" ? "" : ms(inv.duration_ms)],
   ]));
   if (inv.log.length) {
-    parts.push(el("h3", {}, "Host's log"), el("table", {}, el("tbody", {}, ...inv.log.map((l) =>
+    parts.push(el("h3", {}, "Host's log"), el("table", { class: "log" }, el("tbody", {}, ...inv.log.map((l) =>
       el("tr", {}, el("td", { class: "time" }, clock(l.time)), el("td", { class: l.level === "Error" ? "bad" : "soft" }, l.level), el("td", { class: "mono" }, l.text))))));
   }
   row.detail.replaceChildren(...parts);
@@ -160,13 +160,13 @@ function got(r) {
 function waterfall(inv) {
   const total = Math.max(inv.duration_ms, ...inv.spans.map((s) => s.start_ms + s.duration_ms), 0.001);
   return el("table", { class: "waterfall" },
-    el("caption", {}, el("h3", {}, "Where the time went")),
+    el("caption", {}, "Where the time went"),
     el("tbody", {}, ...inv.spans.map((s) => {
       const bar = el("i", { class: `${s.kind}${s.bad ? " broken" : ""}` });
       bar.style.left = `${Math.min(99, (100 * s.start_ms) / total)}%`;
       bar.style.width = `${Math.min(100, (100 * s.duration_ms) / total)}%`;
       return el("tr", {}, el("th", { scope: "row" }, s.name), el("td", { class: "track", title: s.note }, el("div", { "aria-hidden": "true" }, bar)),
-        el("td", { class: `took${s.bad ? " bad" : ""}` }, ms(s.duration_ms)), el("td", { class: "soft" }, s.note || ""));
+        el("td", { class: `took${s.bad ? " bad" : ""}` }, ms(s.duration_ms)), el("td", { class: "note soft" }, s.note || ""));
     })));
 }
 
