@@ -1,0 +1,142 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+// adminPath tells the host's own paths; others under /admin are a function's where the route prefix is empty (recording E-prefix-empty).
+func adminPath(path string) bool {
+	lower := strings.ToLower(path)
+	return lower == "/admin/functions" || strings.HasPrefix(lower, "/admin/functions/") || strings.HasPrefix(lower, "/admin/host/") ||
+		strings.HasPrefix(lower, "/runtime/webhooks/")
+}
+
+// admin is the part of the admin API that a laptop needs (Azure/azure-functions-host src/WebJobs.Script.WebHost/Controllers/{Functions,Host}Controller.cs;
+// recordings A-admin-*, C-admin-*).
+func (h *Host) admin(in *instance, req *request) *reply {
+	path := strings.TrimSuffix(strings.ToLower(req.path), "/")
+	if strings.HasPrefix(path, "/runtime/webhooks") {
+		return status(http.StatusUnauthorized)
+	}
+	if path == "/admin/host/ping" && (req.method == http.MethodGet || req.method == http.MethodPost) {
+		return status(http.StatusOK, field{"Cache-Control", "no-store,no-cache"}, field{"Pragma", "no-cache"})
+	}
+	if h.grantOf(req, false).level < adminLevel {
+		return status(http.StatusUnauthorized, field{"WWW-Authenticate", "Bearer"})
+	}
+	switch {
+	case path == "/admin/host/status" && req.method == http.MethodGet:
+		return jsonReply(h.statusJSON(in))
+	case path == "/admin/functions" && req.method == http.MethodGet:
+		items := []string{}
+		for _, f := range h.listed(in) {
+			items = append(items, f.adminJSON(in, req.host))
+		}
+		return jsonReply("[" + strings.Join(items, ",") + "]")
+	}
+	name, ok := strings.CutPrefix(path, "/admin/functions/")
+	if !ok {
+		return status(http.StatusNotFound)
+	}
+	name, sub, _ := strings.Cut(name, "/")
+	var fn *function
+	for _, f := range h.listed(in) {
+		if strings.EqualFold(f.name, name) {
+			fn = f
+		}
+	}
+	switch {
+	case fn == nil:
+		return status(http.StatusNotFound)
+	case sub == "status" && req.method == http.MethodGet:
+		return jsonReply("{}")
+	case sub != "":
+		return status(http.StatusNotFound)
+	case req.method == http.MethodGet:
+		return jsonReply(fn.adminJSON(in, req.host))
+	case req.method == http.MethodPost:
+		return h.adminFire(in, fn, req)
+	}
+	return status(http.StatusMethodNotAllowed)
+}
+
+// listed are the functions of the admin API: those with a readable function.json, the ones in error included.
+func (h *Host) listed(in *instance) []*function {
+	if len(in.faults) == 0 {
+		return in.functions
+	}
+	all, _ := readMetadata(h.cfg.Root, in.cfg, in.lookup)
+	return all
+}
+
+// adminFire answers at once; what becomes of the run is in the log.
+func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
+	if media, _, _ := strings.Cut(req.hdr.get("Content-Type"), ";"); req.length != 0 && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+		return status(http.StatusUnsupportedMediaType)
+	}
+	body, err := io.ReadAll(io.LimitReader(req.body, 16<<20))
+	if err != nil {
+		return status(http.StatusBadRequest)
+	}
+	v, nothing, err := parseJSON(string(body), false)
+	if err != nil || nothing || v.kind != jobject {
+		return status(http.StatusBadRequest)
+	}
+	var e Event
+	if input := v.fold("input"); input != nil && input.kind != jnull {
+		if !input.scalar() {
+			return status(http.StatusBadRequest)
+		}
+		text := input.raw()
+		e.Input = &text
+	}
+	if in.fault != "" || in.find(fn.name) == nil {
+		return status(http.StatusNotFound)
+	}
+	in.fireByHand(fn, e)
+	return status(http.StatusAccepted)
+}
+
+func jsonReply(text string) *reply {
+	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "application/json; charset=utf-8"}}, body: []byte(text)}
+}
+
+func (h *Host) statusJSON(in *instance) string {
+	state, errors := "Running", ""
+	if in.fault != "" {
+		state, errors = "Error", `"errors":[`+quoteJSON(in.fault)+`],`
+	}
+	return fmt.Sprintf(`{"id":"sandbox","state":%q,"version":%q,"versionDetails":"4.1037.0+sandbox","platformVersion":"","instanceId":"","computerName":"",`+
+		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, state, hostVersion, h.clock.now().Sub(h.began).Milliseconds(), errors)
+}
+
+// adminJSON is a function as /admin/functions shows it.
+func (f *function) adminJSON(in *instance, host string) string {
+	base := "https://" + host
+	folder := base + "/admin/vfs" + f.folder + "/"
+	invoke := "null"
+	if f.http() && f.route != nil {
+		route := f.routeText
+		if in.cfg.routePrefix != "" {
+			route = in.cfg.routePrefix + "/" + route
+		}
+		invoke = quoteJSON(base + "/" + route)
+	}
+	return members{{"name", quoteJSON(f.name)}, {"script_root_path_href", quoteJSON(folder)}, {"script_href", "null"}, {"config_href", quoteJSON(folder + "function.json")},
+		{"test_data_href", quoteJSON(base + "/admin/vfs" + os.TempDir() + "/FunctionsData/" + f.name + ".dat")}, {"href", quoteJSON(base + "/admin/functions/" + f.name)},
+		{"invoke_url_template", invoke}, {"language", `"custom"`}, {"config", f.raw.compact()}, {"files", "null"}, {"test_data", `""`},
+		{"isDisabled", fmt.Sprint(f.disabled)}, {"isDirect", "false"}, {"isProxy", "false"}}.String()
+}
+
+// homepage is the start page; the real one is larger and by Microsoft (recording A-root).
+func (h *Host) homepage(in *instance) *reply {
+	if v, ok := in.lookup("AzureWebJobsDisableHomepage"); ok && (v == "1" || strings.EqualFold(v, "true")) {
+		return status(http.StatusNoContent)
+	}
+	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}}, body: []byte("<!DOCTYPE html>\n<title>Functions host stand-in</title>\n" +
+		"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n"), chunked: true}
+}

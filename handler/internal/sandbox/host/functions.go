@@ -1,0 +1,274 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// function is a folder with a function.json.
+type function struct {
+	name     string
+	folder   string
+	raw      *jvalue
+	bindings []*binding
+	trigger  *binding
+	retry    *retryPolicy
+	disabled bool
+	// HTTP only:
+	route     *template
+	routeText string
+	methods   []string // upper case; nil is all
+	level     authLevel
+	schedule  schedule // timers only
+}
+
+type binding struct {
+	kind      string // as written: httpTrigger
+	direction string
+	name      string
+	raw       *jvalue
+}
+
+func (b *binding) is(kind string) bool      { return strings.EqualFold(b.kind, kind) }
+func (b *binding) prop(name string) *jvalue { return b.raw.fold(name) }
+
+func (f *function) http() bool { return f.trigger.is("httpTrigger") }
+
+// outputs are the output bindings in the order of function.json.
+func (f *function) outputs() []*binding {
+	var out []*binding
+	for _, b := range f.bindings {
+		if strings.EqualFold(b.direction, "out") {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// simple is a function that can be forwarded or proxied: one httpTrigger and one http output, nothing else (recordings D-noout-forward, D-bothout-forward).
+func (f *function) simple() bool {
+	outs := f.outputs()
+	return f.http() && len(f.bindings) == 2 && len(outs) == 1 && outs[0].is("http")
+}
+
+var (
+	functionName = regexp.MustCompile(`(?i)^[a-z][a-z0-9_\-]{0,127}$`)
+	bindingName  = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9]{0,127}|\$return)$`)
+)
+
+// fault is a function that the host leaves out; whole means that it takes the host with it.
+type fault struct {
+	function string
+	text     string
+	whole    bool
+}
+
+// readFunctions lists the functions of a script root that work, in the host's order: by name, ignoring case.
+func readFunctions(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function, []fault) {
+	all, faults := readMetadata(root, cfg, lookup)
+	return resolveFunctions(all, cfg, lookup, faults)
+}
+
+// readMetadata lists the functions whose function.json can be read.
+// Source: Azure/azure-functions-host src/WebJobs.Script/Host/HostFunctionMetadataProvider.cs; recordings E-folder-*, E-fn-*.
+func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function, []fault) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, []fault{{text: "reading the script root: " + err.Error(), whole: true}}
+	}
+	var out []*function
+	var faults []fault
+	for _, e := range entries {
+		folder := filepath.Join(root, e.Name())
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+			continue
+		}
+		if cfg.hasAllow && !slices.ContainsFunc(cfg.allow, func(s string) bool { return strings.EqualFold(s, e.Name()) }) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(folder, "function.json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			faults = append(faults, fault{function: e.Name(), text: err.Error()})
+			continue
+		}
+		f, err := readFunction(e.Name(), folder, string(text), lookup)
+		if err != nil {
+			faults = append(faults, fault{function: e.Name(), text: err.Error()})
+			continue
+		}
+		if f.retry == nil {
+			f.retry = cfg.retry
+		}
+		out = append(out, f)
+	}
+	sort.SliceStable(out, func(i, j int) bool { return strings.ToUpper(out[i].name) < strings.ToUpper(out[j].name) })
+	return out, faults
+}
+
+func readFunction(name, folder, text string, lookup func(string) (string, bool)) (*function, error) {
+	if !functionName.MatchString(name) || strings.EqualFold(name, "host") {
+		return nil, hostErrorf("'%s' is not a valid function name.", name)
+	}
+	v, err := parseWhole(text)
+	if err != nil {
+		return nil, hostErrorf("Unable to parse function.json: %s", err)
+	}
+	f := &function{name: name, folder: folder, raw: v}
+	list := v.fold("bindings")
+	if list == nil || list.kind != jarray || len(list.items) == 0 {
+		return nil, hostErrorf("At least one binding must be declared.")
+	}
+	for _, item := range list.items {
+		b := &binding{kind: textOf(item.fold("type")), direction: textOf(item.fold("direction")), name: textOf(item.fold("name")), raw: item}
+		if b.kind == "" {
+			return nil, hostErrorf("Invalid binding: type is missing.")
+		}
+		if b.direction == "" {
+			b.direction = "in"
+		}
+		if !bindingName.MatchString(b.name) {
+			return nil, hostErrorf("The binding name %s is invalid. Please assign a valid name to the binding.", b.name)
+		}
+		f.bindings = append(f.bindings, b)
+		if strings.HasSuffix(strings.ToLower(b.kind), "trigger") {
+			if f.trigger != nil {
+				return nil, hostErrorf("Multiple trigger bindings defined. A function can only have a single trigger binding.")
+			}
+			f.trigger = b
+		}
+	}
+	if f.trigger == nil {
+		return nil, hostErrorf("No trigger binding specified. A function must have a trigger input binding.")
+	}
+	if s := textOf(v.fold("scriptFile")); s != "" {
+		if _, err := os.Stat(filepath.Join(folder, s)); err != nil {
+			return nil, hostErrorf("Invalid script file name configuration. The 'scriptFile' property is set to a file that does not exist.")
+		}
+	}
+	if r := v.fold("retry"); r != nil && r.kind == jobject {
+		if f.retry, err = readRetry(r); err != nil {
+			return nil, fmt.Errorf("reading retry: %w", err)
+		}
+	}
+	for _, key := range []string{"AzureWebJobs." + name + ".Disabled", "AzureWebJobs_" + name + "_Disabled"} {
+		if s, ok := lookup(key); ok && (s == "1" || strings.EqualFold(s, "true")) {
+			f.disabled = true
+		}
+	}
+	return f, nil
+}
+
+// resolveFunctions reads what the trigger needs: route, methods and level, or the schedule.
+func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (string, bool), faults []fault) ([]*function, []fault) {
+	var out []*function
+	for _, f := range all {
+		var err error
+		whole := false
+		switch {
+		case f.http():
+			err, whole = f.resolveHTTP(cfg, lookup, out)
+		case f.trigger.is("timerTrigger"):
+			err = f.resolveTimer(lookup)
+			whole = false
+		}
+		if err != nil {
+			faults = append(faults, fault{function: f.name, text: err.Error(), whole: whole})
+			continue
+		}
+		out = append(out, f)
+	}
+	return out, faults
+}
+
+func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, bool), earlier []*function) (err error, whole bool) {
+	level, ok := parseAuthLevel(textOf(f.trigger.prop("authLevel")))
+	if !ok {
+		return hostErrorf("Error converting value \"%s\" to type 'Microsoft.Azure.WebJobs.Extensions.Http.AuthorizationLevel'.", textOf(f.trigger.prop("authLevel"))), false
+	}
+	f.level = level
+	if m := f.trigger.prop("methods"); m != nil && m.kind == jarray {
+		for _, item := range m.items {
+			f.methods = append(f.methods, strings.ToUpper(item.raw()))
+		}
+	}
+	text := textOf(f.trigger.prop("route"))
+	if text, err = expand(text, lookup); err != nil {
+		return err, false
+	}
+	if text == "" {
+		text = f.name
+	}
+	f.routeText = text
+	lower := strings.ToLower(text)
+	if strings.HasPrefix(lower, "admin") || strings.HasPrefix(lower, "runtime") {
+		return hostErrorf("The specified route conflicts with one or more built in routes."), false
+	}
+	for _, other := range earlier {
+		if other.http() && strings.EqualFold(other.routeText, text) && overlap(other.methods, f.methods) {
+			return hostErrorf("The route specified conflicts with the route defined by function '%s'.", other.name), false
+		}
+	}
+	full := text
+	if cfg.routePrefix != "" {
+		// The host joins prefix and route with a slash, so a leading one makes two of them: an error of the template.
+		full = cfg.routePrefix + "/" + text
+	}
+	if f.route, err = parseTemplate(full); err != nil {
+		return err, true
+	}
+	return nil, false
+}
+
+func overlap(a, b []string) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	for _, m := range a {
+		if slices.Contains(b, m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *function) takes(method string) bool {
+	return f.methods == nil || slices.Contains(f.methods, strings.ToUpper(method))
+}
+
+func (f *function) resolveTimer(lookup func(string) (string, bool)) error {
+	text, err := expand(textOf(f.trigger.prop("schedule")), lookup)
+	if err != nil {
+		return err
+	}
+	zone, err := timeZone(lookup)
+	if err != nil {
+		return err
+	}
+	f.schedule, err = parseSchedule(text, zone)
+	return err
+}
+
+var settingPattern = regexp.MustCompile(`%([^%]+)%`)
+
+// expand replaces %NAME% by app settings; one that is not set is the function's error.
+func expand(s string, lookup func(string) (string, bool)) (string, error) {
+	var err error
+	out := settingPattern.ReplaceAllStringFunc(s, func(m string) string {
+		v, ok := lookup(m[1 : len(m)-1])
+		if (!ok || v == "") && err == nil {
+			err = hostErrorf("'%s' does not resolve to a value.", m)
+		}
+		return v
+	})
+	return out, err
+}

@@ -1,0 +1,197 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+)
+
+// handle answers one request and reports whether the connection can go on.
+func (h *Host) handle(ctx context.Context, req *request) bool {
+	rp, sent := h.answer(ctx, req)
+	if sent {
+		return !req.closing
+	}
+	return req.conn.send(req, rp) == nil
+}
+
+func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) {
+	in := h.inside()
+	if adminPath(req.path) {
+		return h.admin(in, req), false
+	}
+	if in.fault != "" {
+		return &reply{status: http.StatusServiceUnavailable, body: []byte("Function host is not running."), chunked: true}, false
+	}
+	if fn, params := in.match(req); fn != nil {
+		release, ok := in.limits.enter()
+		if !ok {
+			return status(http.StatusTooManyRequests, field{"X-FUNCTION-SCALEOUT", "1"}), false
+		}
+		defer release()
+		rp, sent := in.call(ctx, fn, params, req)
+		if rp != nil && !sent {
+			for _, f := range in.cfg.customHeaders {
+				rp.hdr.replace(f.name, f.value)
+			}
+		}
+		return rp, sent
+	}
+	if req.path == "/" && (req.method == http.MethodGet || req.method == http.MethodHead) {
+		return h.homepage(in), false
+	}
+	return status(http.StatusNotFound), false
+}
+
+// match finds the function: in order of name, the first whose template and method fit. A disabled one is found by the master key only.
+func (in *instance) match(req *request) (*function, []routeValue) {
+	path, ok := strings.CutPrefix(req.path, "/")
+	if !ok {
+		return nil, nil
+	}
+	for _, f := range in.functions {
+		if f.http() && f.takes(req.method) {
+			if params, ok := f.route.match(path); ok {
+				return f, params
+			}
+		}
+	}
+	return nil, nil
+}
+
+// call runs an HTTP function for a caller.
+func (in *instance) call(ctx context.Context, fn *function, params []routeValue, req *request) (*reply, bool) {
+	g := in.h.grantOf(req, true)
+	if fn.disabled && g.level < adminLevel {
+		return status(http.StatusNotFound), false
+	}
+	if g.level < fn.level {
+		return status(http.StatusUnauthorized), false
+	}
+	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn), reason: func() string { return byHostAPI }, req: req}
+	if req.length > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {
+		req.closing = true
+		inv.attempt = func(context.Context, *invocation, string) error {
+			return newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException(
+				"Microsoft.AspNetCore.Server.Kestrel.Core.BadHttpRequestException", "Request body too large. The max request body size is %d bytes.", in.bodyLimit))
+		}
+		_ = inv.run(ctx)
+		return status(http.StatusInternalServerError), false
+	}
+	var body []byte
+	if req.length > 0 && inv.way != "proxied" {
+		var err error
+		if body, err = io.ReadAll(req.body); err != nil {
+			req.closing = true
+			return status(http.StatusBadRequest), false
+		}
+	}
+	var rp *reply
+	sent := false
+	switch inv.way {
+	case "proxied":
+		inv.attempt = func(ctx context.Context, inv *invocation, _ string) error {
+			if err := noHost(req, fn); err != nil {
+				return err
+			}
+			var err error
+			sent, err = inv.proxy(ctx, req.conn)
+			return err
+		}
+	case "forwarded":
+		inv.attempt = func(ctx context.Context, inv *invocation, _ string) error {
+			if err := noHost(req, fn); err != nil {
+				return err
+			}
+			r, err := inv.forward(ctx, body)
+			rp = r
+			return err
+		}
+	default:
+		inv.attempt = func(ctx context.Context, inv *invocation, retry string) error {
+			if err := noHost(req, fn); err != nil {
+				return err
+			}
+			e, err := inv.exchange(ctx, httpPayload(fn, req, body, req.length > 0, params, g.identity()), retry)
+			if err != nil {
+				return err
+			}
+			r, err := httpReply(fn, e)
+			if err != nil {
+				return err
+			}
+			in.h.deliver(fn, inv.id, e)
+			rp = r
+			return nil
+		}
+	}
+	err := inv.run(ctx)
+	if sent {
+		in.h.history.update(func() { inv.record.HTTP = 200 })
+		return nil, true
+	}
+	if err != nil || rp == nil {
+		rp = status(http.StatusInternalServerError)
+	}
+	in.h.history.update(func() { inv.record.HTTP = rp.status })
+	return rp, false
+}
+
+// noHost is a request without a Host (HTTP/1.0): the host cannot make a Uri of it (recording P-http10).
+func noHost(req *request, fn *function) error {
+	if req.host != "" {
+		return nil
+	}
+	return newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException("System.UriFormatException",
+		"Invalid URI: The hostname could not be parsed."))
+}
+
+// way is how a function is called: proxied or forwarded where it is simple and the flag is on, else wrapped.
+func (in *instance) way(fn *function) string {
+	switch {
+	case in.cfg.legacyWorker && fn.http():
+		return "forwarded"
+	case !fn.simple():
+	case in.cfg.proxying && !in.h.cfg.Switches.NoProxying:
+		return "proxied"
+	case in.cfg.forwarding:
+		return "forwarded"
+	}
+	return "wrapped"
+}
+
+// limits are extensions.http.maxConcurrentRequests and maxOutstandingRequests (recording E-http-limits).
+type limits struct {
+	slots       chan struct{}
+	outstanding atomic.Int64
+	most        int64
+}
+
+func newLimits(cfg *hostConfig) *limits {
+	l := &limits{most: int64(cfg.maxOutstanding)}
+	if cfg.maxConcurrent > 0 {
+		l.slots = make(chan struct{}, cfg.maxConcurrent)
+	}
+	return l
+}
+
+func (l *limits) enter() (func(), bool) {
+	if n := l.outstanding.Add(1); l.most >= 0 && n > l.most {
+		l.outstanding.Add(-1)
+		return nil, false
+	}
+	if l.slots != nil {
+		l.slots <- struct{}{}
+	}
+	return func() {
+		if l.slots != nil {
+			<-l.slots
+		}
+		l.outstanding.Add(-1)
+	}, true
+}
+
+var errNotThere = errors.New("no such function")

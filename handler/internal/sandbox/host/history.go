@@ -1,0 +1,84 @@
+package host
+
+import (
+	"sync"
+	"time"
+)
+
+// Invocation is one run of a function, as History tells it.
+type Invocation struct {
+	ID       string
+	Function string
+	Trigger  string // the trigger's type: httpTrigger
+	Way      string // wrapped, forwarded or proxied
+	Reason   string // what the host logs behind Executing
+	Method   string // of an HTTP call
+	Path     string // of an HTTP call, with the query less "code"
+	Attempt  int    // 0 for the first, above it for a retry
+	Started  time.Time
+	Duration time.Duration // zero while it runs
+	Status   Status
+	HTTP     int        // the status that the caller got; 0 before, and for events
+	Error    string     // why it failed
+	Log      []LogEntry // lines of the host's log from its start to its end: its own, and those of the handler's console, which belong to nobody
+}
+
+// Status of an Invocation.
+type Status string
+
+// What an invocation came to.
+const (
+	Running   Status = "running"
+	Succeeded Status = "succeeded"
+	Failed    Status = "failed"
+)
+
+type history struct {
+	mu   sync.Mutex
+	size int
+	all  []*Invocation
+	seq  uint64
+}
+
+// The log lines kept for one invocation.
+const maxNoted = 500
+
+func (s *history) start(i *Invocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, i)
+	if over := len(s.all) - s.size; over > 0 {
+		s.all = s.all[over:]
+	}
+}
+
+func (s *history) update(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	f()
+}
+
+// note gives a line to the invocations that run: one with an id to its own, one of the console to all.
+func (s *history) note(e LogEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	for _, i := range s.all {
+		if (e.Invocation == i.ID || e.Invocation == "" && i.Status == Running && e.Category == consoleCategory) && len(i.Log) < maxNoted {
+			i.Log = append(i.Log, e)
+		}
+	}
+}
+
+// History lists the invocations since the start, oldest first, at most Config.History of them. It is safe for concurrent use; what it returns is a copy.
+func (h *Host) History() []Invocation {
+	h.history.mu.Lock()
+	defer h.history.mu.Unlock()
+	out := make([]Invocation, len(h.history.all))
+	for i, inv := range h.history.all {
+		out[i] = *inv
+		out[i].Log = append([]LogEntry(nil), inv.Log...)
+	}
+	return out
+}

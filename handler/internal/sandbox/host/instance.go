@@ -1,0 +1,145 @@
+package host
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// instance is the host's inside, the ScriptHost: what host.json and the function.json files say, the handler and the timers. A change of those files
+// replaces it by a new one.
+type instance struct {
+	h         *Host
+	cfg       *hostConfig
+	functions []*function
+	faults    []fault
+	fault     string // why nothing but the admin API is served; "" when all is well
+	worker    *worker
+	command   command
+	lookup    func(string) (string, bool)
+
+	stderrErrorsOnly bool
+	contentLength    bool
+	bodyLimit        int64
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup // worker and timers
+	running sync.WaitGroup // invocations
+	limits  *limits
+	started time.Time
+}
+
+// load reads the script root. It always returns an instance: faults are part of it.
+func (h *Host) load() *instance {
+	in := &instance{h: h, lookup: settingLookup(h.cfg.Environ), stderrErrorsOnly: true, started: h.clock.now()}
+	in.ctx, in.cancel = context.WithCancel(h.ctx)
+	cfg, err := readHostJSON(h.cfg.Root, h.cfg.Environ)
+	if err != nil {
+		in.fault = err.Error()
+		in.cfg = &hostConfig{root: &jvalue{kind: jobject}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1, maxOutstanding: -1}
+		in.limits = newLimits(in.cfg)
+		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\n%s", err)
+		return in
+	}
+	in.cfg = cfg
+	in.limits = newLimits(cfg)
+	in.stderrErrorsOnly = boolOf(cfg.description.fold("useStdErrorStreamForErrorsOnly"), true)
+	_, coreTools := in.lookup("FUNCTIONS_CORETOOLS_ENVIRONMENT")
+	in.contentLength = coreTools || h.cfg.Switches.ContentLength
+	in.bodyLimit = 104857600
+	if s, ok := in.lookup("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"); ok {
+		if n := int64(intOf(jtext(s), 0)); n > 0 {
+			in.bodyLimit = n
+		}
+	}
+	if !cfg.custom || cfg.executable == "" {
+		in.fault = "customHandler.description.defaultExecutablePath is missing or empty"
+		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\nSystem.ComponentModel.DataAnnotations.ValidationException: WorkerDescription defaultExecutablePath cannot be empty")
+		return in
+	}
+	if runtime, _ := in.lookup("FUNCTIONS_WORKER_RUNTIME"); !strings.EqualFold(runtime, "custom") {
+		h.log(Warning, "Host.Startup", "FUNCTIONS_WORKER_RUNTIME is '%s', not 'custom'; the customHandler section decides.", runtime)
+	}
+	in.functions, in.faults = readFunctions(h.cfg.Root, cfg, in.lookup)
+	for _, f := range in.faults {
+		if f.whole {
+			in.fault = f.text
+			h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s", f.function, f.text)
+			continue
+		}
+		h.log(Error, "Host.Startup", "The '%s' function is in error: %s", f.function, f.text)
+	}
+	return in
+}
+
+// run starts the handler and the timers; it returns at once.
+func (in *instance) run() {
+	if in.cfg.custom && in.cfg.executable != "" && len(in.functions) > 0 {
+		w, err := newWorker(in)
+		if err != nil {
+			in.fault = err.Error()
+			in.h.log(Error, "Host.Startup", "%s", err)
+			return
+		}
+		in.worker = w
+		in.tasks.Go(func() { w.run(in.ctx) })
+	}
+	if in.fault != "" {
+		return
+	}
+	for _, f := range in.functions {
+		if f.schedule != nil && !f.disabled {
+			in.tasks.Go(func() { in.listen(f) })
+		}
+	}
+}
+
+// stop ends timers and handler; running invocations get up to grace to end by themselves.
+func (in *instance) stop(grace time.Duration) {
+	if grace > 0 {
+		idle := make(chan struct{})
+		go func() { in.running.Wait(); close(idle) }()
+		over, stop := in.h.clock.after(grace)
+		select {
+		case <-idle:
+		case <-over:
+		}
+		stop()
+	}
+	in.cancel()
+	in.tasks.Wait()
+	if in.worker != nil {
+		in.worker.set(workerStopped)
+		in.worker.client.closeIdle()
+		in.worker.proxy.closeIdle()
+	}
+}
+
+func (in *instance) find(name string) *function {
+	for _, f := range in.functions {
+		if strings.EqualFold(f.name, name) {
+			return f
+		}
+	}
+	return nil
+}
+
+// signature changes when host.json or a function.json changes, appears or goes; a new executable or any other file leaves it (recording E-file-change).
+func signature(root string) string {
+	var b strings.Builder
+	note := func(path string) {
+		if info, err := os.Stat(path); err == nil {
+			b.WriteString(path + info.ModTime().String() + info.Mode().String() + " ")
+		}
+	}
+	note(filepath.Join(root, "host.json"))
+	entries, _ := os.ReadDir(root)
+	for _, e := range entries {
+		note(filepath.Join(root, e.Name(), "function.json"))
+	}
+	return b.String()
+}

@@ -1,0 +1,211 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// invocation is one call of a function, retries of its policy included: they share the id.
+type invocation struct {
+	in      *instance
+	fn      *function
+	id      string
+	way     string
+	reason  func() string // computed for each attempt: a timer's holds the time
+	details string
+	req     *request
+	// attempt makes the exchange with the handler; what it returns is success or the failure that is logged.
+	attempt func(ctx context.Context, inv *invocation, retry string) error
+
+	record *Invocation
+	timed  bool // a time-out was logged while the exchange went on (proxied)
+}
+
+const byHostAPI = "This function was programmatically called via the host APIs."
+
+var errTimeout = errors.New("the function's time is over")
+
+func (inv *invocation) category() string { return "Function." + inv.fn.name }
+
+func (inv *invocation) log(level Level, category, format string, args ...any) {
+	inv.in.h.emit(LogEntry{Level: level, Category: category, Text: sprintf(format, args), Invocation: inv.id})
+}
+
+// run makes attempts until one succeeds or the policy is spent.
+func (inv *invocation) run(ctx context.Context) error {
+	p := inv.fn.retry
+	if p == nil || inv.fn.http() {
+		return inv.once(ctx, 0, "")
+	}
+	var last *exception
+	for n := 0; ; n++ {
+		err := inv.once(ctx, n, retryContext(inv, n, p.max, last))
+		if err == nil {
+			return nil
+		}
+		last = asException(err)
+		if p.max >= 0 && n >= p.max {
+			inv.log(Error, inv.category(), "Function execution failed after '%d' retries.\n%s", p.max, inv.failure(last).chain())
+			return err
+		}
+		wait := p.wait(n+1, rand.Float64())
+		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.", formatTimeSpan(wait), n+1, p.max)
+		if !inv.in.h.clock.sleep(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// failure wraps what went wrong as the host does.
+func (inv *invocation) failure(e *exception) *exception {
+	if e.class == timeoutException {
+		return e
+	}
+	return newException(invocationException, "Exception while executing function: Functions.%s", inv.fn.name).because(e)
+}
+
+const (
+	invocationException = "Microsoft.Azure.WebJobs.Host.FunctionInvocationException"
+	timeoutException    = "Microsoft.Azure.WebJobs.Host.FunctionTimeoutException"
+)
+
+func (inv *invocation) once(ctx context.Context, n int, retry string) error {
+	h := inv.in.h
+	inv.in.running.Add(1)
+	defer inv.in.running.Done()
+	started := h.clock.now()
+	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(), Attempt: n, Started: started, Status: Running}
+	if inv.req != nil {
+		inv.record.Method, inv.record.Path = inv.req.method, inv.req.path+inv.req.query.without("code")
+	}
+	h.history.start(inv.record)
+	inv.log(Information, inv.category(), "Executing 'Functions.%s' (Reason='%s', Id=%s)", inv.fn.name, inv.record.Reason, inv.id)
+	if inv.details != "" {
+		inv.log(Information, inv.category(), "Trigger Details: %s", inv.details)
+	}
+	exchange, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan error, 1)
+	go func() { done <- inv.attempt(exchange, inv, retry) }()
+	expired, stop := h.clock.after(inv.in.cfg.functionTimeout)
+	defer stop()
+	select {
+	case err := <-done:
+		inv.finish(started, err)
+		return err
+	case <-expired:
+	}
+	limit := formatTimeSpan(inv.in.cfg.functionTimeout)
+	inv.log(Error, inv.category(), "Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit, inv.fn.name, inv.id)
+	err := newException(timeoutException, "Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)
+	inv.finish(started, err)
+	inv.timed = true
+	if inv.way == "proxied" {
+		return <-done
+	}
+	h.clock.sleep(ctx, h.durations.TimeoutGrace)
+	h.log(Warning, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler", "A function timeout has occurred. Restarting worker process executing invocationId '%s'.", inv.id)
+	cancel(errTimeout)
+	inv.in.worker.restart()
+	return err
+}
+
+// finish logs the end of an attempt; the level tells success.
+func (inv *invocation) finish(started time.Time, err error) {
+	if inv.timed {
+		return
+	}
+	h := inv.in.h
+	took := h.clock.now().Sub(started)
+	status, text := Succeeded, ""
+	if err != nil {
+		e := inv.failure(asException(err))
+		status, text = Failed, e.chain()
+	}
+	h.history.update(func() { inv.record.Status, inv.record.Duration, inv.record.Error = status, took, text })
+	if err == nil {
+		inv.log(Information, inv.category(), "Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", inv.fn.name, inv.id, took.Milliseconds())
+		return
+	}
+	inv.log(Error, inv.category(), "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", inv.fn.name, inv.id, took.Milliseconds(), text)
+}
+
+// exchange sends a wrapped request and reads the envelope; the answer that never means anything is waited for until ctx ends.
+func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (*envelope, error) {
+	in := inv.in
+	in.worker.await(ctx)
+	body := p.render(in.h, inv.fn, retry)
+	o := in.wrappedRequest(inv.fn, inv.id, body, inv.req)
+	answer, err := in.follow(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	text, err := answer.all()
+	if err != nil {
+		return nil, err
+	}
+	e, err := readEnvelope(answer, text)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		<-ctx.Done()
+		return nil, canceled(context.Cause(ctx))
+	}
+	for _, line := range e.logs {
+		inv.log(Information, inv.category()+".User", "%s", line)
+	}
+	return e, nil
+}
+
+// The redirects that HttpClient follows at most (MaxAutomaticRedirections).
+const maxRedirects = 50
+
+// follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into a GET, 307 and 308 repeat it (recordings B-handler-302*).
+func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) {
+	for n := 0; ; n++ {
+		answer, err := in.worker.client.send(ctx, o)
+		if err != nil || in.cfg.forwarding || in.cfg.legacyWorker || n == maxRedirects {
+			return answer, err
+		}
+		location := answer.hdr.get("Location")
+		switch answer.status {
+		case 301, 302, 303, 307, 308, 300:
+		default:
+			return answer, nil
+		}
+		target, ok := in.redirectTarget(location)
+		if !ok {
+			return answer, nil
+		}
+		if _, err := answer.all(); err != nil {
+			return nil, err
+		}
+		next := *o
+		next.target = target
+		if answer.status != 307 && answer.status != 308 && o.method == "POST" {
+			next.method, next.pieces, next.chunked = "GET", nil, false
+			next.hdr = o.hdr.without("Transfer-Encoding", "Content-Type", "Content-Length")
+		}
+		o = &next
+	}
+}
+
+// redirectTarget is the path of a Location on the handler itself; the stand-in follows it nowhere else.
+func (in *instance) redirectTarget(location string) (string, bool) {
+	for _, prefix := range []string{"http://" + in.worker.addr(), fmt.Sprintf("http://localhost:%d", in.worker.port)} {
+		if rest, ok := cutFold(location, prefix); ok {
+			location = rest
+			if location == "" {
+				location = "/"
+			}
+		}
+	}
+	if len(location) == 0 || location[0] != '/' || len(location) > 1 && location[1] == '/' {
+		return "", false
+	}
+	return escapeURI(location), true
+}

@@ -1,0 +1,75 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"apimrelay/handler/internal/secret"
+)
+
+// Run is `sandbox host`: it serves the script root of -root until ctx ends, a SIGINT or SIGTERM comes or the host ends by itself, which is exit status 0.
+// 2 is a wrong command line, 1 a root or an address that cannot be used. The handler inherits this process's environment.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	set := flag.NewFlagSet("sandbox host", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	root := set.String("root", ".", "script `folder`: host.json and one folder for each function")
+	addr := set.String("addr", "127.0.0.1:7071", "`host:port` to serve callers on")
+	functionKey := set.String("function-key", "", "every function's `key` named default; without one a fresh key is made and shown")
+	masterKey := set.String("master-key", "", "the host's `key` named master; without one a fresh key is made and shown")
+	asJSON := set.Bool("json", false, "print each log line as one line of JSON")
+	open := set.Bool("no-auth", false, "ask for no keys, as func start does")
+	statusDir := set.String("status", "", "`folder` that keeps the status of timers across starts")
+	noProxying := set.Bool("no-proxying", false, "do not know enableProxyingHttpRequest, as host 4.1037 and older")
+	exitZero := set.Bool("restart-on-exit-0", false, "start the handler again when it ends with exit code 0, as hosts since 2026")
+	length := set.Bool("content-length", false, "send wrapped requests with Content-Length, as Core Tools does")
+	if err := set.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	if set.NArg() > 0 {
+		_, _ = fmt.Fprintf(stderr, "sandbox host: unknown argument: %q\n", set.Arg(0))
+		return 2
+	}
+	cfg := Config{Root: *root, Addr: *addr, Environ: os.Environ(), OpenAuth: *open, StatusDir: *statusDir, OnLog: WriteText(stdout),
+		Switches: Switches{NoProxying: *noProxying, RestartOnExitZero: *exitZero, ContentLength: *length}}
+	if *asJSON {
+		cfg.OnLog = WriteJSON(stdout)
+	}
+	for _, k := range []struct {
+		name string
+		flag *string
+		into *secret.String
+	}{{"function", functionKey, &cfg.FunctionKey}, {"master", masterKey, &cfg.MasterKey}} {
+		if *k.flag == "" && !*open {
+			*k.flag = randomHex(20)
+			_, _ = fmt.Fprintf(stderr, "sandbox host: %s key of this run: %s\n", k.name, *k.flag)
+		}
+		*k.into = secret.New(*k.flag)
+	}
+	h, err := New(cfg)
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "sandbox host: %s\n", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := h.Start(); err != nil {
+		_, _ = fmt.Fprintf(stderr, "sandbox host: %s\n", err)
+		return 1
+	}
+	_, _ = fmt.Fprintf(stderr, "sandbox host: serving %s on http://%s\n", h.cfg.Root, h.Addr())
+	select {
+	case <-ctx.Done():
+	case <-h.Done():
+	}
+	h.Stop()
+	return 0
+}

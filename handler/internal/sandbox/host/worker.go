@@ -1,0 +1,391 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// worker is the handler's process, or rather one after another on the same port.
+// Sources: Azure/azure-functions-host src/WebJobs.Script/Workers/Http/{HttpWorkerProcess,HttpFunctionInvocationDispatcher,HttpWorkerChannel}.cs,
+// Workers/ProcessManagement/WorkerProcess.cs; recordings E-exit*, E-crash-*, E-probe-*, E-never-listens.
+type worker struct {
+	in     *instance
+	port   int
+	client *pool // wrapped, forwarded, probes
+	proxy  *pool
+
+	mu        sync.Mutex
+	state     workerState
+	changed   chan struct{} // closed at each change of state
+	proc      *process
+	errors    int
+	lastError time.Time
+}
+
+type workerState int
+
+const (
+	workerStarting workerState = iota
+	workerReady
+	workerStopped
+)
+
+// process is one life of the handler.
+type process struct {
+	cmd    *exec.Cmd
+	id     string
+	done   chan struct{} // closed when it has ended and its output is read
+	killed bool
+	code   int
+	stderr []string // the last three lines
+}
+
+// maxErrors is the count at which the host gives up, within a window of errorWindow between one and the next.
+const (
+	maxErrors   = 3
+	errorWindow = 30 * time.Minute
+)
+
+func newWorker(in *instance) (*worker, error) {
+	port := in.cfg.port
+	if port == 0 {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("finding a free port for the handler: %w", err)
+		}
+		port = ln.Addr().(*net.TCPAddr).Port
+		_ = ln.Close()
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	d := in.h.durations
+	return &worker{in: in, port: port, changed: make(chan struct{}),
+		client: &pool{addr: addr, clock: in.h.clock, idle: d.IdleConn}, proxy: &pool{addr: addr, clock: in.h.clock, idle: d.IdleConn}}, nil
+}
+
+func (w *worker) addr() string { return w.client.addr }
+
+func (w *worker) set(s workerState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = s
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// await waits until the handler is ready; after ReadyWait the request goes on all the same, runs into a refused connection, and the host ends.
+func (w *worker) await(ctx context.Context) (ready bool) {
+	expired, stop := w.in.h.clock.after(w.in.h.durations.ReadyWait)
+	defer stop()
+	for {
+		w.mu.Lock()
+		state, changed := w.state, w.changed
+		w.mu.Unlock()
+		if state == workerReady {
+			return true
+		}
+		if state == workerStopped {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		case <-expired:
+			w.in.h.log(Error, dispatcherCategory, "Final functionDispatcher state: Initializing. Initialization timed out and host is shutting down")
+			w.in.h.end(nil)
+			return false
+		}
+	}
+}
+
+const dispatcherCategory = "Microsoft.Azure.WebJobs.Script.Workers.HttpFunctionInvocationDispatcher"
+
+// run keeps the handler alive until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		p, err := w.spawn()
+		if err != nil {
+			c := w.in.command
+			w.in.h.log(Error, "Worker.HttpWorkerProcess", "Failed to start Worker Channel. Process fileName: %s\n%s", c.path, err)
+			<-ctx.Done()
+			return
+		}
+		counted := w.watch(ctx, p)
+		if ctx.Err() != nil {
+			w.stop(p)
+			return
+		}
+		w.set(workerStarting)
+		w.proxy.closeIdle()
+		w.client.closeIdle()
+		if counted && w.strike() {
+			return
+		}
+		w.in.h.log(Debug, dispatcherCategory, "Restarting http invoker channel")
+	}
+}
+
+// strike counts an error; at the third the host process ends, with exit code 0.
+func (w *worker) strike() bool {
+	now := w.in.h.clock.now()
+	if !w.lastError.IsZero() && now.Sub(w.lastError) > errorWindow {
+		w.errors = 0
+	}
+	w.errors++
+	w.lastError = now
+	if w.errors < maxErrors {
+		return false
+	}
+	w.in.h.log(Error, dispatcherCategory, "Exceeded http worker restart retry count. Shutting down Functions Host")
+	w.in.h.end(nil)
+	return true
+}
+
+// watch sees p through its life and tells whether its end counts as an error.
+func (w *worker) watch(ctx context.Context, p *process) (counted bool) {
+	probed := make(chan error, 1)
+	probeCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { probed <- w.probe(probeCtx, p) }()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case err := <-probed:
+			if err != nil {
+				if ctx.Err() != nil {
+					return false
+				}
+				w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id, "Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
+				w.stop(p)
+				return true
+			}
+			w.set(workerReady)
+			w.in.h.log(Information, dispatcherCategory, "Worker process started and initialized.")
+			probed = nil
+		case <-p.done:
+			restart, counts := w.judge(p)
+			if restart {
+				return counts
+			}
+			// Exit code 0: nobody notices. While it was starting, the probes go on until their time is over, and that counts.
+			if probed == nil {
+				<-ctx.Done()
+				return false
+			}
+			select {
+			case <-ctx.Done():
+				return false
+			case err := <-probed:
+				if err != nil && ctx.Err() == nil {
+					w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id, "Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
+					return true
+				}
+				w.set(workerReady) // somebody else answers on the port
+				<-ctx.Done()
+				return false
+			}
+		}
+	}
+}
+
+// judge reads an exit: restart at all, and does it count.
+func (w *worker) judge(p *process) (restart, counted bool) {
+	w.mu.Lock()
+	killed := p.killed
+	w.mu.Unlock()
+	category := "Worker.HttpWorkerProcess." + p.id
+	switch {
+	case killed:
+		return true, false
+	case p.code == 0:
+		w.in.h.log(Debug, category, "Language Worker Process exited. Pid=%d. %s exited with code 0", p.cmd.Process.Pid, filepath.Base(p.cmd.Path))
+		return w.in.h.cfg.Switches.RestartOnExitZero, false
+	case p.code == 200: // WorkerConstants.IntentionalRestartExitCode
+		w.in.h.log(Information, category, "Language Worker Process exited and needs to be restarted.")
+		return true, false
+	}
+	w.in.h.log(Error, category, "Language Worker Process exited. Pid=%d.\nMicrosoft.Azure.WebJobs.Script.Workers.WorkerProcessExitException: %s exited with code %d (0x%X)\n ---> System.Exception: %s",
+		p.cmd.Process.Pid, p.cmd.Path, p.code, p.code, strings.Join(p.stderr, ","))
+	return true, true
+}
+
+// spawn starts the handler: no shell, stdin empty, its own process group, so that a Ctrl-C meant for the host does not reach it.
+func (w *worker) spawn() (*process, error) {
+	id := newGUID()
+	port := fmt.Sprint(w.port)
+	env := slices.Clone(w.in.h.cfg.Environ)
+	env = append(env, "FUNCTIONS_HTTPWORKER_PORT="+port, "FUNCTIONS_HTTPWORKER_ID="+id, "FUNCTIONS_CUSTOMHANDLER_PORT="+port,
+		"FUNCTIONS_CUSTOMHANDLER_WORKER_ID="+id, "FUNCTIONS_APP_ROOT_PATH="+w.in.h.cfg.Root)
+	c := resolveCommand(w.in.h.cfg.Root, w.in.cfg.description, env)
+	w.in.command = c
+	for _, name := range c.lost {
+		w.in.h.log(Warning, "Worker.HttpWorkerProcess", "Environment variable:%s is not set", name)
+	}
+	path := c.path
+	if !strings.Contains(path, "/") {
+		// Looked up on the host's own PATH, not on this process's.
+		if dirs, ok := exactLookup(env)("PATH"); ok {
+			for dir := range strings.SplitSeq(dirs, ":") {
+				if full, err := exec.LookPath(filepath.Join(dir, path)); err == nil {
+					path = full
+					break
+				}
+			}
+		}
+		if !strings.Contains(path, "/") {
+			return nil, fmt.Errorf("starting the handler: %s: no such file in the script root or on PATH", c.path)
+		}
+	}
+	cmd := exec.Command(path, c.args...)
+	cmd.Args[0] = c.path
+	cmd.Dir, cmd.Env = c.dir, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id, "Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path, c.dir, c.line)
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the handler: %w", err)
+	}
+	p := &process{cmd: cmd, id: id, done: make(chan struct{})}
+	w.mu.Lock()
+	w.proc = p
+	w.mu.Unlock()
+	var read sync.WaitGroup
+	read.Go(func() { w.in.h.console(stdout, false, w.in.stderrErrorsOnly, p) })
+	read.Go(func() { w.in.h.console(stderr, true, w.in.stderrErrorsOnly, p) })
+	go func() {
+		ended := make(chan struct{})
+		go func() { read.Wait(); close(ended) }()
+		// The process may leave a child behind that holds its pipes open; the exit counts, not the pipes.
+		state, err := cmd.Process.Wait()
+		select {
+		case <-ended:
+		case <-time.After(200 * time.Millisecond):
+			_ = stdout.Close()
+			_ = stderr.Close()
+		}
+		if err == nil {
+			p.code = exitCode(state.Sys().(syscall.WaitStatus))
+		}
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func exitCode(s syscall.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
+}
+
+// stop ends p with SIGKILL, the direct child only, and waits for it.
+func (w *worker) stop(p *process) {
+	w.mu.Lock()
+	p.killed = true
+	w.mu.Unlock()
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// restart kills the handler because of a function's time-out; run starts the next one, uncounted.
+func (w *worker) restart() {
+	w.mu.Lock()
+	p := w.proc
+	w.mu.Unlock()
+	if p == nil {
+		return
+	}
+	w.set(workerStarting)
+	w.stop(p)
+}
+
+// probe asks GET / until the port accepts. Any answer is ready, and so is a connection that ends without one.
+func (w *worker) probe(ctx context.Context, p *process) error {
+	tries := int(w.in.cfg.initTimeout/(25*time.Millisecond)) + 1
+	o := &outgoing{method: "GET", target: "/", hdr: headers{{"Host", w.addr()}}}
+	w.in.trace(&o.hdr, nil, traceProbe)
+	for range tries {
+		if conn, err := net.Dial("tcp4", w.addr()); err == nil {
+			w.client.put(&handlerConn{Conn: conn, r: bufio.NewReader(conn)})
+			in, err := w.client.send(ctx, o)
+			if err == nil {
+				_, err = in.all()
+			}
+			var bad *exception
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err == nil || !errors.As(err, &bad) || !strings.HasPrefix(bad.message, "Connection refused") {
+				return nil
+			}
+		}
+		if !w.in.h.clock.sleep(ctx, w.in.h.durations.ProbePause) {
+			return ctx.Err()
+		}
+	}
+	return errors.New("the handler does not listen")
+}
+
+// console turns the handler's output into log lines (recordings E-console, E-console-stderr-errors-only-false).
+func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := br.ReadString('\n')
+		if line != "" {
+			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+			if rest, ok := strings.CutPrefix(line, "LanguageWorkerConsoleLog"); ok {
+				h.log(Information, "Worker.HttpWorkerProcess."+p.id, "%s", rest)
+			} else {
+				if stderr {
+					p.stderr = append(p.stderr, line)
+					p.stderr = p.stderr[max(0, len(p.stderr)-3):]
+				}
+				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", strings.ToValidUTF8(line, "\ufffd"))
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func consoleLevel(line string, stderr, errorsOnly bool) Level {
+	if !stderr {
+		return Information
+	}
+	lower := strings.ToLower(line)
+	if errorsOnly {
+		if strings.Contains(lower, "warn") {
+			return Warning
+		}
+		return Error
+	}
+	for _, word := range []string{"error", "fail", "severe", "unhandled exception"} {
+		if strings.Contains(lower, word) {
+			return Error
+		}
+	}
+	if strings.Contains(lower, "warn") {
+		return Warning
+	}
+	return Information
+}
