@@ -91,7 +91,9 @@ func (p *Policy) Evaluate(in Input) Verdict {
 
 // Outbound runs the section outbound on a backend's answer, which it changes in place. Answered reports that a return-response took its place:
 // the backend's body is then to be dropped.
-func (p *Policy) Outbound(r *Response, in Input) (rules []Rule, answered bool) { return p.respond(Outbound, r, in) }
+func (p *Policy) Outbound(r *Response, in Input) (rules []Rule, answered bool) {
+	return p.respond(Outbound, r, in)
+}
 
 // OnError runs the section on-error on an error's answer, which it changes in place. Evaluate has done so for its own refusals.
 func (p *Policy) OnError(r *Response, in Input) []Rule {

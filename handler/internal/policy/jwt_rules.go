@@ -248,6 +248,10 @@ func (v *validator) issuer(e *evaluation, t *token) outcome {
 	default:
 		o.rule.Result = Refuse
 		o.rule.Why, o.rule.Fixes = explainIssuer(got, allowed, v.metadata)
+		if len(allowed) == 0 {
+			// Never "not checked": with several openid-configs the keys of one would vouch for the issuer of another.
+			o.rule.Why, o.rule.Fixes = "no issuer is known: the metadata was not fetched", []Fix{{SidePolicy, "give an openid-config address that the gateway can reach"}}
+		}
 		o.reason = "TokenIssuerNotAllowed"
 		o.message = fmt.Sprintf("IDX10205: Issuer validation failed. Issuer: '%s'. Did not match: validationParameters.ValidIssuer: '' or "+
 			"validationParameters.ValidIssuers: '%s'.", clip(got), strings.Join(allowed, ", "))

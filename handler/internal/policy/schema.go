@@ -24,6 +24,7 @@ type spec struct {
 type attrSpec struct {
 	name     string
 	required bool
+	blank    bool                     // a value of blanks means something
 	check    func(value string) error // nil: any text that is not blank
 }
 
@@ -114,7 +115,7 @@ func (s *spec) checkAttributes(e *element) Errors {
 		case expression(a.value):
 			fault("is an expression: %s", noExpressions)
 		case holds(a.value):
-		case strings.TrimSpace(a.value) == "":
+		case a.value == "", !s.attrs[i].blank && strings.TrimSpace(a.value) == "":
 			fault("is blank")
 		case s.attrs[i].check != nil:
 			if err := s.attrs[i].check(a.value); err != nil {

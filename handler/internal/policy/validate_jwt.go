@@ -42,7 +42,7 @@ func listOf(name string) *spec {
 
 var requiredClaimsSpec = &spec{children: []childSpec{{name: "claim", min: 1, spec: &spec{
 	attrs: []attrSpec{
-		{name: "name", required: true}, {name: "match", check: oneOf("all", "any")}, {name: "separator", check: func(string) error { return nil }},
+		{name: "name", required: true}, {name: "match", check: oneOf("all", "any")}, {name: "separator", blank: true},
 	},
 	children: []childSpec{{name: "value", spec: &spec{text: needText}}},
 }}}}

@@ -14,7 +14,8 @@ type element struct {
 	name     string
 	attrs    []attribute
 	children []*element
-	text     string // character data outside child elements, as written
+	text     string   // character data outside child elements, as written
+	pieces   []string // of the text, while it is read
 	file     string
 	line     int
 }
@@ -71,8 +72,11 @@ func (e *element) each(name string) []*element {
 // https://learn.microsoft.com/azure/azure-resource-manager/management/azure-subscription-service-limits#api-management-limits
 const MaxSize = 256 << 10
 
-// maxDepth is far beyond what any element needs; it keeps hostile input from growing the stack.
-const maxDepth = 32
+// Far beyond what any element needs; they keep hostile input from taking time and stack.
+const (
+	maxDepth      = 32
+	maxAttributes = 64
+)
 
 // parseXML reads one document into a tree. It is stricter than encoding/xml, which lets pass what API Management's parser would not:
 // attributes given twice, several roots, text around the root.
@@ -112,6 +116,10 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 				fault(line, "element <%s> has a namespace: policies have none", t.Name.Local)
 			}
 			lines := attributeLines(data[start:dec.InputOffset()], line)
+			if len(t.Attr) > maxAttributes {
+				fault(line, "element <%s> has %d attributes: want at most %d", e.name, len(t.Attr), maxAttributes)
+				return nil, faults
+			}
 			for i, a := range t.Attr {
 				at := line
 				if i < len(lines) {
@@ -142,10 +150,12 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 			}
 			open = append(open, e)
 		case xml.EndElement:
+			e := open[len(open)-1]
+			e.text, e.pieces = strings.Join(e.pieces, ""), nil
 			open = open[:len(open)-1]
 		case xml.CharData:
 			if len(open) > 0 {
-				open[len(open)-1].text += string(t)
+				open[len(open)-1].pieces = append(open[len(open)-1].pieces, string(t))
 			} else if strings.TrimSpace(string(t)) != "" {
 				fault(line, "text outside <policies>")
 			}

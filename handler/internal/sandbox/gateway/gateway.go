@@ -17,6 +17,7 @@
 //   - The realm of WWW-Authenticate has the scheme of the request, http as a rule.
 //   - No time limit of the Consumption tier, no limits on sizes, no capacity throttling, unless by a fault.
 //   - Requests and answers are streamed, whatever buffer-response says; 1xx answers and upgrades pass. X-Forwarded-For is not added.
+//   - The reason phrase of a return-response is not sent: net/http writes the standard one.
 //   - Metadata is fetched when a request needs it, not when a policy is saved.
 //   - Tracing, Application Insights and Request-Context do not exist: History has more than they.
 package gateway
@@ -231,11 +232,6 @@ func (g *Gateway) Reset() {
 
 // ForgetMetadata drops the issuers' metadata, so that the next token makes the gateway fetch it.
 func (g *Gateway) ForgetMetadata() { g.metadata.reset() }
-
-// now is the gateway's clock, as far off as the fault says.
-func (g *Gateway) now() time.Time {
-	return g.config.Now().Add(time.Duration(g.faults.get().ClockSkewSeconds) * time.Second)
-}
 
 func parseService(text string) (*url.URL, error) {
 	u, err := url.Parse(text)

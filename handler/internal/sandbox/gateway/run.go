@@ -7,10 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"apimrelay/handler/internal/sandbox/loopback"
 )
 
 // Run is the command `sandbox gateway`: it serves until the context ends. It returns the exit status: 0, 1 where it could not start or broke off,
@@ -27,15 +28,6 @@ func RunManaged(ctx context.Context, args []string, stdout, stderr io.Writer, ma
 	}
 	if err != nil {
 		return 2
-	}
-	for _, addr := range []string{o.addr, o.manage} {
-		if addr == "" {
-			continue
-		}
-		if err := Loopback(addr); err != nil {
-			fmt.Fprintln(stderr, "sandbox gateway:", err)
-			return 2
-		}
 	}
 	c, err := o.config()
 	if err != nil {
@@ -66,9 +58,9 @@ func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, mana
 	}
 	ended := make(chan error, len(order))
 	for i, addr := range order {
-		listener, err := net.Listen("tcp", addr)
+		listener, err := loopback.Listen(addr)
 		if err != nil {
-			return fmt.Errorf("listening: %w", err)
+			return err
 		}
 		if i == 0 {
 			o.announce(g, listener.Addr().String(), stdout)

@@ -133,9 +133,12 @@ func (c *call) answer(answer *policy.Response) {
 	header := c.w.Header()
 	maps.Copy(header, c.verdict.Header)
 	maps.Copy(header, answer.Header)
-	header.Set("Content-Length", strconv.Itoa(len(answer.Body)))
+	hasBody := answer.Status != http.StatusNoContent && answer.Status != http.StatusNotModified
+	if hasBody {
+		header.Set("Content-Length", strconv.Itoa(len(answer.Body)))
+	}
 	c.w.WriteHeader(answer.Status)
-	if c.r.Method != http.MethodHead {
+	if hasBody && c.r.Method != http.MethodHead {
 		_, _ = io.WriteString(c.w, answer.Body) // the caller may be gone
 	}
 }
