@@ -2,7 +2,9 @@ package invocation
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"io"
+	"math/bits"
 	"net/http"
 	"strconv"
 	"strings"
@@ -176,7 +178,7 @@ func (e *encoder) response(status int, fields []headerField, body []byte) {
 	e.raw(`}`)
 }
 
-// encoder writes JSON through one buffer. A long body passes it by where nothing needs an escape.
+// encoder writes JSON through one buffer: a body passes in pieces, and never stands in memory a second time.
 type encoder struct {
 	w   io.Writer
 	buf []byte
@@ -229,40 +231,56 @@ func (e *encoder) text(s string) { e.bytes([]byte(strings.ToValidUTF8(s, "\uFFFD
 // bytes writes UTF-8 text. Of all characters JSON wants escapes for only the quote, the backslash and those below the blank (RFC 8259,
 // section 7), and the host reads every other as it is (recording B-unicode).
 func (e *encoder) bytes(text []byte) {
+	const piece = 4 << 10 // six times as much, were all of it escapes, fits into the buffer
 	e.raw(`"`)
-	for e.err == nil {
-		n := plain(text)
-		if n > encoderSize {
-			if e.flush() == nil {
-				_, e.err = e.w.Write(text[:n])
-			}
-		} else {
-			e.room(n)
-			e.buf = append(e.buf, text[:n]...)
-		}
-		if n == len(text) {
-			break
-		}
-		e.room(6)
-		e.buf = appendEscape(e.buf, text[n])
-		text = text[n+1:]
+	for e.err == nil && len(text) > 0 {
+		n := min(len(text), piece)
+		e.room(6*n + 8)
+		e.buf = appendText(e.buf, text[:n])
+		text = text[n:]
 	}
 	e.raw(`"`)
 }
 
-func appendEscape(b []byte, c byte) []byte {
+// appendText appends text with its escapes; dst has room for six bytes for each of text and eight more.
+func appendText(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
-	switch c {
-	case '"', '\\':
-		return append(b, '\\', c)
-	case '\n':
-		return append(b, '\\', 'n')
-	case '\r':
-		return append(b, '\\', 'r')
-	case '\t':
-		return append(b, '\\', 't')
+	out, n := dst[:cap(dst)], len(dst)
+	for len(text) > 0 {
+		if len(text) >= 8 {
+			x := binary.LittleEndian.Uint64(text)
+			binary.LittleEndian.PutUint64(out[n:], x) // what is special among these is written over
+			found := special(x)
+			if found == 0 {
+				text, n = text[8:], n+8
+				continue
+			}
+			k := bits.TrailingZeros64(found) / 8
+			text, n = text[k:], n+k
+		}
+		c := text[0]
+		text = text[1:]
+		switch {
+		case c == '"' || c == '\\':
+			out[n], out[n+1] = '\\', c
+			n += 2
+		case c >= ' ':
+			out[n] = c
+			n++
+		case c == '\n':
+			out[n], out[n+1] = '\\', 'n'
+			n += 2
+		case c == '\r':
+			out[n], out[n+1] = '\\', 'r'
+			n += 2
+		case c == '\t':
+			out[n], out[n+1] = '\\', 't'
+			n += 2
+		default:
+			n += copy(out[n:], []byte{'\\', 'u', '0', '0', hex[c>>4], hex[c&15]})
+		}
 	}
-	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+	return out[:n]
 }
 
 // base64 writes bytes as a base64 text.

@@ -160,15 +160,23 @@ func readHeader(s *scanner, header http.Header) error {
 	} else if c == 'n' {
 		return s.skip()
 	}
-	return s.object(func(name []byte) error {
-		key := http.CanonicalHeaderKey(string(name))
-		line := func() error {
-			value, err := s.string()
-			if err == nil {
-				header[key] = append(header[key], value)
-			}
+	var key string
+	lines := make([]string, 0, 24) // one piece of memory for the lines of most requests
+	line := func() error {
+		value, err := s.string()
+		if err != nil {
 			return err
 		}
+		if values, more := header[key]; more {
+			header[key] = append(values, value)
+			return nil
+		}
+		lines = append(lines, value)
+		header[key] = lines[len(lines)-1 : len(lines) : len(lines)]
+		return nil
+	}
+	return s.object(func(name []byte) error {
+		key = headerKey(name)
 		switch c, err := s.token("an array"); {
 		case err != nil:
 			return err
@@ -181,6 +189,27 @@ func readHeader(s *scanner, header http.Header) error {
 		}
 	})
 }
+
+// headerKey is http.CanonicalHeaderKey, without an allocation for the names that most requests have.
+func headerKey(name []byte) string {
+	if key, ok := commonHeaders[string(name)]; ok {
+		return key
+	}
+	return http.CanonicalHeaderKey(string(name))
+}
+
+var commonHeaders = func() map[string]string {
+	names := make(map[string]string)
+	for _, name := range []string{
+		"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Cookie",
+		"Host", "If-None-Match", "Origin", "Referer", "Request-Id", "Traceparent", "Tracestate", "User-Agent", "X-Arr-Log-Id", "X-Arr-Ssl",
+		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Tlsversion", "X-Appservice-Proto", "X-Functions-Key",
+		"X-Original-Url", "X-Site-Deployment-Id", "X-Waws-Unencoded-Url", "Disguised-Host", "Max-Forwards", "Client-Ip", "Was-Default-Hostname",
+	} {
+		names[name], names[strings.ToLower(name)], names[strings.ToUpper(name)] = name, name, name
+	}
+	return names
+}()
 
 func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 	h.body, h.HasBody = nil, false
@@ -222,11 +251,17 @@ func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 // binary reports whether the host encodes the body in base64: octet-stream and multipart, by a media type that .NET can parse
 // (Azure/azure-functions-host, HttpRequestExtensions.IsMediaTypeOctetOrMultipart; recordings A-post-binary, A-post-multipart).
 func (h *HTTP) binary() bool {
-	mediaType, _, err := mime.ParseMediaType(h.Header.Get("Content-Type"))
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+	contentType := h.Header.Get("Content-Type")
+	kind, _, parameters := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	if kind != "application/octet-stream" && !strings.Contains(kind, "multipart/") {
 		return false
 	}
-	return mediaType == "application/octet-stream" || strings.Contains(mediaType, "multipart/")
+	if !parameters {
+		return true
+	}
+	_, _, err := mime.ParseMediaType(contentType)
+	return err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)
 }
 
 func (h *HTTP) contentLength() (int64, bool) {
@@ -312,7 +347,11 @@ func (h *rawHTTP) finishBody() error {
 }
 
 func (h *HTTP) charset() string {
-	_, parameters, _ := mime.ParseMediaType(h.Header.Get("Content-Type"))
+	contentType := h.Header.Get("Content-Type")
+	if !strings.Contains(contentType, ";") {
+		return ""
+	}
+	_, parameters, _ := mime.ParseMediaType(contentType)
 	return strings.ToLower(parameters["charset"])
 }
 
