@@ -197,7 +197,12 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
       ),
       toObject(functionIdentities, item => '${replace(item.function, '-', '_')}__TargetRole', item => item.role),
       toObject(disabledTimers, name => 'AzureWebJobs.${name}.Disabled', name => 'true'),
-      settings
+      // Connections of triggers name the identity by its client id, which nobody knows before it is made.
+      toObject(
+        items(settings),
+        item => item.key,
+        item => replace(item.value, '<client-id>', systemAssigned ? '' : identities[0].clientId)
+      )
     )
   }
 }

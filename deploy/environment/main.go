@@ -1,0 +1,114 @@
+// Environment hands the choices of env/<name>.json to azd, after checking what neither Bicep nor Azure would say before half of the
+// resources stand. azd's hooks run it, in deploy/:
+//
+//	go run ./environment            the environment that azd has selected (AZURE_ENV_NAME)
+//	go run ./environment -n prod    check only
+//
+// azd takes a parameter that has no default and stands in no parameter file from the environment's own config: `infra.parameters` in
+// .azure/<name>/config.json (Azure/azure-dev cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go, ensureParameters).
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// environmentName is what azd takes as a name (environment.go, EnvironmentNameRegexp).
+var environmentName = regexp.MustCompile(`^[a-zA-Z0-9\-()_.]{1,64}$`)
+
+func run(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("environment", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	checkOnly := flags.Bool("n", false, "check only, write nothing")
+	deploy := flags.String("deploy", ".", "the folder of azure.yaml")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	name := flags.Arg(0)
+	if name == "" {
+		name = getenv("AZURE_ENV_NAME")
+	}
+	if !environmentName.MatchString(name) {
+		return fmt.Errorf("reading the environment's choices: want a name (AZURE_ENV_NAME, or an argument), got %q", name)
+	}
+	file := filepath.Join(*deploy, "env", name+".json")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(stdout, "There is no %s: taking env/default.json. Copy it to make choices of your own.\n", file)
+		file = filepath.Join(*deploy, "env", "default.json")
+		data, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the environment's choices: %w", err)
+	}
+	c, err := parse(data)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", file, err)
+	}
+	functions, err := readFunctions(filepath.Join(*deploy, "..", "functions"))
+	if err != nil {
+		return err
+	}
+	if faults := check(c, functions); len(faults) > 0 {
+		return fmt.Errorf("checking %s: %w", file, errors.Join(faults...))
+	}
+	if c.Timers == nil {
+		c.Timers = timers(functions)
+	}
+	if *checkOnly {
+		fmt.Fprintf(stdout, "%s: nothing to object to\n", file)
+		return nil
+	}
+	return save(filepath.Join(*deploy, ".azure", name, "config.json"), c)
+}
+
+// save puts the choices into azd's config of the environment and leaves everything else in it alone.
+func save(path string, c *choices) error {
+	config := map[string]any{}
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("reading azd's config: %w", err)
+	default:
+		if err := json.Unmarshal(data, &config); err != nil {
+			return fmt.Errorf("reading azd's config: %s: %w", path, err)
+		}
+	}
+	infra, _ := config["infra"].(map[string]any)
+	if infra == nil {
+		infra = map[string]any{}
+	}
+	parameters, _ := infra["parameters"].(map[string]any)
+	if parameters == nil {
+		parameters = map[string]any{}
+	}
+	parameters["choices"] = c
+	infra["parameters"] = parameters
+	config["infra"] = infra
+	data, err = json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing azd's config: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("writing azd's config: %w", err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("writing azd's config: %w", err)
+	}
+	return nil
+}
