@@ -8,30 +8,15 @@ import (
 
 // Match finds the function that a proxied or forwarded request belongs to. escapedPath is the path as it arrived, query excluded, escapes and
 // all; method is compared ignoring case. The rules are the host's: functions in order, the first whose template and methods fit. A function
-// that only the master key can still run (Disabled) takes its requests all the same, since the host never hands them to another one.
-//
-// HEAD fits a function that lists HEAD. Later revisions of the host also hand it to one that lists only GET (Azure/azure-functions-host
-// src/WebJobs.Script.WebHost/WebScriptHostHttpRoutesManager.cs, BuildConstraintMethods); it is found where that is the only reading, and nothing
-// is found where the older and the newer host would choose differently.
+// that only the master key can still run (Disabled) takes its requests all the same, since the host never hands them to another one. HEAD and
+// OPTIONS are methods like any other (recordings A-wrong-method-head, A-wrong-method-options).
 func (a *App) Match(method, escapedPath string) (Match, bool) {
-	found, ok := a.match(escapedPath, func(f *Function) bool { return f.Takes(method) })
-	if !strings.EqualFold(method, "HEAD") {
-		return found, ok
-	}
-	newer, okNewer := a.match(escapedPath, func(f *Function) bool { return f.Takes("HEAD") || f.Takes("GET") })
-	if ok && newer.Function != found.Function {
-		return Match{}, false
-	}
-	return newer, okNewer
-}
-
-func (a *App) match(escapedPath string, fits func(*Function) bool) (Match, bool) {
 	path, ok := splitPath(escapedPath)
 	if !ok {
 		return Match{}, false
 	}
 	for _, f := range a.Functions {
-		if f.Route == nil || f.absent || !fits(f) {
+		if f.Route == nil || f.absent || !f.Takes(method) {
 			continue
 		}
 		if m, ok := f.Route.match(path, f.loose); ok {

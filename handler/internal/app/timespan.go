@@ -2,60 +2,66 @@ package app
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
-var timeSpanForm = regexp.MustCompile(`^(-?)(?:(\d+)|(?:(\d+)[.:])?(\d+):(\d+)(?::(\d+)(?:\.(\d{1,7}))?)?)$`)
+var timeSpanForm = regexp.MustCompile(`^(-?)(?:(\d+)|(?:(\d+)\.)?(\d+(?::\d+){1,3})(?:\.(\d{1,7}))?)$`)
 
-// ParseTimeSpan reads a .NET TimeSpan, the form of times in host.json and function.json: "d", "hh:mm", "hh:mm:ss", "d.hh:mm:ss", each with
-// fractions of a second and a minus sign where it makes sense. A whole number counts days, and so does the first field of "24:00:00", which
-// is out of range as hours: TimeSpan.Parse then takes it for days, hours and minutes.
+// ParseTimeSpan reads a .NET TimeSpan, the form of times in host.json and function.json: "d", "hh:mm", "hh:mm:ss", "d.hh:mm:ss" or
+// "d:hh:mm:ss", the seconds with a fraction if need be, and a minus sign in front where it makes sense. A whole number counts days, and so does
+// the first field of "24:00:00", which is out of range as hours: TimeSpan.Parse then takes the three for days, hours and minutes.
 func ParseTimeSpan(text string) (time.Duration, error) {
 	malformed := fmt.Errorf("want a time span such as 00:05:00 or 1.00:00:00, got %q", text)
 	m := timeSpanForm.FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		return 0, malformed
 	}
-	number := func(s string) (int64, bool) {
-		if s == "" {
-			return 0, true
+	sign, whole, dotted, clock, fraction := m[1], m[2], m[3], m[4], m[5]
+	var fields []int64 // of the clock
+	if clock != "" {
+		for f := range strings.SplitSeq(clock, ":") {
+			fields = append(fields, number(f))
 		}
-		n, err := strconv.ParseInt(s, 10, 32)
-		return n, err == nil
 	}
-	fields := make([]int64, 0, 4) // days, hours, minutes, seconds
-	for _, s := range []string{m[3], m[4], m[5], m[6]} {
-		n, ok := number(s)
-		if !ok {
-			return 0, malformed
-		}
-		fields = append(fields, n)
-	}
-	if m[2] != "" {
-		days, ok := number(m[2])
-		if !ok {
-			return 0, malformed
-		}
-		fields = []int64{days, 0, 0, 0}
-	}
-	if fields[1] > 23 && m[3] == "" && m[6] != "" && m[7] == "" {
-		fields = []int64{fields[1], fields[2], fields[3], 0}
-	}
-	const longest = 106_751 // days that a time.Duration holds
-	if fields[0] > longest || fields[1] > 23 || fields[2] > 59 || fields[3] > 59 {
+	var days, hours, minutes, seconds int64
+	switch n := len(fields); {
+	case n == 0:
+		days = number(whole)
+	case n == 4 && dotted == "":
+		days, hours, minutes, seconds = fields[0], fields[1], fields[2], fields[3]
+	case n == 3 && dotted == "" && fraction == "" && fields[0] > 23:
+		days, hours, minutes = fields[0], fields[1], fields[2]
+	case n == 3:
+		days, hours, minutes, seconds = number(dotted), fields[0], fields[1], fields[2]
+	case n == 2 && fraction == "":
+		days, hours, minutes = number(dotted), fields[0], fields[1]
+	default:
 		return 0, malformed
 	}
-	d := time.Duration(fields[0])*24*time.Hour + time.Duration(fields[1])*time.Hour + time.Duration(fields[2])*time.Minute +
-		time.Duration(fields[3])*time.Second
-	if m[7] != "" {
-		ticks, _ := strconv.ParseInt((m[7] + "0000000")[:7], 10, 64)
-		d += time.Duration(ticks) * 100
+	const longest = 106_750 // days that a time.Duration holds
+	if days > longest || hours > 23 || minutes > 59 || seconds > 59 {
+		return 0, malformed
 	}
-	if m[1] == "-" {
+	ticks := number((fraction + "0000000")[:7]) // of 100 ns
+	d := time.Duration(days*24+hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second + time.Duration(ticks)*100
+	if sign == "-" {
 		d = -d
 	}
 	return d, nil
+}
+
+// number reads digits; none are zero, and too many a number that is out of every range.
+func number(digits string) int64 {
+	if digits == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if err != nil {
+		return math.MaxInt32
+	}
+	return n
 }
