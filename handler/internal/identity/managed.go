@@ -170,6 +170,7 @@ func sdkText(err error) string {
 		text = failed.Error()
 	}
 	text, _, _ = strings.Cut(text, "To troubleshoot, visit")
+	text, _, _ = strings.Cut(text, "json message bytes were:") // MSAL quotes a body that it could not read, and a token may be in it
 	if name, rest, found := strings.Cut(text, "Credential: "); found && !strings.ContainsAny(name, " \n") {
 		text = rest
 	}

@@ -113,7 +113,9 @@ func thumbprintMatches(c *x509.Certificate, header map[string]any) bool {
 	sha256Text, _ := header["x5t#S256"].(string)
 	kid, _ := header["kid"].(string)
 	return sha1Text == base64.RawURLEncoding.EncodeToString(one[:]) || sha1Text == base64.StdEncoding.EncodeToString(one[:]) ||
-		sha256Text == base64.RawURLEncoding.EncodeToString(wide[:]) || strings.EqualFold(kid, hex.EncodeToString(one[:]))
+		// MSAL for Go writes standard base64 (accesstokens.go of v1.10.1), and Entra takes it.
+		sha256Text == base64.RawURLEncoding.EncodeToString(wide[:]) || sha256Text == base64.StdEncoding.EncodeToString(wide[:]) ||
+		strings.EqualFold(kid, hex.EncodeToString(one[:]))
 }
 
 func thumbprintOf(header map[string]any) string {
