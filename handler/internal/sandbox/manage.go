@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/sandbox/console"
+	"apimrelay/handler/internal/sandbox/gateway"
 	"apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/sandbox/loopback"
 )
@@ -24,6 +25,7 @@ type management struct {
 	functions []functionInfo
 	standIns  []standIn
 	identity  *identity.Server // nil when tokens come from elsewhere
+	gateway   *gateway.Gateway // nil when calls go elsewhere
 	actions   []action
 	fire      func(context.Context, string, fireRequest) (fireAnswer, error)
 	reset     func()
@@ -99,6 +101,9 @@ func (m *management) handler() http.Handler {
 	}
 	if m.identity != nil {
 		mux.Handle("/identity/", http.StripPrefix("/identity", m.identity.Manage()))
+	}
+	if m.gateway != nil {
+		mux.Handle("/gateway/", http.StripPrefix("/gateway", gatewayAPI(m.gateway)))
 	}
 	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, _ *http.Request) {
 		for _, s := range m.standIns {

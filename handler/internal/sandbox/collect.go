@@ -1,0 +1,305 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"apimrelay/handler/internal/sandbox/gateway"
+	"apimrelay/handler/internal/sandbox/host"
+	"apimrelay/handler/internal/sandbox/identity"
+)
+
+// A line of the handler comes after its answer, and so may come after the host has closed the invocation. So long is waited for it.
+const afterglow = 3 * time.Second
+
+// collector joins what the stand-ins saw of an invocation. The host knows its id; the handler's log line has that id and the trace id;
+// the gateway's record has the traceparent that the handler sent; the identity endpoint's history has the token's hash.
+type collector struct {
+	store    *store
+	identity *identity.Server // nil: tokens come from elsewhere
+	backend  string           // what the gateway's backend is called
+	wake     chan struct{}
+
+	mu      sync.Mutex
+	hosts   []func() []host.Invocation
+	lines   map[string][]wideLine       // by invocation id
+	records map[string][]gateway.Record // by trace id
+	order   []string                    // trace ids, oldest first, to bound the map
+	built   map[string]Invocation       // by key, what the store was last told
+}
+
+// wideLine is what is read of the handler's log line about an invocation.
+type wideLine struct {
+	at       time.Time
+	level    string
+	text     string
+	trace    string
+	code     string // of a problem answer
+	message  string
+	function string
+}
+
+func newCollector(s *store, tenant *identity.Server, backend string) *collector {
+	return &collector{
+		store: s, identity: tenant, backend: backend, wake: make(chan struct{}, 1),
+		lines: map[string][]wideLine{}, records: map[string][]gateway.Record{}, built: map[string]Invocation{},
+	}
+}
+
+func (c *collector) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// onLog takes a line of a host's log. It never calls the host.
+func (c *collector) onLog(e host.LogEntry) {
+	if line, id, ok := readWideLine(e); ok {
+		c.mu.Lock()
+		if len(c.lines) > 5*keptInvocations {
+			clear(c.lines)
+		}
+		c.lines[id] = append(c.lines[id], line)
+		c.mu.Unlock()
+	}
+	c.poke()
+}
+
+// readWideLine reads a JSON line that names an invocation: the handler's own form, written again here on purpose.
+func readWideLine(e host.LogEntry) (wideLine, string, bool) {
+	if !strings.HasPrefix(e.Text, "{") {
+		return wideLine{}, "", false
+	}
+	var fields struct {
+		Level      string `json:"level"`
+		Message    string `json:"msg"`
+		Invocation string `json:"invocation_id"`
+		Trace      string `json:"trace_id"`
+		Code       string `json:"problem"`
+		Function   string `json:"function"`
+	}
+	if json.Unmarshal([]byte(e.Text), &fields) != nil || fields.Invocation == "" {
+		return wideLine{}, "", false
+	}
+	return wideLine{e.Time, e.Level.String(), e.Text, fields.Trace, fields.Code, fields.Message, fields.Function}, fields.Invocation, true
+}
+
+func (c *collector) onRecord(r gateway.Record) {
+	trace := traceOf(r.Traceparent)
+	c.mu.Lock()
+	if _, ok := c.records[trace]; !ok {
+		c.order = append(c.order, trace)
+		if len(c.order) > 5*keptInvocations {
+			delete(c.records, c.order[0])
+			c.order = c.order[1:]
+		}
+	}
+	c.records[trace] = append(c.records[trace], r)
+	c.mu.Unlock()
+	c.poke()
+}
+
+// traceOf is the trace id of a traceparent: 00-<32 hex>-<16 hex>-<2 hex> (W3C Trace Context).
+func traceOf(traceparent string) string {
+	if parts := strings.Split(traceparent, "-"); len(parts) >= 4 && len(parts[1]) == 32 {
+		return parts[1]
+	}
+	return ""
+}
+
+func (c *collector) watch(history func() []host.Invocation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hosts = append(c.hosts, history)
+}
+
+func (c *collector) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.lines)
+	clear(c.records)
+	clear(c.built)
+	c.order = nil
+}
+
+// run joins until ctx ends: whenever something was seen, and a little later again for what comes late.
+func (c *collector) run(ctx context.Context) {
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	began := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case <-ticker.C:
+		}
+		c.join(began)
+	}
+}
+
+func (c *collector) join(began time.Time) {
+	c.mu.Lock()
+	hosts := slices.Clone(c.hosts)
+	c.mu.Unlock()
+	for _, history := range hosts {
+		for _, seen := range history() {
+			if seen.Started.Before(began.Add(-time.Minute)) {
+				continue
+			}
+			key := seen.ID
+			if seen.Attempt > 0 {
+				key = fmt.Sprintf("%s-retry-%d", seen.ID, seen.Attempt)
+			}
+			c.mu.Lock()
+			have, known := c.built[key]
+			old := known && have.Outcome != "running" && time.Since(have.Started) > time.Duration(have.DurationMS*float64(time.Millisecond))+afterglow
+			var inv Invocation
+			if !old {
+				inv = c.buildLocked(key, seen)
+				c.built[key] = inv
+			}
+			c.mu.Unlock()
+			if old || known && reflect.DeepEqual(have, inv) {
+				continue
+			}
+			c.store.change(key, func(i *Invocation) { *i = inv })
+		}
+	}
+}
+
+func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
+	inv := Invocation{
+		ID: key, Function: seen.Function, Trigger: triggerName(seen.Trigger), Way: seen.Way, Started: seen.Started,
+		DurationMS: float64(seen.Duration.Microseconds()) / 1000, Outcome: string(seen.Status), Status: seen.HTTP, Calls: []Call{}, Log: []LogLine{},
+	}
+	inv.Request = requestText(seen)
+	end := seen.Started.Add(seen.Duration)
+	if seen.Status == host.Running {
+		end = time.Now()
+		inv.DurationMS = float64(end.Sub(seen.Started).Microseconds()) / 1000
+	}
+	for _, line := range seen.Log {
+		if line.Invocation == seen.ID {
+			inv.Log = append(inv.Log, LogLine{line.Time, line.Level.String(), line.Text})
+		}
+	}
+	var lines []wideLine
+	for _, line := range c.lines[seen.ID] {
+		if line.at.Before(seen.Started) || line.at.After(end.Add(afterglow)) {
+			continue
+		}
+		lines = append(lines, line)
+		inv.Log = append(inv.Log, LogLine{line.at, line.level, line.text})
+		if line.trace != "" {
+			inv.TraceID = line.trace
+		}
+	}
+	slices.SortStableFunc(inv.Log, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
+	c.addCallsLocked(&inv, end)
+	tokenSpan := c.addTokenLocked(&inv, end)
+	inv.Cause = causeOf(&inv, seen, lines)
+	inv.Spans = inv.spans(tokenSpan)
+	return inv
+}
+
+// addCallsLocked adds the gateway's records of this attempt. Attempts of one invocation share their id and may share a trace, so time tells
+// them apart; clocks are the same machine's, a millisecond's rounding is allowed for.
+func (c *collector) addCallsLocked(inv *Invocation, end time.Time) {
+	for _, r := range c.records[inv.TraceID] {
+		if inv.TraceID == "" || r.Time.Before(inv.Started.Add(-2*time.Millisecond)) || r.Time.After(end.Add(2*time.Millisecond)) {
+			continue
+		}
+		inv.Calls = append(inv.Calls, callOf(r, c.backend))
+		if t := tokenOf(r.Token); t != nil {
+			inv.Token = t
+		}
+	}
+	slices.SortStableFunc(inv.Calls, func(a, b Call) int { return a.Started.Compare(b.Started) })
+}
+
+// addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand.
+func (c *collector) addTokenLocked(inv *Invocation, end time.Time) *Span {
+	if inv.Token == nil || c.identity == nil {
+		return nil
+	}
+	inv.Token.Source = "in hand"
+	for _, person := range c.identity.People() {
+		if person.ClientID == inv.Token.Caller {
+			inv.Token.Name = person.Kind + " identity " + person.Name
+			if person.Kind == "application" || person.Kind == "developer" {
+				inv.Token.Name = person.Kind + " " + person.Name
+			}
+		}
+	}
+	var span *Span
+	for _, r := range c.identity.History(0) {
+		if r.Token == nil || r.Token.Hash != inv.Token.Hash || r.Time.Before(inv.Started) || r.Time.After(end) {
+			continue
+		}
+		inv.Token.Source = "fetched meanwhile, " + r.Kind + ", " + milliseconds(r.DurationMS)
+		if r.Token.Cached {
+			inv.Token.Source += ", from the platform's cache"
+		}
+		span = &Span{
+			Name: "token", Kind: "token", StartMS: float64(r.Time.Sub(inv.Started).Microseconds()) / 1000, DurationMS: r.DurationMS, Note: r.Kind, Bad: r.Status != 200,
+		}
+	}
+	return span
+}
+
+// causeOf is one line: who refused and why. "" for what went well.
+func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
+	if inv.Outcome == "running" || inv.Outcome == string(host.Succeeded) && inv.Status < 400 {
+		return ""
+	}
+	for _, call := range slices.Backward(inv.Calls) {
+		for _, rule := range call.Rules {
+			if rule.Result == "refuse" {
+				return "the policy refused at " + rule.Statement + ": " + strings.Join(nonEmpty(rule.Check, rule.Why), ": ")
+			}
+		}
+		switch {
+		case !call.KeyOK:
+			return "the gateway refused the subscription key: " + call.Key
+		case call.Fault != "":
+			return "fault of the gateway: " + call.Fault
+		case call.Backend != nil && call.Backend.Error != "":
+			return "the backend failed: " + call.Backend.Error
+		case call.Status >= 400 && call.Backend != nil:
+			return fmt.Sprintf("the backend answered %d", call.Status)
+		case call.Status >= 400:
+			return "the gateway answered " + statusText(call.Status) + ": " + call.Message
+		}
+	}
+	for _, line := range lines {
+		if line.code != "" {
+			return "the handler answered " + line.code
+		}
+	}
+	if inv.Status == 401 && len(inv.Calls) == 0 && seen.Way != "" {
+		return "401 without a call of the gateway"
+	}
+	first, _, _ := strings.Cut(seen.Error, "\n")
+	return first
+}
+
+func triggerName(kind string) string { return strings.TrimSuffix(kind, "Trigger") }
+
+func requestText(seen host.Invocation) string {
+	if seen.Method != "" {
+		return seen.Method + " " + seen.Path
+	}
+	text := triggerName(seen.Trigger) + ": " + seen.Reason
+	if seen.Attempt > 0 {
+		text = fmt.Sprintf("retry %d, %s", seen.Attempt, text)
+	}
+	return text
+}
