@@ -32,6 +32,7 @@ type collector struct {
 	records map[string][]gateway.Record // by trace id
 	order   []string                    // trace ids, oldest first, to bound the map
 	built   map[string]Invocation       // by key, what the store was last told
+	since   time.Time                   // invocations that began earlier are forgotten
 }
 
 // wideLine is what is read of the handler's log line about an invocation.
@@ -126,14 +127,13 @@ func (c *collector) reset() {
 	clear(c.lines)
 	clear(c.records)
 	clear(c.built)
-	c.order = nil
+	c.order, c.since = nil, time.Now()
 }
 
 // run joins until ctx ends: whenever something was seen, and a little later again for what comes late.
 func (c *collector) run(ctx context.Context) {
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
-	began := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,17 +141,17 @@ func (c *collector) run(ctx context.Context) {
 		case <-c.wake:
 		case <-ticker.C:
 		}
-		c.join(began)
+		c.join()
 	}
 }
 
-func (c *collector) join(began time.Time) {
+func (c *collector) join() {
 	c.mu.Lock()
-	hosts := slices.Clone(c.hosts)
+	hosts, since := slices.Clone(c.hosts), c.since
 	c.mu.Unlock()
 	for _, history := range hosts {
 		for _, seen := range history() {
-			if seen.Started.Before(began.Add(-time.Minute)) {
+			if seen.Started.Before(since) {
 				continue
 			}
 			key := seen.ID
@@ -298,6 +298,9 @@ func requestText(seen host.Invocation) string {
 		return seen.Method + " " + seen.Path
 	}
 	text := triggerName(seen.Trigger) + ": " + seen.Reason
+	if strings.Contains(seen.Reason, "programmatically called") {
+		text = triggerName(seen.Trigger) + ": fired by hand"
+	}
 	if seen.Attempt > 0 {
 		text = fmt.Sprintf("retry %d, %s", seen.Attempt, text)
 	}

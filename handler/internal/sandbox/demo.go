@@ -22,10 +22,11 @@ func (b *board) run(ctx context.Context, stdout, stderr io.Writer) int {
 	status := 0
 	if !b.quiet {
 		fmt.Fprintf(stdout, "%s\n", b.title())
-		if err := b.demonstrate(ctx, stdout); err != nil {
-			if ctx.Err() != nil {
-				return 0
-			}
+		err := b.demonstrate(ctx, stdout)
+		switch {
+		case ctx.Err() != nil && !b.once:
+			return 0
+		case err != nil:
 			fmt.Fprintf(stderr, "sandbox: %v\n", err)
 			status = 1
 		}
@@ -71,6 +72,15 @@ func (b *board) invite(stdout io.Writer) {
 // demonstrate shows one HTTP request, one tick, and what the policy says to a caller without the role. The error names what did not go as
 // it should.
 func (b *board) demonstrate(ctx context.Context, stdout io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // the third crash of a handler ends the host: nothing more will come
+		select {
+		case <-b.host.Done():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
 	var faults []error
 	step := 0
 	show := func(title string, do func() (Invocation, error), check func(Invocation) error) {
@@ -102,7 +112,12 @@ func (b *board) demonstrate(ctx context.Context, stdout io.Writer) error {
 	if step == 0 {
 		return errors.New("there is neither an HTTP function with GET nor a timer to show")
 	}
-	return errors.Join(faults...)
+	select {
+	case <-b.host.Done():
+		return errors.New("the host has ended by itself: the lines above say why")
+	default:
+		return errors.Join(append(faults, context.Cause(ctx))...)
+	}
 }
 
 func wantSuccess(inv Invocation) error {

@@ -47,11 +47,11 @@ func report(w io.Writer, inv Invocation) {
 			if i == 0 {
 				label = "policy"
 			}
-			line(label, "%-11s %s", r.Result, ruleText(r))
+			line(label, "%-8s %s", r.Result, ruleText(r))
 			if r.Result == "refuse" {
-				line("", "            %s", strings.Join(nonEmpty(r.Why, prefixed("want ", r.Want), prefixed("got ", r.Got)), "; "))
+				line("", "         %s", strings.Join(nonEmpty(r.Why, prefixed("want ", r.Want), prefixed("got ", r.Got)), "; "))
 				for _, fix := range r.Fixes {
-					line("", "            fix: %s", fix)
+					line("", "         fix: %s", fix)
 				}
 			}
 		}
@@ -69,14 +69,18 @@ func report(w io.Writer, inv Invocation) {
 }
 
 func ruleText(r Rule) string {
+	where := "built in"
+	if r.Line > 0 {
+		where = fmt.Sprintf("%s:%d", filepath.Base(r.File), r.Line)
+	}
 	text := r.Statement
 	if r.Check != "" {
-		text += ": " + r.Check
+		text += ", " + r.Check
 	}
 	if r.Result == "pass" && r.Got != "" {
-		text += " (" + r.Got + ")"
+		text += ": " + r.Got
 	}
-	return fmt.Sprintf("%-60s %s:%d", text, filepath.Base(r.File), r.Line)
+	return fmt.Sprintf("%-12s %s", where, text)
 }
 
 func outcome(inv Invocation) string {

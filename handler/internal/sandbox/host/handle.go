@@ -130,7 +130,6 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 	}
 	err := inv.run(ctx)
 	if sent {
-		in.h.history.update(func() { inv.record.HTTP = 200 })
 		return nil, true
 	}
 	if err != nil || rp == nil {

@@ -99,6 +99,7 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 		return false, newException(invalidOperation, "Failed to proxy request with ForwarderError: Request").because(asException(err))
 	}
 	defer answer.release(false)
+	in.h.history.update(func() { inv.record.HTTP = answer.status })
 	return conn.stream(inv.req, answer, in.h.clock.real(activityTimeout))
 }
 

@@ -1,0 +1,61 @@
+# Every common task. `make` alone lists them.
+.DEFAULT_GOAL := help
+
+GO        ?= go
+APP       := build/app
+FUNCTIONS := $(wildcard functions/*/function.json)
+STAGED    := $(FUNCTIONS:functions/%=$(APP)/%)
+# IDENTITY=az and GATEWAY=real put the real thing in place of a stand-in; settings come from local.settings.json then.
+IDENTITY  ?= sandbox
+GATEWAY   ?= sandbox
+
+.PHONY: help
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: app sandbox ## start everything on this machine and show the first calls; IDENTITY=az GATEWAY=real for the real things
+	@build/sandbox -identity $(IDENTITY) -gateway $(GATEWAY)
+
+.PHONY: demo
+demo: app sandbox ## the same once; the exit status tells
+	@build/sandbox -once -identity $(IDENTITY) -gateway $(GATEWAY)
+
+.PHONY: app
+app: $(APP)/handler $(APP)/host.json $(STAGED) ## stage the script root for this machine in build/app
+	@for d in $(APP)/*/; do test -f functions/$$(basename $$d)/function.json || rm -r $$d; done
+
+.PHONY: $(APP)/handler
+$(APP)/handler:
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $@ ./handler
+$(APP)/host.json: host.json
+	@mkdir -p $(@D) && cp $< $@
+$(APP)/%: functions/%
+	@mkdir -p $(@D) && cp $< $@
+
+.PHONY: sandbox
+sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and the gateway
+	@CGO_ENABLED=0 $(GO) build -trimpath -o build/sandbox ./handler/cmd/sandbox
+
+.PHONY: start
+start: app ## start with Azure Functions Core Tools and your az login
+	@handler/start.sh $(APP)
+
+.PHONY: test
+test: ## run the tests
+	$(GO) test ./...
+
+.PHONY: check
+check: check-format check-vet check-static check-tidy check-race ## everything that must hold before a change lands
+
+.PHONY: check-format check-vet check-static check-tidy check-race
+check-format:
+	@test -z "$$(gofmt -l handler deploy)" || { echo "gofmt: these files are not formatted:"; gofmt -l handler deploy; exit 1; }
+check-vet:
+	$(GO) vet ./...
+check-static:
+	$(GO) tool staticcheck ./...
+check-tidy:
+	$(GO) mod tidy -diff
+check-race:
+	$(GO) test -race ./...

@@ -1,0 +1,205 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+)
+
+// transport is what happens to each request: the token is fetched here, so that without one nothing is sent.
+type transport struct {
+	base    http.RoundTripper
+	facts   func(string) slog.Value
+	now     func() time.Time
+	budgets retryBudgets
+	sent    sent
+}
+
+// RoundTrip sends the request of the [Call] in its context, as often as the rules allow. The answer is the gateway's last. An error is the token's, a
+// [*GatewayError], an [*UploadError], [ErrBudgetSpent], or the context's cause where the caller has left.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	call := FromContext(ctx)
+	f := call.Function
+
+	token, err := f.Tokens.Token(ctx)
+	if err != nil {
+		return nil, called(ctx, fmt.Errorf("getting a token: %w", err))
+	}
+	body := newUpload(req, call.budget)
+	retries := t.budgets.of(f.Target.host)
+	retries.earn()
+	send := body.first()
+	key, start := f.Keys.current(), time.Now()
+	var replayedKey, replayedToken bool
+	for tries := 1; ; {
+		res, err := t.send(req, call, send, token, key)
+		call.Outcome.Upstream = time.Since(start)
+		if err != nil {
+			err = failure(ctx, call, body, err)
+			if ok := tries < f.Attempts && transient(err) && call.again(req) && body.repeatable() && retries.spend(); !ok {
+				return nil, err
+			}
+			if !t.wait(ctx, call, backoff(tries)) {
+				return nil, called(ctx, err)
+			}
+			next, ok := body.again()
+			if !ok {
+				return nil, err
+			}
+			send, tries = next, tries+1
+			continue
+		}
+
+		call.Outcome.Status, call.Outcome.Refusal = res.StatusCode, classify(res)
+		switch {
+		case call.Outcome.Refusal == KeyInvalid && !replayedKey:
+			replayedKey = true
+			if other, ok := f.Keys.refused(key); ok {
+				if next, ok := body.again(); ok {
+					drain(res)
+					key, send = other, next
+					call.Outcome.Replays = append(call.Outcome.Replays, "key")
+					continue
+				}
+			}
+		case call.Outcome.Refusal == TokenRefused && !replayedToken:
+			replayedToken = true
+			call.refused(t, token)
+			if !body.repeatable() {
+				// This answer passes; the next call has the new token.
+				go func() { _, _ = f.Tokens.Renew(context.WithoutCancel(ctx), token) }()
+				break
+			}
+			fresh, err := f.Tokens.Renew(ctx, token)
+			if err != nil || fresh == token {
+				break
+			}
+			if next, ok := body.again(); ok {
+				drain(res)
+				token, send = fresh, next
+				call.Outcome.Replays = append(call.Outcome.Replays, "token")
+				continue
+			}
+		case call.Outcome.Refusal == TokenRefused:
+			call.refused(t, token)
+		case retryable(res.StatusCode) && tries < f.Attempts && call.again(req) && body.repeatable():
+			wait, told := retryAfter(res.Header, t.now())
+			if told {
+				wait += backoff(1) // who was told the same instant does not come back at the same instant
+			} else {
+				wait = backoff(tries)
+			}
+			if left, bounded := call.budget.left(); bounded && wait >= left || !retries.spend() {
+				break
+			}
+			next, ok := body.again()
+			if !ok {
+				break
+			}
+			drain(res)
+			if !t.wait(ctx, call, wait) {
+				return nil, context.Cause(ctx)
+			}
+			if fresh, err := f.Tokens.Token(ctx); err == nil {
+				token = fresh
+			}
+			send, tries = next, tries+1
+			continue
+		}
+		call.budget.answered()
+		return res, nil
+	}
+}
+
+// send makes one attempt.
+func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, token string, key int) (*http.Response, error) {
+	ctx := req.Context()
+	if call.guarded(req.Method) {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			// Called before the first byte can leave.
+			WroteHeaderField: func(string, []string) { t.sent.add(call.InvocationID, t.now()) },
+		})
+	}
+	out := req.WithContext(ctx)
+	out.Header = maps.Clone(req.Header)
+	out.Body = body
+	if body == http.NoBody {
+		out.Body = nil
+	}
+	out.Header["Authorization"] = []string{"Bearer " + token}
+	if key >= 0 {
+		out.Header[http.CanonicalHeaderKey(call.Function.Keys.header)] = []string{call.Function.Keys.keys[key].Reveal()}
+	}
+	call.token, call.key = token, key
+	call.Outcome.Attempts++
+	call.Outcome.Key = keyName(key)
+	res, err := t.base.RoundTrip(out)
+	if err == nil && (res.StatusCode < 200 || res.StatusCode > 599) {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("want a status from 200 to 599, got %d", res.StatusCode)
+	}
+	return res, err
+}
+
+// again tells whether the backend may see this request twice.
+func (c *Call) again(req *http.Request) bool { return c.Way == Event || idempotent(req.Method) }
+
+// refused notes what may be said of a token that the gateway refused.
+func (c *Call) refused(t *transport, token string) {
+	if t.facts != nil {
+		c.Outcome.Token = t.facts(token)
+	}
+}
+
+// wait returns false where the budget ends before the wait does, or meanwhile.
+func (t *transport) wait(ctx context.Context, call *Call, d time.Duration) bool {
+	if left, bounded := call.budget.left(); bounded && d >= left {
+		return false
+	}
+	return sleep(ctx, d) == nil
+}
+
+// failure names what ended an attempt: our time, the caller, its upload, or the gateway.
+func failure(ctx context.Context, call *Call, body *upload, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if broken := body.broken(); broken != nil {
+		return &UploadError{broken}
+	}
+	return &GatewayError{Host: call.Function.Target.host, Err: err}
+}
+
+// called is err, or why the context ended.
+func called(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// transient tells the failures that another attempt may cure. A certificate that cannot be trusted now will not be in a second.
+func transient(err error) bool {
+	gateway, ok := errors.AsType[*GatewayError](err)
+	if !ok {
+		return false
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](gateway.Err); ok {
+		return false
+	}
+	return true
+}
+
+// drain reads what is left of a short answer that nobody gets, so that its connection can be used again, and closes it.
+func drain(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, refusalPrefix)
+	_ = res.Body.Close()
+}

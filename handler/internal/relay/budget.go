@@ -1,0 +1,77 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// ErrBudgetSpent is the cause with which a call ends that has used up its time.
+var ErrBudgetSpent = errors.New("relaying: no answer within the budget")
+
+// silence is how long an answer's body may pause. It is the idle limit of Azure's load balancer, after which nobody would listen
+// (learn.microsoft.com "Azure Functions scale and hosting", function app timeout duration).
+const silence = 230 * time.Second
+
+// budget bounds one call: so long until the answer's header, counted anew whenever the upload moves; then so long between two pieces of the body; and
+// never past the hard end, where there is one. Beyond it the host kills the process that all invocations share.
+type budget struct {
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	start  time.Time
+	hard   time.Duration // from start; 0 = none
+	span   atomic.Int64  // allowed from the last progress on; 0 = unbounded
+	last   atomic.Int64  // of the progress, from start
+}
+
+// newBudget returns a context that ends with ErrBudgetSpent. Zero durations are no bound. The caller calls stop.
+func newBudget(parent context.Context, header, hard time.Duration) (context.Context, *budget) {
+	ctx, cancel := context.WithCancelCause(parent)
+	b := &budget{cancel: cancel, start: time.Now(), hard: hard}
+	b.span.Store(int64(header))
+	if left, bounded := b.left(); bounded {
+		b.timer = time.AfterFunc(left, b.fire)
+	} else {
+		b.timer = time.AfterFunc(silence, b.fire) // it may become bounded when the header is there
+	}
+	return ctx, b
+}
+
+// left is the time until the budget ends as things are; bounded is false where it does not.
+func (b *budget) left() (left time.Duration, bounded bool) {
+	spent := time.Since(b.start)
+	if span := time.Duration(b.span.Load()); span > 0 {
+		left, bounded = span-(spent-time.Duration(b.last.Load())), true
+	}
+	if b.hard > 0 && (!bounded || b.hard-spent < left) {
+		left, bounded = b.hard-spent, true
+	}
+	return left, bounded
+}
+
+func (b *budget) fire() {
+	left, bounded := b.left()
+	switch {
+	case !bounded:
+		b.timer.Reset(silence)
+	case left > 0:
+		b.timer.Reset(left)
+	default:
+		b.cancel(ErrBudgetSpent)
+	}
+}
+
+// progress counts anew from now: a piece of the upload or of the answer has passed.
+func (b *budget) progress() { b.last.Store(int64(time.Since(b.start))) }
+
+// answered is called when the answer's header is there: from now on only silence ends the call.
+func (b *budget) answered() {
+	b.progress()
+	b.span.Store(int64(silence))
+}
+
+func (b *budget) stop() {
+	b.timer.Stop()
+	b.cancel(nil)
+}

@@ -1,0 +1,86 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// A Refusal says what a 401 or 403 is about. The texts are stable: they stand in logs, metrics and the doctor's catalogue.
+type Refusal string
+
+// The classes. The gateway tells them apart only by the message in its body (learn.microsoft.com "Error handling in API Management policies",
+// "Subscriptions in Azure API Management"); the documentation and captured answers differ in a word, so fragments are compared, not sentences.
+const (
+	NoRefusal    Refusal = ""
+	KeyMissing   Refusal = "key-missing"
+	KeyInvalid   Refusal = "key-invalid"
+	TokenRefused Refusal = "token-refused"    // a 401 in the gateway's form that is not about the key: validate-jwt or its like
+	Forbidden    Refusal = "forbidden"        // a 403 in the gateway's form: ip-filter, a policy of the API's owner
+	QuotaSpent   Refusal = "quota-spent"      // 403 with "Out of call volume quota" or "Out of bandwidth quota"
+	NotGateways  Refusal = "not-the-gateways" // any other 401 or 403: the backend's, or a proxy's in between
+)
+
+// refusalPrefix bounds what is read of an answer to classify it. The gateway's own answers have 54 to 200 bytes.
+const refusalPrefix = 4 << 10
+
+// classify reads at most refusalPrefix bytes of a 401 or 403 and puts them back, so that the caller gets the answer whole.
+func classify(res *http.Response) Refusal {
+	if res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusForbidden {
+		return NoRefusal
+	}
+	if res.Body == nil || res.ContentLength > refusalPrefix || res.Header.Get("Content-Encoding") != "" {
+		return classifyText(res.StatusCode, res.Header, nil)
+	}
+	prefix, err := io.ReadAll(io.LimitReader(res.Body, refusalPrefix))
+	res.Body = &putBack{head: prefix, err: err, rest: res.Body}
+	return classifyText(res.StatusCode, res.Header, prefix)
+}
+
+func classifyText(status int, h http.Header, body []byte) Refusal {
+	var answer struct {
+		StatusCode int    `json:"statusCode"`
+		Message    string `json:"message"`
+	}
+	own := json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &answer) == nil && answer.StatusCode == status && answer.Message != ""
+	message := strings.ToLower(answer.Message)
+	switch {
+	case own && strings.Contains(message, "missing subscription key"):
+		return KeyMissing
+	case own && strings.Contains(message, "invalid subscription key"):
+		return KeyInvalid
+	case own && status == http.StatusUnauthorized:
+		return TokenRefused
+	case own && strings.Contains(message, "quota"):
+		return QuotaSpent
+	case own:
+		return Forbidden
+	case status == http.StatusUnauthorized && strings.HasPrefix(h.Get("Www-Authenticate"), "AzureApiManagementKey"):
+		// The key's own scheme, with a body that on-error rewrote: about the key, and which of the two nobody can tell.
+		return KeyMissing
+	}
+	return NotGateways
+}
+
+// putBack is a body of which a prefix was read. err is what that reading ended with, if not with the body's end.
+type putBack struct {
+	head []byte
+	err  error
+	rest io.ReadCloser
+}
+
+func (p *putBack) Read(b []byte) (int, error) {
+	if len(p.head) > 0 {
+		n := copy(b, p.head)
+		p.head = p.head[n:]
+		return n, nil
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return p.rest.Read(b)
+}
+
+func (p *putBack) Close() error { return p.rest.Close() }

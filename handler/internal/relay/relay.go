@@ -1,0 +1,360 @@
+// Package relay makes one authorized call to API Management for one invocation.
+//
+// A request comes in by [Relay.ServeHTTP] (HTTP triggers, however the host handed them over) or by [Relay.Do] (events), with a [Call] in its context that
+// says which function it is for. What the two share, everything that is done for each attempt, stands in one RoundTripper (auth.go): fetch the token,
+// set the credentials, send, look at a refusal, replay or retry. The rest is one file a question: where to (target.go), with which headers (headers.go),
+// which key (keys.go), what a 401 means (refusal.go), whether again (retry.go, repeat.go, body.go), how long (budget.go).
+//
+// Errors go up as they are; the server maps them to answers. No error, log line or answer holds the token or a key.
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Tokens is where a function's bearer tokens come from. Both methods are safe for concurrent use.
+type Tokens interface {
+	// Token returns a usable token, from hand where there is one.
+	Token(ctx context.Context) (string, error)
+	// Renew returns a token other than the refused one, or an error that says why there is none.
+	Renew(ctx context.Context, refused string) (string, error)
+}
+
+// Function is what the relay knows of a function: where its calls go and with which credentials. It never changes.
+type Function struct {
+	Name   string
+	Target *Target
+	Keys   *Keys // nil: the API needs none
+	// KeyHeader is the header that carries the key in this API, removed from every caller's request. "" = [DefaultKeyHeader] is the only one.
+	KeyHeader string
+	Headers   http.Header // fixed extra headers; canonical names
+	Attempts  int         // in all; 0 and 1 = no retry
+	Tokens    Tokens
+}
+
+// Way is how the host handed an invocation over.
+type Way string
+
+// The ways (learn.microsoft.com "Azure Functions custom handlers"). Events always come wrapped.
+const (
+	Proxied   Way = "proxied"
+	Forwarded Way = "forwarded"
+	Wrapped   Way = "wrapped"
+	Event     Way = "event"
+)
+
+// A Call is one invocation on its way through the relay. The server makes it and puts it into the request's context with [NewContext]; the relay adds the
+// Outcome. It belongs to the goroutine that serves the invocation.
+type Call struct {
+	Function     *Function
+	InvocationID string // the host's; "" if it sent none
+	Way          Way
+	Values       Values // for the expressions in ApimUrl
+	RawQuery     string // the caller's
+	// Budget is the time until the answer's header, Limit the time until the end of its body. 0 = unbounded.
+	Budget, Limit time.Duration
+	Set           http.Header // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
+	Outcome       Outcome
+
+	url    *url.URL
+	budget *budget
+	token  string // the one sent last
+	key    int    // index of the key sent last
+}
+
+// Outcome is what became of a call, for the log line.
+type Outcome struct {
+	Status   int           // the gateway's last; 0 = none came
+	Attempts int           // requests sent, replays included
+	Upstream time.Duration // from the first attempt to the answer's header
+	Refusal  Refusal       // of the gateway's last answer
+	Replays  []string      // what was sent again because of a refusal: "key", "token"
+	Key      string        // name of the key sent last: primary, secondary, none
+	Token    slog.Value    // public facts of a refused token
+	Dropped  []string      // names of answer headers that were dropped
+	Cut      error         // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
+}
+
+type callKey struct{}
+
+// NewContext returns a context that carries the call.
+func NewContext(ctx context.Context, c *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// FromContext returns the call that the context carries, or nil.
+func FromContext(ctx context.Context) *Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
+	return c
+}
+
+// Options are what a Relay is made of. The zero value works but for Problem.
+type Options struct {
+	// Transport sends the requests; nil = [NewTransport].
+	Transport http.RoundTripper
+	// Problem answers a request that could not be relayed. The header is unsent when it is called.
+	Problem func(http.ResponseWriter, *http.Request, error)
+	// Facts renders what may be said of a token in a log; nil = nothing.
+	Facts func(token string) slog.Value
+	// ErrorLog is for what net/http has to say; nil = discarded.
+	ErrorLog *slog.Logger
+}
+
+// Relay sends authorized calls. It is safe for concurrent use.
+type Relay struct {
+	proxy     *httputil.ReverseProxy
+	transport *transport
+	problem   func(http.ResponseWriter, *http.Request, error)
+}
+
+// New makes a Relay.
+func New(o Options) *Relay {
+	if o.Transport == nil {
+		o.Transport = NewTransport()
+	}
+	if o.ErrorLog == nil {
+		o.ErrorLog = slog.New(slog.DiscardHandler)
+	}
+	t := &transport{base: o.Transport, facts: o.Facts, now: time.Now}
+	r := &Relay{transport: t, problem: o.Problem}
+	r.proxy = &httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		ModifyResponse: modifyResponse,
+		ErrorHandler:   r.problem,
+		Transport:      t,
+		BufferPool:     buffers{},
+		ErrorLog:       slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug),
+	}
+	return r
+}
+
+// NewTransport is a transport for calls to the gateway. It goes through HTTPS_PROXY where that is set, adds nothing to requests, unpacks nothing in
+// answers and follows nothing. Idle connections are dropped before front ends drop them, which they do silently after four minutes
+// (learn.microsoft.com "Troubleshoot intermittent outbound connection errors in Azure App Service").
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   10 * time.Second,
+		MaxIdleConnsPerHost:   1024, // the host holds one connection to us for each request in flight; so do we upwards
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true,
+		WriteBufferSize:       16 << 10,
+		ReadBufferSize:        16 << 10,
+	}
+}
+
+// ServeHTTP relays an HTTP request: its method, header and body are the caller's; target and query come from the [Call] in its context. Nothing is buffered
+// but the first 64 KiB of an upload, for a replay. Whatever goes wrong before the answer's header is answered by Options.Problem; after it, the
+// connection is cut as net/http does it.
+func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	call := FromContext(req.Context())
+	var err error
+	if call.url, err = call.Function.Target.URL(call.Values, call.RawQuery); err != nil {
+		r.problem(w, req, err)
+		return
+	}
+	if call.guarded(req.Method) && r.transport.sent.has(call.InvocationID, r.transport.now()) {
+		r.problem(w, req, ErrAlreadySent)
+		return
+	}
+	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
+	defer budget.stop()
+	call.budget = budget
+	// The server would sniff a missing Content-Type and date the answer; a nil value keeps it from both, and what the gateway sends is added to it.
+	w.Header()["Content-Type"] = nil
+	w.Header()["Date"] = nil
+	r.proxy.ServeHTTP(&finalWriter{w}, req.WithContext(ctx))
+}
+
+// Do relays an event: the server made the request (method, header, body with GetBody; no URL). The caller closes the answer's body, which ends the call.
+// Errors are the same as ServeHTTP's problems.
+func (r *Relay) Do(req *http.Request) (*http.Response, error) {
+	call := FromContext(req.Context())
+	var err error
+	if call.url, err = call.Function.Target.URL(call.Values, call.RawQuery); err != nil {
+		return nil, err
+	}
+	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
+	call.budget = budget
+	req = req.WithContext(ctx)
+	req.URL, req.Host = call.url, ""
+	call.setFixed(req.Header)
+	res, err := r.transport.RoundTrip(req)
+	if err == nil {
+		err = modifyResponse(res)
+	}
+	if err != nil {
+		budget.stop()
+		return nil, err
+	}
+	res.Body = &lastBody{res.Body, budget}
+	return res, nil
+}
+
+// lastBody ends the call when it is closed.
+type lastBody struct {
+	io.ReadCloser
+	budget *budget
+}
+
+func (b *lastBody) Close() error {
+	defer b.budget.stop()
+	return b.ReadCloser.Close()
+}
+
+// guarded tells the calls that must not reach the gateway twice for one invocation id.
+func (c *Call) guarded(method string) bool {
+	return c.Way == Proxied && c.InvocationID != "" && !idempotent(method)
+}
+
+// setFixed sets what goes with every attempt but the credentials.
+func (c *Call) setFixed(h http.Header) {
+	for name, values := range c.Function.Headers {
+		h[name] = values
+	}
+	for name, values := range c.Set {
+		h[name] = values
+	}
+}
+
+// rewrite strips first and sets then: nothing of the caller's survives under a name of ours.
+func rewrite(p *httputil.ProxyRequest) {
+	call := FromContext(p.In.Context())
+	p.Out.URL, p.Out.Host = call.url, ""
+	strip(p.Out.Header, call.Function.KeyHeader)
+	call.setFixed(p.Out.Header)
+	if len(p.In.Trailer) > 0 {
+		p.Out.Trailer = make(http.Header)
+		for name := range p.In.Trailer {
+			if !strippedHeader(name, call.Function.KeyHeader) {
+				p.Out.Trailer[name] = nil
+			}
+		}
+		in, out := p.In.Trailer, p.Out.Trailer
+		call.atUploadEnd(p.Out, func() {
+			for name := range out {
+				out[name] = in[name]
+			}
+		})
+	}
+}
+
+// uploadEnd is a body that calls back at its end: net/http knows the trailers' values only then.
+type uploadEnd struct {
+	body io.ReadCloser
+	call func()
+}
+
+func (u *uploadEnd) Read(p []byte) (int, error) {
+	n, err := u.body.Read(p)
+	if err != nil && u.call != nil {
+		u.call()
+		u.call = nil
+	}
+	return n, err
+}
+
+func (u *uploadEnd) Close() error { return u.body.Close() }
+
+func (c *Call) atUploadEnd(out *http.Request, f func()) {
+	if out.Body != nil && out.Body != http.NoBody {
+		out.Body = &uploadEnd{body: out.Body, call: f}
+	}
+}
+
+// modifyResponse makes an answer fit for the host and takes our credentials out of its header.
+func modifyResponse(res *http.Response) error {
+	call := FromContext(res.Request.Context())
+	secrets := call.secrets()
+	call.Outcome.Dropped = append(call.Outcome.Dropped, cleanAnswer(res.Header, secrets)...)
+	if res.StatusCode == http.StatusResetContent && res.Body != nil {
+		// A 205 has no body (RFC 9110 15.3.6), and the host makes a 500 of one that has (recordings D-ans-205, P-ans-205).
+		_ = res.Body.Close()
+		res.Body, res.ContentLength, res.TransferEncoding, res.Trailer = http.NoBody, 0, nil, nil
+		res.Header.Set("Content-Length", "0")
+		return nil
+	}
+	res.Body = &answer{body: res.Body, call: call, ctx: res.Request.Context(), atEnd: func() {
+		if len(res.Trailer) > 0 {
+			call.Outcome.Dropped = append(call.Outcome.Dropped, cleanAnswer(res.Trailer, secrets)...)
+		}
+	}}
+	return nil
+}
+
+// secrets are the texts that no answer may hold: the token that was sent, and both keys.
+func (c *Call) secrets() []string {
+	texts := make([]string, 0, 3)
+	if c.token != "" {
+		texts = append(texts, c.token)
+	}
+	if c.Function.Keys != nil {
+		for _, k := range c.Function.Keys.keys {
+			texts = append(texts, k.Reveal())
+		}
+	}
+	return texts
+}
+
+// finalWriter drops 1xx answers: the host drops them anyway (recordings D-ans-103, P-ans-103), and a 100 for an upload is the server's own.
+type finalWriter struct{ http.ResponseWriter }
+
+func (w *finalWriter) WriteHeader(status int) {
+	if status >= 200 {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Unwrap lets http.ResponseController reach Flush and full duplex.
+func (w *finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// copyBuffer is the size of the pieces in which answers pass.
+const copyBuffer = 64 << 10
+
+var bufferPool = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
+
+// buffers is ReverseProxy's pool of copy buffers.
+type buffers struct{}
+
+func (buffers) Get() []byte  { return *bufferPool.Get().(*[]byte) }
+func (buffers) Put(b []byte) { bufferPool.Put(&b) }
+
+// A GatewayError tells that no answer of the gateway came: no connection, a broken one, or something that is not HTTP. Unwrap gives the cause.
+type GatewayError struct {
+	Host string
+	Err  error
+}
+
+func (e *GatewayError) Error() string {
+	return "calling the gateway: " + e.Host + ": " + redactURL(e.Err)
+}
+
+func (e *GatewayError) Unwrap() error { return e.Err }
+
+// redactURL is an error's text without the URL that net/http puts into some: its query may hold what callers would not log.
+func redactURL(err error) string {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return strings.ReplaceAll(err.Error(), "\n", " ")
+}
+
+// An UploadError tells that the caller's own upload broke off.
+type UploadError struct{ Err error }
+
+func (e *UploadError) Error() string { return "reading the request's body: " + e.Err.Error() }
+
+func (e *UploadError) Unwrap() error { return e.Err }

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/telemetry"
+)
+
+// maxOutput bounds an answer that is to go into an output binding, in bytes.
+const maxOutput = 100 << 20
+
+// event serves the invocation of any trigger but HTTP: its data is sent as the body of one request. Whatever is not a success is answered with 500, which
+// is all that the host's retry policies and poison queues look at.
+func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outputs []invocation.Output) {
+	x := exchangeOf(r.Context())
+	trigger := f.Settings.App.Trigger
+	x.function, x.trigger, x.call.Way = f, trigger.Type, relay.Event
+	if f.Relay == nil {
+		s.failEvent(w, x, errSettings)
+		return
+	}
+	in, err := invocation.Read(r.Body, r.ContentLength)
+	if err != nil {
+		s.failEvent(w, x, err)
+		return
+	}
+	binding := invocation.Binding{Type: trigger.Type, Name: trigger.Name, DataType: trigger.DataType, Cardinality: trigger.Cardinality}
+	ev, err := in.Event(binding)
+	if err != nil {
+		s.failEvent(w, x, err)
+		return
+	}
+	req := s.eventRequest(r, f, ev, in.Key(f.Settings.App.Name, binding, time.Now(), x.call.InvocationID))
+	res, err := s.relay.Do(req)
+	if err != nil {
+		s.failEvent(w, x, err)
+		return
+	}
+	defer res.Body.Close()
+	success := res.StatusCode >= 200 && res.StatusCode <= 299
+	if !success && !slices.Contains(f.Settings.Acknowledge, res.StatusCode) {
+		x.message = gatewayMessage(res.Body)
+		s.failEvent(w, x, fmt.Errorf("relaying the event: want 2xx, got %d", res.StatusCode))
+		return
+	}
+	var body []byte
+	if success && len(outputs) > 0 {
+		// Only what succeeded feeds outputs, and only whole: half a message would be one that nobody sent.
+		body, err = io.ReadAll(io.LimitReader(res.Body, maxOutput+1))
+		if err != nil {
+			s.failEvent(w, x, cutError(&x.call))
+			return
+		}
+		if len(body) > maxOutput {
+			s.failEvent(w, x, invocation.ErrTooLarge)
+			return
+		}
+	} else {
+		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // lets the connection be used again
+	}
+	o := &x.call.Outcome
+	line := fmt.Sprintf("%s %s: %d in %d ms, %d attempt(s)", req.Method, f.Relay.Target.Redacted(), res.StatusCode, o.Upstream.Milliseconds(), o.Attempts)
+	w.Header()["Content-Type"] = []string{invocation.ContentType}
+	w.WriteHeader(http.StatusOK)
+	_ = invocation.WriteEvent(w, outputs, []string{line}, body)
+}
+
+// eventRequest makes the one request of an event. GET and HEAD send neither body nor Content-Type.
+func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event, key string) *http.Request {
+	x := exchangeOf(r.Context())
+	x.trace = telemetry.NewTrace()
+	if trace, known := telemetry.Continue(r.Header); known {
+		x.trace = trace
+	}
+	x.call.Function = f.Relay
+	x.call.Budget, x.call.Limit = s.budget(f.Settings, relay.Event)
+	x.call.Values = relay.Values{Named: make(map[string]string), Event: true, GUID: eventGUID(x.call.InvocationID), Now: x.started}
+	for _, name := range f.Relay.Target.Names() {
+		if text, ok := ev.Value(name); ok {
+			x.call.Values.Named[strings.ToLower(name)] = text
+		}
+	}
+	x.call.Set = traceHeaders(x.trace)
+	x.call.Set["Idempotency-Key"] = []string{key}
+
+	req := &http.Request{
+		Method: f.Settings.Method, Header: http.Header{"User-Agent": {"apimrelay"}},
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
+	}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead && ev.Body != nil {
+		body := ev.Body
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+		req.ContentLength = int64(len(body))
+		req.Header["Content-Type"] = []string{ev.ContentType}
+	}
+	return req.WithContext(relay.NewContext(r.Context(), &x.call))
+}
+
+// eventGUID is the value of {rand-guid}. It follows from the invocation id, which the host keeps when it repeats an invocation by a retry policy
+// (recording C-timer-retry), so that all attempts go to the same URL.
+func eventGUID(invocationID string) string {
+	if invocationID == "" {
+		return relay.NewGUID()
+	}
+	b := sha256.Sum256([]byte("rand-guid\x00" + invocationID))
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// failEvent fails the invocation. The reason is in the log line: the host drops the answer's text and its Logs.
+func (s *Server) failEvent(w http.ResponseWriter, x *exchange, err error) {
+	p := problemOf(err)
+	x.err = err
+	if p.code != "internal" {
+		x.problem = p.code
+	}
+	w.Header()["Content-Type"] = []string{invocation.ContentType}
+	w.WriteHeader(http.StatusInternalServerError)
+	_ = invocation.WriteFailure(w, p.title)
+}
+
+// gatewayMessage is what the gateway itself says about a failure, in its own form. Nothing of a backend's answer is logged: nobody knows what it holds.
+func gatewayMessage(body io.Reader) string {
+	var answer struct {
+		StatusCode int    `json:"statusCode"`
+		Message    string `json:"message"`
+	}
+	if json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer) != nil || answer.StatusCode == 0 || len(answer.Message) > 300 {
+		return ""
+	}
+	return answer.Message
+}

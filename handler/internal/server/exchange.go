@@ -1,0 +1,197 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/telemetry"
+)
+
+// invocationHeader carries the host's id of the invocation (recording D-get-query).
+const invocationHeader = "X-Azure-Functions-Invocationid"
+
+// exchange is one request of the host's, from the first byte to the log line. It belongs to the goroutine that serves it.
+type exchange struct {
+	w       http.ResponseWriter
+	status  int // sent; 0 = the header is unsent
+	started time.Time
+
+	function *Function
+	call     relay.Call
+	trigger  string
+	method   string // the caller's
+	path     string // the caller's, without its query
+	trace    telemetry.Trace
+	// answered is the status that the caller gets where it is not the one of this exchange: in an envelope.
+	answered int
+	problem  string // code of our own problem answer
+	err      error
+	message  string // the gateway's own words about a failed event
+	probe    bool   // the host's readiness probe: not logged
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// exchange is the outermost middleware: it identifies the invocation, keeps a panic from ending anything but its own exchange, and logs one line.
+func (s *Server) exchange(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{w: w, started: time.Now(), method: r.Method}
+		x.call.InvocationID = invocationID(r.Header)
+		x.path, _, _ = strings.Cut(r.RequestURI, "?")
+		x.probe = x.path == "/" && x.call.InvocationID == ""
+		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		defer func() {
+			p := recover()
+			if p == nil {
+				s.logExchange(r, x)
+				return
+			}
+			s.panicked(r, x, p)
+		}()
+		next.ServeHTTP(x, r)
+	})
+}
+
+// invocationID is the host's id: the last value of the last line, because a forwarded caller's own comes before it (recording D-req-fake-host-headers).
+func invocationID(h http.Header) string {
+	lines := h[invocationHeader]
+	if len(lines) == 0 {
+		return ""
+	}
+	id := lines[len(lines)-1]
+	id = strings.TrimSpace(id[strings.LastIndexByte(id, ',')+1:])
+	if len(id) > 64 {
+		id = id[:64]
+	}
+	return id
+}
+
+// panicked ends an exchange whose code gave up. http.ErrAbortHandler is ReverseProxy's way to cut an answer whose source broke off.
+func (s *Server) panicked(r *http.Request, x *exchange, p any) {
+	if p != http.ErrAbortHandler {
+		x.err = fmt.Errorf("serving the invocation: panic: %s", panicText(p))
+		s.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("invocation_id", x.call.InvocationID),
+			slog.String("error", x.err.Error()), slog.String("stack", string(debug.Stack())))
+		if x.status == 0 {
+			s.answerProblem(x, r, problems["internal"], x.err)
+			s.logExchange(r, x)
+			return
+		}
+	} else if x.err == nil {
+		x.err = x.call.Outcome.Cut
+	}
+	x.problem = "answer-cut"
+	s.logExchange(r, x)
+	panic(http.ErrAbortHandler)
+}
+
+// panicText is the text of a fault of the program's own; of any other value only the type, since nobody knows what it holds.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", p)
+}
+
+// Header, Write, WriteHeader and Unwrap make the exchange the ResponseWriter that remembers whether the header is sent.
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && status >= 200 {
+		x.status = status
+	}
+	x.w.WriteHeader(status)
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	return x.w.Write(b)
+}
+
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+// logExchange writes the wide line, failed invocations included: our own problems and failed events as Error, other answers from 500 on as Warn.
+func (s *Server) logExchange(r *http.Request, x *exchange) {
+	if x.probe {
+		return
+	}
+	status := x.status
+	if x.answered != 0 {
+		status = x.answered
+	}
+	level := slog.LevelInfo
+	switch {
+	case x.call.Way == relay.Event && x.status >= 300, x.problem != "" && status >= 500, x.problem == "answer-cut":
+		level = slog.LevelError
+	case status >= 500:
+		level = slog.LevelWarn
+	}
+	if errors.Is(x.err, context.Canceled) {
+		level = slog.LevelInfo // the caller left; nothing of ours is wrong
+	}
+	ctx := r.Context()
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 24)
+	text := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	if x.function != nil {
+		text("function", x.function.Settings.App.Name)
+	}
+	text("invocation_id", x.call.InvocationID)
+	text("way", string(x.call.Way))
+	text("trigger", x.trigger)
+	if x.call.Way != relay.Event {
+		text("method", x.method)
+		text("path", x.path)
+	}
+	attrs = append(attrs, slog.Int("status", status))
+	o := &x.call.Outcome
+	if o.Attempts > 0 {
+		attrs = append(attrs, slog.Int("upstream_status", o.Status), slog.Int("attempts", o.Attempts),
+			slog.Float64("upstream_ms", milliseconds(o.Upstream)), slog.String("key", o.Key))
+	}
+	text("refusal", string(o.Refusal))
+	if len(o.Replays) > 0 {
+		text("replays", strings.Join(o.Replays, ","))
+	}
+	if o.Token.Kind() == slog.KindGroup {
+		attrs = append(attrs, slog.Attr{Key: "token", Value: o.Token})
+	}
+	if len(o.Dropped) > 0 {
+		text("dropped_headers", strings.Join(o.Dropped, ","))
+	}
+	text("problem", x.problem)
+	if x.err != nil {
+		text("error", x.err.Error())
+	}
+	text("message", x.message)
+	if x.trace.Valid() {
+		text("trace_id", x.trace.TraceIDString())
+	}
+	attrs = append(attrs, slog.Float64("duration_ms", milliseconds(time.Since(x.started))))
+	s.log.LogAttrs(ctx, level, "invocation", attrs...)
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+
+	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/token"
+)
+
+// A problem is an answer of our own (RFC 9457). Its texts are for callers, who learn the code and the invocation id and nothing about the app; the log
+// line of the same invocation has the reason.
+type problem struct {
+	code   string
+	status int
+	title  string
+}
+
+// problems by code. The codes are stable.
+var problems = func() map[string]problem {
+	all := make(map[string]problem)
+	for _, p := range []problem{
+		{"settings", 500, "the function's settings are incomplete or wrong"},
+		{"identity-refused", 500, "the identity was refused a token"},
+		{"identity-unavailable", 503, "no token can be had at the moment"},
+		{"gateway-unreachable", 502, "the gateway gave no answer"},
+		{"budget-spent", 504, "the gateway gave no answer in time"},
+		{"bad-path", 400, "the path cannot be relayed"},
+		{"no-route", 404, "no function has this route"},
+		{"bad-invocation", 500, "the invocation cannot be read"},
+		{"already-sent", 409, "the call was already sent, and its outcome is not known"},
+		{"body-lost", 411, "the host drops chunked uploads of wrapped calls: send a Content-Length, or set enableProxyingHttpRequest in host.json"},
+		{"too-large", 413, "the body is too large for a wrapped call: set enableProxyingHttpRequest in host.json"},
+		{"body-damaged", 415, "the host changed the body of a wrapped call: set enableProxyingHttpRequest in host.json"},
+		{"cannot-carry", 502, "the answer does not fit into a wrapped call: set enableProxyingHttpRequest in host.json"},
+		{"upload-broken", 400, "the request's body broke off"},
+		{"caller-left", 499, "the caller left"},
+		{"internal", 500, "the handler failed"},
+	} {
+		all[p.code] = p
+	}
+	return all
+}()
+
+// Faults of the server's own, mapped like those of other packages.
+var (
+	errSettings = errors.New("relaying: the function's settings are at fault: see the log of the start, or doctor")
+	errNoRoute  = errors.New("relaying: no function of this app takes this method and path")
+)
+
+// problemOf is the only place where errors become answers.
+func problemOf(err error) problem {
+	code := "internal"
+	switch {
+	case errors.Is(err, errSettings):
+		code = "settings"
+	case errors.Is(err, errNoRoute):
+		code = "no-route"
+	case errors.Is(err, token.ErrRefused):
+		code = "identity-refused"
+	case errors.Is(err, token.ErrUnavailable):
+		code = "identity-unavailable"
+	case errors.Is(err, relay.ErrBudgetSpent):
+		code = "budget-spent"
+	case errors.Is(err, relay.ErrAlreadySent):
+		code = "already-sent"
+	case errors.Is(err, invocation.ErrBodyLost):
+		code = "body-lost"
+	case errors.Is(err, invocation.ErrBodyDamaged):
+		code = "body-damaged"
+	case errors.Is(err, invocation.ErrTooLarge):
+		code = "too-large"
+	case errors.Is(err, context.Canceled):
+		code = "caller-left"
+	case is[*relay.PathError](err):
+		code = "bad-path"
+	case is[*relay.GatewayError](err):
+		code = "gateway-unreachable"
+	case is[*relay.UploadError](err):
+		code = "upload-broken"
+	case is[*invocation.CannotCarryError](err):
+		code = "cannot-carry"
+	case is[*invocation.SyntaxError](err):
+		code = "bad-invocation"
+	}
+	return problems[code]
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// problem answers a request with the problem that err is. The header is unsent.
+func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
+	s.answerProblem(w, r, problemOf(err), err)
+}
+
+func (s *Server) answerProblem(w http.ResponseWriter, r *http.Request, p problem, err error) {
+	x := exchangeOf(r.Context())
+	x.problem, x.err = p.code, err
+	title := p.title
+	if e, ok := errors.AsType[*invocation.CannotCarryError](err); ok {
+		title = e.What + " does not fit into a wrapped call: set enableProxyingHttpRequest in host.json"
+	}
+	body, _ := json.Marshal(struct { // cannot fail: strings and a number
+		Title    string `json:"title"`
+		Status   int    `json:"status"`
+		Code     string `json:"code"`
+		Instance string `json:"instance,omitempty"`
+	}{title, p.status, p.code, x.call.InvocationID})
+	h := w.Header()
+	clear(h)
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	if e, ok := errors.AsType[*token.Error](err); ok && p.code == "identity-unavailable" {
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
+	}
+	w.WriteHeader(p.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}

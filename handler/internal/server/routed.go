@@ -1,0 +1,94 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/telemetry"
+)
+
+// routed serves requests that come as the caller sent them: proxied or forwarded. The path tells the function, by the host's own rules.
+func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
+	x := exchangeOf(r.Context())
+	x.call.Way = wayOf(r)
+	path, query, _ := strings.Cut(r.RequestURI, "?")
+	if !strings.HasPrefix(path, "/") {
+		s.problem(w, r, &relay.PathError{Reason: "the request line holds no path"})
+		return
+	}
+	match, ok := s.app.Match(r.Method, path)
+	if !ok {
+		s.problem(w, r, errNoRoute)
+		return
+	}
+	trace, known := telemetry.Continue(r.Header)
+	if !known {
+		trace = telemetry.NewTrace()
+		r.Header.Del("Tracestate")
+		x.call.Set = http.Header{"Traceparent": {trace.Traceparent()}}
+	}
+	x.trace = trace
+	if r.ContentLength != 0 {
+		// Without it net/http reads an upload to its end before it lets an early answer out.
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
+	}
+	s.relayHTTP(w, r, match, query)
+}
+
+// wayOf tells proxied from forwarded. The host appends its product to User-Agent when it forwards, and only then; a proxied caller may send the same, but
+// not own the Host header and x-ms-invocation-id at the same time (recordings D-get-query, P-get-query, P-req-fake-host-headers).
+func wayOf(r *http.Request) relay.Way {
+	agents := r.Header["User-Agent"]
+	if len(agents) == 0 {
+		return relay.Proxied
+	}
+	agent := agents[len(agents)-1]
+	if mark := strings.LastIndex(agent, "Azure-Functions-Host/"); mark < 0 || strings.ContainsAny(agent[mark:], " \t") {
+		return relay.Proxied
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string }); ok &&
+		r.Host == local.String() && r.Header.Get("X-Ms-Invocation-Id") != "" {
+		return relay.Proxied
+	}
+	return relay.Forwarded
+}
+
+// relayHTTP relays the request of an HTTP trigger, however it came. The exchange knows its way already.
+func (s *Server) relayHTTP(w http.ResponseWriter, r *http.Request, match app.Match, query string) {
+	x := exchangeOf(r.Context())
+	f := s.functions[match.Function]
+	x.function, x.trigger = f, match.Function.Trigger.Type
+	if match.Function.Reserved() {
+		s.reserved(w, r, match.Function)
+		return
+	}
+	if f.Relay == nil {
+		s.problem(w, r, errSettings)
+		return
+	}
+	x.call.Function = f.Relay
+	x.call.RawQuery = query
+	x.call.Values = relay.Values{Named: match.Values, Escaped: true, CatchAll: match.Function.Route.CatchAll}
+	x.call.Budget, x.call.Limit = s.budget(f.Settings, x.call.Way)
+	s.relay.ServeHTTP(w, r.WithContext(relay.NewContext(r.Context(), &x.call)))
+}
+
+// reserved answers the two functions that are the handler's own, whatever is wrong with the app.
+func (s *Server) reserved(w http.ResponseWriter, r *http.Request, f *app.Function) {
+	switch {
+	case strings.EqualFold(f.Name, "health"):
+		status := http.StatusOK
+		if s.healthy != nil && !s.healthy() {
+			status = http.StatusServiceUnavailable
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(status)
+	case s.doctor != nil:
+		s.doctor.ServeHTTP(w, r)
+	default:
+		s.problem(w, r, errNoRoute)
+	}
+}

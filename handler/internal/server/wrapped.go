@@ -1,0 +1,183 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/telemetry"
+)
+
+// wrapped serves POST /<Function>: an event, or the request of an HTTP trigger in the host's envelope.
+func (s *Server) wrapped(f *Function) http.HandlerFunc {
+	outputs := outputsOf(f.Settings.App)
+	if !f.Settings.App.HTTP() {
+		return func(w http.ResponseWriter, r *http.Request) { s.event(w, r, f, outputs) }
+	}
+	return func(w http.ResponseWriter, r *http.Request) { s.wrappedHTTP(w, r, f, outputs) }
+}
+
+func outputsOf(f *app.Function) []invocation.Output {
+	var out []invocation.Output
+	for _, b := range f.Outputs() {
+		out = append(out, invocation.Output{Type: b.Type, Name: b.Name})
+	}
+	return out
+}
+
+// wrappedHTTP takes the caller's request out of the envelope, relays it as any other, and puts the answer into an envelope. Problems travel inside, too:
+// the host drops the body of any answer that is not 200 (recording B-handler-404).
+func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function, outputs []invocation.Output) {
+	x := exchangeOf(r.Context())
+	x.function, x.trigger, x.call.Way = f, f.Settings.App.Trigger.Type, relay.Wrapped
+	answer := &envelope{header: make(http.Header)}
+	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
+	if in == nil {
+		if is[*invocation.SyntaxError](err) || !errors.Is(err, invocation.ErrTooLarge) {
+			s.problem(w, r, err) // no envelope, no caller to put an answer in for
+			return
+		}
+		s.problem(answer, r, err)
+	} else {
+		x.method, x.path = in.Method, in.Path
+		call := s.unwrap(r, in)
+		if err != nil {
+			s.problem(answer, call, err)
+		} else {
+			s.relayWrapped(answer, call, f, in)
+		}
+		r = call
+	}
+	s.answerWrapped(w, r, answer, outputs)
+}
+
+// unwrap makes a request of what stands in the envelope.
+func (s *Server) unwrap(r *http.Request, in *invocation.HTTP) *http.Request {
+	x := exchangeOf(r.Context())
+	call := &http.Request{
+		Method: in.Method, Header: in.Header, Host: in.Host, URL: r.URL, RequestURI: in.Path,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
+	}
+	if len(in.Body) > 0 {
+		body := in.Body
+		call.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		call.Body, _ = call.GetBody()
+		call.ContentLength = int64(len(body))
+	}
+	// The envelope cannot carry a compressed answer back.
+	call.Header.Del("Accept-Encoding")
+	trace, known := telemetry.Continue(r.Header)
+	if !known {
+		trace, known = telemetry.Continue(call.Header)
+	}
+	if !known {
+		trace = telemetry.NewTrace()
+	}
+	call.Header.Del("Tracestate")
+	x.trace = trace
+	x.call.Set = traceHeaders(trace)
+	return call.WithContext(r.Context())
+}
+
+// traceHeaders passes the context on as it came: without an exporter there is no span of ours that the next one could be below.
+func traceHeaders(t telemetry.Trace) http.Header {
+	h := make(http.Header, 3)
+	up := t
+	if t.Parent != [8]byte{} {
+		up.SpanID = t.Parent
+	}
+	up.Inject(h)
+	return h
+}
+
+func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function, in *invocation.HTTP) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			// Proxied the caller's connection would be cut; here nothing is sent yet, and half an answer need not be.
+			x := exchangeOf(call.Context())
+			answer.reset()
+			s.problem(answer, call, cutError(&x.call))
+		default:
+			panic(p)
+		}
+	}()
+	match, ok := f.Settings.App.Match(in.Path)
+	if !ok {
+		s.problem(answer, call, errNoRoute)
+		return
+	}
+	s.relayHTTP(answer, call, match, in.RawQuery)
+}
+
+// cutError says why an answer broke off.
+func cutError(c *relay.Call) error {
+	err := c.Outcome.Cut
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	if p := problemOf(err); p.code != "internal" {
+		return err
+	}
+	return &relay.GatewayError{Host: c.Function.Target.Host(), Err: err}
+}
+
+// answerWrapped writes the envelope; what it cannot carry becomes a problem in its place.
+func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *envelope, outputs []invocation.Output) {
+	x := exchangeOf(r.Context())
+	w.Header()["Content-Type"] = []string{invocation.ContentType}
+	if r.Method == http.MethodHead {
+		answer.body.Reset()
+	}
+	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body.Bytes())
+	if is[*invocation.CannotCarryError](err) {
+		answer.reset()
+		s.problem(answer, r, err)
+		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body.Bytes())
+	}
+	x.answered = answer.code()
+	x.call.Outcome.Dropped = append(x.call.Outcome.Dropped, dropped...)
+	if is[*invocation.CannotCarryError](err) {
+		// A function without an http output: only a failed invocation shows that something went wrong.
+		w.WriteHeader(http.StatusInternalServerError)
+		_ = invocation.WriteFailure(w, x.problem)
+	}
+}
+
+// envelope is the ResponseWriter that keeps an answer until it can be judged as a whole.
+type envelope struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (e *envelope) Header() http.Header { return e.header }
+
+func (e *envelope) WriteHeader(status int) {
+	if e.status == 0 {
+		e.status = status
+	}
+}
+
+func (e *envelope) Write(b []byte) (int, error) { return e.body.Write(b) }
+
+// Flush has nothing to do; ReverseProxy asks for it with event streams.
+func (e *envelope) Flush() {}
+
+func (e *envelope) code() int {
+	if e.status == 0 {
+		return http.StatusOK
+	}
+	return e.status
+}
+
+func (e *envelope) reset() {
+	clear(e.header)
+	e.status = 0
+	e.body.Reset()
+}

@@ -1,0 +1,222 @@
+// Handler is the custom handler of an Azure Functions app that relays each invocation to an API in Azure API Management, with a managed-identity token
+// and a subscription key. The Functions host starts it and finds it by host.json.
+//
+// Usage:
+//
+//	handler [serve]   serve the host on 127.0.0.1:$FUNCTIONS_CUSTOMHANDLER_PORT
+//	handler doctor    say why calls are refused, and how to mend it
+//	handler version   print the version
+//
+// It reads the app settings from its environment and the functions from $FUNCTIONS_APP_ROOT_PATH, else the working directory.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/identity"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/server"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/telemetry"
+	"apimrelay/handler/internal/token"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// Exit statuses. 0 is never the end of serving: the host would not notice that its handler is gone (recording E-exit0-later).
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitStopped = 128 // plus the signal's number, as shells have it
+)
+
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	command := "serve"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "serve":
+		if len(args) > 0 {
+			return usage(stderr, fmt.Sprintf("serve takes no arguments, got %q", args))
+		}
+		return serve(ctx, environ, stdout, stderr)
+	case "version", "-version", "--version":
+		fmt.Fprintln(stdout, "apimrelay", version())
+		return 0
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usageText)
+		return 0
+	}
+	return usage(stderr, fmt.Sprintf("unknown command %q", command))
+}
+
+const usageText = `usage: handler [serve | version]
+  serve    serve the Functions host (the default); it sets FUNCTIONS_CUSTOMHANDLER_PORT
+  version  print the version
+`
+
+func usage(stderr io.Writer, fault string) int {
+	fmt.Fprintf(stderr, "handler: %s\n%s", fault, usageText)
+	return exitUsage
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}
+
+// serve listens before it does anything that can take time, and goes on whatever is wrong with the app: a handler that ends is started three times, and
+// then the host gives up on all functions. What is wrong fails the invocations, and stands on stderr.
+func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
+	lookup := settings.Lookup(environ)
+	listener, err := listen(lookup)
+	if err != nil {
+		fmt.Fprintln(stderr, "handler:", err)
+		return exitFailed
+	}
+	defer listener.Close()
+
+	p := assemble(environ, stdout, stderr)
+	for _, s := range p.sources {
+		s.Prefetch()
+	}
+	srv := server.HTTPServer(p.handler, p.log)
+
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	select {
+	case err := <-served:
+		p.log.Error("serving ended", "error", err.Error())
+		return exitFailed
+	case <-ctx.Done():
+	}
+	// The host gives no signal; others who stop us wait a few seconds at most.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = srv.Shutdown(grace)
+	return exitStopped + int(syscall.SIGTERM)
+}
+
+// listen takes the port that the host chose. It listens on IPv4 loopback only: the host dials nothing else, and whoever reaches the port can call.
+func listen(lookup func(string) (string, bool)) (net.Listener, error) {
+	text, ok := lookup("FUNCTIONS_CUSTOMHANDLER_PORT")
+	if !ok || strings.TrimSpace(text) == "" {
+		return nil, errors.New("listening: FUNCTIONS_CUSTOMHANDLER_PORT is not set: " +
+			"the Functions host sets it; start one with `make run`, or with `make start` (Azure Functions Core Tools)")
+	}
+	port, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("listening: FUNCTIONS_CUSTOMHANDLER_PORT: want a port number, got %q", text)
+	}
+	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listening: 127.0.0.1:%d: another process has the port: stop it, or let the host choose another one", port)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	return l, nil
+}
+
+// program is the app, its settings and its token sources, put together.
+type program struct {
+	settings *settings.Settings
+	handler  http.Handler
+	log      *slog.Logger
+	sources  []*token.Source
+}
+
+// assemble reads the app and its settings and connects the parts. It never fails.
+func assemble(environ []string, stdout, stderr io.Writer) *program {
+	lookup := settings.Lookup(environ)
+	a := app.Load(root(lookup), lookup)
+	set := settings.Load(environ, a)
+	settings.Scrub()
+	p := &program{settings: set, log: slog.New(telemetry.NewHandler(stdout, stderr, set.LogLevel))}
+	logFaults(p.log, set)
+
+	sources := newSources(p.log, identity.Env{Lookup: os.LookupEnv})
+	keys := newKeyRings()
+	var functions []*server.Function
+	for _, f := range set.Functions {
+		sf := &server.Function{Settings: f}
+		if len(f.Faults) == 0 && !f.App.Reserved() {
+			source, err := sources.of(f)
+			if err != nil {
+				p.log.Error("fault", "function", f.App.Name, "error", err.Error(), "hint", token.Hint(err))
+				source = refusing{err}
+			}
+			sf.Relay = &relay.Function{
+				Name: f.App.Name, Target: f.Target, Keys: keys.of(f), KeyHeader: f.KeyHeader,
+				Headers: f.Headers, Attempts: f.Attempts, Tokens: source,
+			}
+		}
+		functions = append(functions, sf)
+	}
+	p.sources = sources.all
+	p.handler = server.New(server.Config{
+		App: a, Functions: functions, Log: p.log,
+		Facts:   func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		Healthy: func() bool { return healthy(functions, sources) },
+	})
+	return p
+}
+
+// root is the script root. The host says where it is; by hand the working directory is.
+func root(lookup func(string) (string, bool)) string {
+	if dir, ok := lookup("FUNCTIONS_APP_ROOT_PATH"); ok && dir != "" {
+		return dir
+	}
+	return "."
+}
+
+// logFaults writes what is wrong, each on a line of its own, faults first.
+func logFaults(log *slog.Logger, set *settings.Settings) {
+	line := func(level slog.Level, message string, f app.Fault) {
+		attrs := []slog.Attr{slog.String("text", f.String())}
+		if f.Function != "" {
+			attrs = append(attrs, slog.String("function", f.Function))
+		}
+		if f.Setting != "" {
+			attrs = append(attrs, slog.String("setting", f.Setting))
+		}
+		if f.Hint != "" {
+			attrs = append(attrs, slog.String("hint", f.Hint))
+		}
+		log.LogAttrs(context.Background(), level, message, attrs...)
+	}
+	for _, f := range set.Faults {
+		line(slog.LevelError, "fault", f)
+	}
+	for _, f := range set.Warnings {
+		line(slog.LevelWarn, "notice", f)
+	}
+}
