@@ -113,6 +113,19 @@ func (b Binding) is(kind string) bool { return strings.EqualFold(b.Type, kind) }
 func (b Binding) trigger() bool       { return strings.HasSuffix(strings.ToLower(b.Type), "trigger") }
 func (b Binding) output() bool        { return b.Direction == "out" || b.Direction == "inout" }
 
+// property returns a raw property, an exact spelling first, then one in any case.
+func (b Binding) property(name string) any {
+	if v, ok := b.Raw[name]; ok {
+		return v
+	}
+	for written, v := range b.Raw {
+		if strings.EqualFold(written, name) {
+			return v
+		}
+	}
+	return nil
+}
+
 // Retry is the host's retry policy of a function.
 type Retry struct {
 	Strategy        string // "fixedDelay" or "exponentialBackoff"

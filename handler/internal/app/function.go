@@ -210,7 +210,7 @@ func (f *Function) readRetry(object *hujson.Object, c hostConfig) {
 // readHTTP reads what an HTTP trigger has beyond a binding, its template excepted.
 func (f *Function) readHTTP() {
 	f.AuthLevel = "function"
-	switch level := f.Trigger.Raw["authLevel"].(type) {
+	switch level := f.Trigger.property("authLevel").(type) {
 	case nil:
 	case string:
 		f.AuthLevel = strings.ToLower(level)
@@ -220,7 +220,7 @@ func (f *Function) readHTTP() {
 	default:
 		f.broken("authLevel: want a string, got %v", "correct authLevel", level)
 	}
-	switch methods := f.Trigger.Raw["methods"].(type) {
+	switch methods := f.Trigger.property("methods").(type) {
 	case nil:
 	case []any:
 		f.Methods = []string{}

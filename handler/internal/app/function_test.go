@@ -370,6 +370,16 @@ func TestAWrappedFunctionCannotHaveThePrefixForItsName(t *testing.T) {
 	noFaults(t, a)
 }
 
+func TestPropertiesAreFoundInAnyCase(t *testing.T) {
+	a := load(t, files{"f/function.json": `{"Bindings": [{"Type": "httpTrigger", "Name": "req", "Route": "x", "AuthLevel": "Admin", "Methods": ["Put"]},
+		{"type": "http", "direction": "Out", "name": "res"}]}`}, nil)
+	noFaults(t, a)
+	f := a.Functions[0]
+	if f.Route.Template != "api/x" || f.AuthLevel != "admin" || len(f.Methods) != 1 || f.Methods[0] != "PUT" || f.Trigger.Name != "req" {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestReservedNames(t *testing.T) {
 	for name, want := range map[string]bool{"doctor": true, "health": true, "Doctor": true, "doctors": false, "relay": false} {
 		if got := (&Function{Name: name}).Reserved(); got != want {

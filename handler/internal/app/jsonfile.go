@@ -48,13 +48,20 @@ func kindName(k hujson.Kind) string {
 
 func memberName(m hujson.ObjectMember) string { return m.Name.Value.(hujson.Literal).String() }
 
-// member returns the value of a name, in exactly this case, the last one where the name stands twice; nil where it is missing.
+// member returns the value of a name; nil where it is missing. Newtonsoft finds an exact spelling first, then one in any case, and of two equal
+// names the last.
 func member(o *hujson.Object, name string) hujson.ValueTrimmed {
-	var found hujson.ValueTrimmed
+	var exact, found hujson.ValueTrimmed
 	for _, m := range o.Members {
-		if memberName(m) == name {
+		switch written := memberName(m); {
+		case written == name:
+			exact = m.Value.Value
+		case strings.EqualFold(written, name):
 			found = m.Value.Value
 		}
+	}
+	if exact != nil {
+		return exact
 	}
 	return found
 }

@@ -79,7 +79,7 @@ func (a *App) unwraps(f *Function) bool {
 // (recordings E-fn-bad-route, E-fn-route-leading-slash).
 func (a *App) readRoute(f *Function) {
 	route := ""
-	switch r := f.Trigger.Raw["route"].(type) {
+	switch r := f.Trigger.property("route").(type) {
 	case nil:
 	case string:
 		text, err := expand(r, a.lookup)

@@ -10,6 +10,8 @@ import (
 // all; method is compared ignoring case. The rules are the host's: functions in order, the first whose template and methods fit. A function
 // that only the master key can still run (Disabled) takes its requests all the same, since the host never hands them to another one. HEAD and
 // OPTIONS are methods like any other (recordings A-wrong-method-head, A-wrong-method-options).
+//
+// The function may be one that comes wrapped, whose calls the host sends to POST /<Name> alone: such a request is nobody's.
 func (a *App) Match(method, escapedPath string) (Match, bool) {
 	path, ok := splitPath(escapedPath)
 	if !ok {
@@ -59,6 +61,12 @@ func splitPath(escaped string) (requestPath, bool) {
 // match follows dotnet/aspnetcore src/Http/Routing/src/Patterns/RoutePatternMatcher.cs and RouteConstraintMatcher.cs. With loose, constraints
 // that we cannot judge as the host does hold always.
 func (r *Route) match(path requestPath, loose bool) (Match, bool) {
+	for i, parts := range r.segments {
+		// Most templates fail here, without an allocation.
+		if len(parts) == 1 && !parts[0].param() && (i >= len(path.segments) || !foldEqual(parts[0].literal, path.segments[i].text)) {
+			return Match{}, false
+		}
+	}
 	values := make(map[string]string, len(r.Params))
 	decoded := make(map[string]string, len(r.Params))
 	m := Match{Values: values, HasRest: r.CatchAll != ""}

@@ -43,6 +43,7 @@ func TestFunctionsThatCanNeverBeReached(t *testing.T) {
 		{"another name of the parameter", []string{"a: items/{id}", "b: items/{number}"}, "b", "a"},
 		{"an optional parameter covers its absence", []string{"a: items/{id?}", "b: items"}, "b", "a"},
 		{"an absent one does not cover an optional", []string{"a: items", "b: items/{id?}"}, "", ""},
+		{"a parameter does not cover its absence", []string{"a: items/{id}", "b: items/{id?}"}, "", ""},
 		{"a literal that the constraint takes", []string{"a: items/{id:int}", "b: items/5"}, "b", "a"},
 		{"a literal that the constraint refuses", []string{"a: items/{id:int}", "b: items/five"}, "", ""},
 		{"int behind long", []string{"a: items/{id:long}", "b: items/{id:int}"}, "b", "a"},

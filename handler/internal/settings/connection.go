@@ -24,9 +24,22 @@ func (f *Function) checkConnections(env *environment) {
 		if name == "" || env.connects(name) {
 			continue
 		}
-		f.Faults = append(f.Faults, fault(f.App.Name, name, "add the app setting "+name+", or "+name+"__fullyQualifiedNamespace and its kin for a managed identity",
+		f.Faults = append(f.Faults, fault(f.App.Name, name, "add the app setting "+name+" with a connection string, or "+name+identityLine(b.Type)+" for a managed identity",
 			"want the connection of the binding %s (%s), got no app setting %s, AzureWebJobs%s or %s__…", b.Name, b.Type, name, name, name))
 	}
+}
+
+// identityLine is the end of a setting that connects with a managed identity instead of a connection string (learn.microsoft.com "Guide to
+// connections in Azure Functions", identity-based connections).
+func identityLine(kind string) string {
+	kind = strings.ToLower(kind)
+	switch {
+	case strings.HasPrefix(kind, "servicebus"), strings.HasPrefix(kind, "eventhub"):
+		return "__fullyQualifiedNamespace"
+	case strings.HasPrefix(kind, "cosmosdb"):
+		return "__accountEndpoint"
+	}
+	return "__accountName"
 }
 
 // connects tells whether the host finds a connection: the setting itself, with AzureWebJobs in front, as a connection string of the platform, or
