@@ -204,9 +204,9 @@ func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
 	}
 	slices.SortStableFunc(inv.Log, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
 	c.addCallsLocked(&inv, end)
-	tokenSpan := c.addTokenLocked(&inv, end)
+	tokens := c.addTokenLocked(&inv, end)
 	inv.Cause = causeOf(&inv, seen, lines)
-	inv.Spans = inv.spans(tokenSpan)
+	inv.Spans = inv.spans(tokens)
 	return inv
 }
 
@@ -225,34 +225,44 @@ func (c *collector) addCallsLocked(inv *Invocation, end time.Time) {
 	slices.SortStableFunc(inv.Calls, func(a, b Call) int { return a.Started.Compare(b.Started) })
 }
 
-// addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand.
-func (c *collector) addTokenLocked(inv *Invocation, end time.Time) *Span {
+// addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand. The
+// spans are the requests for that token.
+func (c *collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
 	if inv.Token == nil || c.identity == nil {
 		return nil
 	}
 	inv.Token.Source = "in hand"
 	for _, person := range c.identity.People() {
-		if person.ClientID == inv.Token.Caller {
-			inv.Token.Name = person.Kind + " identity " + person.Name
-			if person.Kind == "application" || person.Kind == "developer" {
-				inv.Token.Name = person.Kind + " " + person.Name
-			}
+		if person.ClientID != inv.Token.Caller {
+			continue
+		}
+		inv.Token.Name = person.Kind + " identity " + person.Name
+		if person.Kind == "application" || person.Kind == "developer" {
+			inv.Token.Name = person.Kind + " " + person.Name
 		}
 	}
-	var span *Span
+	var spans []Span
 	for _, r := range c.identity.History(0) {
 		if r.Token == nil || r.Token.Hash != inv.Token.Hash || r.Time.Before(inv.Started) || r.Time.After(end) {
 			continue
 		}
-		inv.Token.Source = "fetched meanwhile, " + r.Kind + ", " + milliseconds(r.DurationMS)
-		if r.Token.Cached {
-			inv.Token.Source += ", from the platform's cache"
-		}
-		span = &Span{
+		span := Span{
 			Name: "token", Kind: "token", StartMS: float64(r.Time.Sub(inv.Started).Microseconds()) / 1000, DurationMS: r.DurationMS, Note: r.Kind, Bad: r.Status != 200,
 		}
+		if r.Token.Cached {
+			span.Note = "the platform's cache"
+		}
+		if len(spans) == 0 {
+			inv.Token.Source = "fetched meanwhile from " + span.Note + " in " + milliseconds(r.DurationMS)
+		} else {
+			span.Name = "token, again"
+		}
+		spans = append(spans, span)
 	}
-	return span
+	if len(spans) > 1 {
+		inv.Token.Source += ", the same again after a refusal"
+	}
+	return spans
 }
 
 // causeOf is one line: who refused and why. "" for what went well.

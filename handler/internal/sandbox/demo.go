@@ -83,7 +83,8 @@ func (b *board) demonstrate(ctx context.Context, stdout io.Writer) error {
 	}()
 	var faults []error
 	step := 0
-	show := func(title string, do func() (Invocation, error), check func(Invocation) error) {
+	seen := false
+	show := func(title string, brief bool, do func() (Invocation, error), check func(Invocation) error) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -91,7 +92,8 @@ func (b *board) demonstrate(ctx context.Context, stdout io.Writer) error {
 		fmt.Fprintf(stdout, "\n%d. %s\n", step, title)
 		inv, err := do()
 		if err == nil {
-			report(stdout, inv)
+			report(stdout, inv, brief && seen)
+			seen = true
 			err = check(inv)
 		}
 		if err != nil {
@@ -100,14 +102,14 @@ func (b *board) demonstrate(ctx context.Context, stdout io.Writer) error {
 	}
 	function, hasHTTP := b.httpFunction()
 	if hasHTTP {
-		show("an HTTP request to "+function.Name, func() (Invocation, error) { return b.callHTTP(ctx, b.host, function) }, wantSuccess)
+		show("an HTTP request to "+function.Name, false, func() (Invocation, error) { return b.callHTTP(ctx, b.host, function) }, wantSuccess)
 	}
 	if i := slices.IndexFunc(b.functions, func(f functionInfo) bool { return f.Trigger == "timer" }); i >= 0 {
 		timer := b.functions[i]
-		show("a timer tick of "+timer.Name, func() (Invocation, error) { return b.awaitTick(ctx, timer) }, wantSuccess)
+		show("a timer tick of "+timer.Name, true, func() (Invocation, error) { return b.awaitTick(ctx, timer) }, wantSuccess)
 	}
 	if hasHTTP && b.identity != nil && b.gateway != nil {
-		show("the same request by an identity without the app role", func() (Invocation, error) { return b.callWithoutRole(ctx, function) }, wantRefusal)
+		show("the same request by an identity without the app role", false, func() (Invocation, error) { return b.callWithoutRole(ctx, function) }, wantRefusal)
 	}
 	if step == 0 {
 		return errors.New("there is neither an HTTP function with GET nor a timer to show")

@@ -105,11 +105,9 @@ type Span struct {
 }
 
 // spans draws the waterfall from what is known.
-func (i *Invocation) spans(token *Span) []Span {
+func (i *Invocation) spans(tokens []Span) []Span {
 	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: i.Outcome, Bad: i.Outcome == "failed" || i.Status >= 400}}
-	if token != nil {
-		out = append(out, *token)
-	}
+	out = append(out, tokens...)
 	after := func(t time.Time) float64 { return max(0, float64(t.Sub(i.Started).Microseconds())/1000) }
 	for n, c := range i.Calls {
 		name := "gateway"

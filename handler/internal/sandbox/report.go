@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// report writes the way of an invocation for a person: trigger, token, key, each rule of the policy, backend, answer.
-func report(w io.Writer, inv Invocation) {
+// report writes the way of an invocation for a person: trigger, token, key, each rule of the policy, backend, answer. brief counts the rules
+// that passed instead of listing them.
+func report(w io.Writer, inv Invocation, brief bool) {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "  %-9s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -42,18 +43,24 @@ func report(w io.Writer, inv Invocation) {
 		if c.Key != "" {
 			line("key", "%s", c.Key)
 		}
-		for i, r := range c.Rules {
-			label := ""
-			if i == 0 {
-				label = "policy"
+		label := "policy"
+		passed := 0
+		for _, r := range c.Rules {
+			if brief && (r.Result == "pass" || r.Result == "done") {
+				passed++
+				continue
 			}
 			line(label, "%-8s %s", r.Result, ruleText(r))
+			label = ""
 			if r.Result == "refuse" {
 				line("", "         %s", strings.Join(nonEmpty(r.Why, prefixed("want ", r.Want), prefixed("got ", r.Got)), "; "))
 				for _, fix := range r.Fixes {
 					line("", "         fix: %s", fix)
 				}
 			}
+		}
+		if passed > 0 {
+			line(label, "%d rules passed, one by one as above", passed)
 		}
 		switch b := c.Backend; {
 		case b != nil && b.Error != "":
