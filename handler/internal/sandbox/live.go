@@ -48,6 +48,9 @@ func (b *board) management() *management {
 			m.actions = append(m.actions, action{ID: "rotate-" + key, Label: "Rotate " + key + " key",
 				Path: "/gateway/subscriptions/sandbox/keys/" + key + "/rotate", Help: "The subscription's " + key + " key is another one at once. The handler keeps what its settings said"})
 		}
+		m.actions = append(m.actions,
+			action{ID: "suspend", Label: "Suspend subscription", Path: "/gateway/subscriptions/sandbox/state/suspended", Help: "Both keys are refused"},
+			action{ID: "activate", Label: "Activate subscription", Path: "/gateway/subscriptions/sandbox/state/active", Help: "Both keys are good again"})
 	} else {
 		m.where += " · API Management"
 	}

@@ -65,7 +65,7 @@ func TestRunServesUntilTold(t *testing.T) {
 	var stdout, stderr syncBuffer
 	exit := make(chan int, 1)
 	go func() {
-		exit <- Run(ctx, []string{"-addr", ":0", "-tls-addr", ":0", "-manage-addr", ":0", "-header", "h", "-config", config, "-ca", filepath.Join(dir, "ca.pem"), "-az", dir}, &stdout, &stderr)
+		exit <- Run(ctx, []string{"-addr", ":0", "-tls-addr", ":0", "-manage", ":0", "-header", "h", "-config", config, "-ca", filepath.Join(dir, "ca.pem"), "-az", dir}, &stdout, &stderr)
 	}()
 	deadline := time.Now().Add(10 * time.Second)
 	for !strings.Contains(stdout.String(), "# az and azd") && time.Now().Before(deadline) {

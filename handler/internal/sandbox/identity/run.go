@@ -27,7 +27,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	addr := flags.String("addr", "127.0.0.1:0", "`host:port` of the identity endpoint and the issuer over http")
 	tlsAddr := flags.String("tls-addr", "", "`host:port` of the issuer over https as well")
 	caFile := flags.String("ca", "", "`file` to write the https certificate to, for clients to trust")
-	manageAddr := flags.String("manage-addr", "", "`host:port` of the management API (faults, roles, history)")
+	manage := flags.String("manage", "", "`host:port` of the management API (faults, roles, history)")
 	header := flags.String("header", "", "`value` wanted in X-IDENTITY-HEADER; random when empty")
 	configFile := flags.String("config", "", "`file` with the tenant as JSON; the default tenant when empty")
 	azDir := flags.String("az", "", "`folder` to write the pretended az and azd into, to be put first on PATH")
@@ -54,7 +54,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if *header != "" {
 		cfg.Header = *header
 	}
-	if err := serve(ctx, New(cfg), *addr, *tlsAddr, *caFile, *manageAddr, *azDir, stdout); err != nil {
+	if err := serve(ctx, New(cfg), *addr, *tlsAddr, *caFile, *manage, *azDir, stdout); err != nil {
 		fmt.Fprintln(stderr, "sandbox identity:", err)
 		return 1
 	}
@@ -113,7 +113,7 @@ func readCertificate(name string) (*x509.Certificate, error) {
 	return nil, fmt.Errorf("registering a certificate: %s holds no PEM block CERTIFICATE", name)
 }
 
-func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manageAddr, azDir string, stdout io.Writer) error {
+func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manage, azDir string, stdout io.Writer) error {
 	failed := make(chan error, 3)
 	start := func(addr string, h http.Handler, wrap func(net.Listener) net.Listener) (string, *http.Server, error) {
 		l, err := loopback.Listen(addr)
@@ -164,8 +164,8 @@ func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manageAddr, az
 		defer server.Close()
 		fmt.Fprintf(stdout, "AZURE_AUTHORITY_HOST=https://%s/\n", at)
 	}
-	if manageAddr != "" {
-		at, server, err := start(manageAddr, loopback.Guard(s.Manage()), plain)
+	if manage != "" {
+		at, server, err := start(manage, loopback.Guard(s.Manage()), plain)
 		if err != nil {
 			return err
 		}

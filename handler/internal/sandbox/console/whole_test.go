@@ -1,0 +1,102 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"apimrelay/handler/internal/sandbox"
+)
+
+// output is written by the sandbox and read by the test.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.b.Write(p) }
+func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock(); return o.b.String() }
+
+// TestConsoleOnTheWholeSandbox drives the page over the real handler, so that page and API cannot drift apart.
+func TestConsoleOnTheWholeSandbox(t *testing.T) {
+	page := browser(t)
+	project, err := filepath.Abs(filepath.Join("..", "..", "..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(root, "handler"), "./handler")
+	build.Dir = project
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the handler: %v\n%s", err, out)
+	}
+	if err := os.CopyFS(root, os.DirFS(filepath.Join(project, "functions"))); err != nil {
+		t.Fatal(err)
+	}
+	hostJSON, err := os.ReadFile(filepath.Join(project, "host.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "host.json"), hostJSON, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	policies := filepath.Join(project, "deploy", "policies")
+	ctx, cancel := context.WithCancel(context.Background())
+	var stdout, stderr output
+	exit := make(chan int, 1)
+	go func() {
+		exit <- sandbox.Run(ctx, []string{"console", "-root", root, "-addr", "127.0.0.1:0", "-console-addr", "127.0.0.1:0",
+			"-policy", filepath.Join(policies, "api.xml"), "-write-policy", filepath.Join(policies, "operation-write.xml")}, os.Environ(), &stdout, &stderr)
+	}()
+	t.Cleanup(func() { cancel(); <-exit })
+	var address string
+	for deadline := time.Now().Add(20 * time.Second); address == ""; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the sandbox is not up: %s%s", stdout.String(), stderr.String())
+		}
+		if _, rest, ok := strings.Cut(stdout.String(), "Console:  "); ok {
+			address, _, _ = strings.Cut(rest, "\n")
+		}
+	}
+
+	run(t, page, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(address))
+	eventually(t, page, "the page is live", `document.getElementById("connection").textContent === "live" && document.getElementById("fire-relay")`)
+	run(t, page, chromedp.Click("#fire-relay"))
+	eventually(t, page, "a good call", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("relay") && b.querySelector(".outcome").textContent === "200")`)
+	run(t, page, chromedp.Click("#fire-poll"))
+	eventually(t, page, "a tick", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.querySelector(".outcome").textContent === "succeeded")`)
+
+	// The role is taken, the platform forgets, the handler starts anew: now the policy refuses.
+	run(t, page, chromedp.Click(`#role-reader-Api\.Read`))
+	eventually(t, page, "the role is taken", `document.getElementById("role-reader-Api.Read").getAttribute("aria-pressed") === "false"`)
+	run(t, page, chromedp.Click("#action-rotate-signing"), chromedp.Click("#action-restart"))
+	eventually(t, page, "the buttons say so", `document.getElementById("said").textContent.includes("Restart the handler")`)
+	refused := `[...document.querySelectorAll("#list .summary")].find(b => b.textContent.includes("relay") && b.querySelector(".outcome").textContent === "401" && b.textContent.includes("claim roles"))`
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		run(t, page, chromedp.Click("#fire-relay"))
+		if err := chromedp.Do(page, chromedp.Poll[chromedp.Void]("Boolean("+refused+")", chromedp.WithPollingTimeout(time.Second))); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			text, _ := chromedp.Run(page, chromedp.Text("main"))
+			t.Fatalf("no call is refused:\n%s", text)
+		}
+	}
+	run(t, page, chromedp.Evaluate[chromedp.Void](`(`+refused+`).click()`))
+	eventually(t, page, "the rule that refused stands there with its line", `[...document.querySelectorAll("tr.refuse")].some(r => /api\.xml:\d+/.test(r.textContent) && r.textContent.includes("roles"))`)
+	eventually(t, page, "and what it was refused for", `document.querySelector("#list .detail:not([hidden])").textContent.includes("reader")`)
+	eventually(t, page, "nothing reads null or undefined", `!/null|undefined|NaN|\[object/.test(document.body.innerText)`)
+	shot(t, page, "whole")
+	var html string
+	if html, err = chromedp.Run(page, chromedp.OuterHTML("html")); err != nil || strings.Contains(html, "eyJ") {
+		t.Errorf("the page holds a token, or could not be read: %v", err)
+	}
+}
