@@ -424,9 +424,16 @@ items:
 	return b.String(), nil
 }
 
-// callersQuery is the caller's query byte for byte, less the two parameters that are credentials. Only a raw # changes: it would end the query.
+// callersQuery is the caller's query byte for byte, less the two parameters that are credentials. Only what no request line can hold is escaped: control
+// characters and blanks, which a wrapped call's JSON could bring, and a raw #, which would end the query.
 func callersQuery(raw string) string {
-	clean := !strings.Contains(raw, "#")
+	clean := true
+	for i := range len(raw) {
+		clean = clean && raw[i] > ' ' && raw[i] != 0x7f && raw[i] != '#'
+	}
+	if !clean {
+		raw = escape(raw, queryBytes)
+	}
 	for item := range strings.SplitSeq(raw, "&") {
 		clean = clean && !strippedParameter(item)
 	}
@@ -436,11 +443,22 @@ func callersQuery(raw string) string {
 	var kept []string
 	for item := range strings.SplitSeq(raw, "&") {
 		if !strippedParameter(item) {
-			kept = append(kept, strings.ReplaceAll(item, "#", "%23"))
+			kept = append(kept, item)
 		}
 	}
 	return strings.Join(kept, "&")
 }
+
+// queryBytes are all bytes that a query may hold on the wire, a percent sign that escapes nothing included.
+var queryBytes = func() string {
+	var b []byte
+	for c := 0x21; c < 0x100; c++ {
+		if c != '#' && c != 0x7f {
+			b = append(b, byte(c))
+		}
+	}
+	return string(b)
+}()
 
 // strippedParameter tells the two parameters that are credentials of the caller: its function key (the host passes `code` on in every mode: recordings
 // A-key-code, D-key-code, P-key-code) and a subscription key of its own. The name counts as every reader will see it: decoded and in any case.
@@ -579,8 +597,8 @@ func kept(text string, i int, keep string) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return true
-	case c == '%':
-		return i+2 < len(text) && hexDigit(text[i+1]) && hexDigit(text[i+2])
+	case c == '%' && i+2 < len(text) && hexDigit(text[i+1]) && hexDigit(text[i+2]):
+		return true
 	}
 	return strings.IndexByte(keep, c) >= 0
 }

@@ -71,8 +71,28 @@ func (s *Server) relayHTTP(w http.ResponseWriter, r *http.Request, match app.Mat
 	x.call.Function = f.Relay
 	x.call.RawQuery = query
 	x.call.Values = relay.Values{Named: match.Values, Escaped: true, CatchAll: match.Function.Route.CatchAll}
+	s.addSys(x, f)
 	x.call.Budget, x.call.Limit = s.budget(f.Settings, x.call.Way)
 	s.relay.ServeHTTP(w, r.WithContext(relay.NewContext(r.Context(), &x.call)))
+}
+
+// addSys gives an HTTP call's expressions the values that the host keeps under sys. They are made here: the envelope's own stand in Metadata, which a
+// caller's query can replace (recording A-post-json-body-query-clash), and proxied or forwarded there are none.
+func (s *Server) addSys(x *exchange, f *Function) {
+	for _, name := range f.Relay.Target.Names() {
+		value := ""
+		switch strings.ToLower(name) {
+		case "sys.methodname":
+			value = f.Settings.App.Name
+		case "sys.utcnow":
+			value = x.started.UTC().Format("2006-01-02T15:04:05.9999999Z")
+		case "sys.randguid":
+			value = relay.NewGUID()
+		default:
+			continue
+		}
+		x.call.Values.Named[strings.ToLower(name)] = value
+	}
 }
 
 // reserved answers the two functions that are the handler's own, whatever is wrong with the app.

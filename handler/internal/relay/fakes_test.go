@@ -1,0 +1,174 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"apimrelay/handler/internal/secret"
+)
+
+// tokens is a fake source: it hands out "token-1", and with each renewal the next one.
+type tokens struct {
+	mu      sync.Mutex
+	n       int
+	err     error
+	same    bool // a renewal brings the same token
+	renewed []string
+}
+
+var errSame = errors.New("the same token")
+
+func (t *tokens) Token(context.Context) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return fmt.Sprintf("token-%d", t.n), t.err
+}
+
+func (t *tokens) Renew(_ context.Context, refused string) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.renewed = append(t.renewed, refused)
+	if t.same {
+		return "", errSame
+	}
+	t.n++
+	return fmt.Sprintf("token-%d", t.n), nil
+}
+
+// sentRequest is what the fake gateway saw.
+type sentRequest struct {
+	method, uri, body string
+	header            http.Header
+	at                time.Time
+}
+
+// gateway is a fake transport that answers from a script and records what was sent.
+type gateway struct {
+	mu     sync.Mutex
+	answer func(n int, req *http.Request) (*http.Response, error) // n counts from 1
+	seen   []sentRequest
+}
+
+func (g *gateway) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := ""
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		body = string(b)
+	}
+	g.mu.Lock()
+	g.seen = append(g.seen, sentRequest{req.Method, req.URL.String(), body, req.Header.Clone(), time.Now()})
+	n := len(g.seen)
+	g.mu.Unlock()
+	res, err := g.answer(n, req)
+	if res != nil {
+		res.Request = req
+	}
+	return res, err
+}
+
+func (g *gateway) requests(t *testing.T, want int) []sentRequest {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.seen) != want {
+		t.Fatalf("the gateway saw %d requests, want %d: %+v", len(g.seen), want, g.seen)
+	}
+	return g.seen
+}
+
+// answered makes an answer; header items are "Name: value".
+func answered(status int, body string, header ...string) *http.Response {
+	h := make(http.Header)
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
+}
+
+// Bodies of the gateway as they were captured (learn.microsoft.com and published captures; the shape is what is relied on).
+const (
+	keyMissingBody   = `{ "statusCode": 401, "message": "Access denied due to missing subscription key. Make sure to include subscription key when making requests to an API." }`
+	keyInvalidBody   = `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`
+	tokenRefusedBody = `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`
+	quotaBody        = `{ "statusCode": 403, "message": "Out of call volume quota. Quota will be replenished in 07:01:20." }`
+)
+
+// bench is a relay with fakes round it.
+type bench struct {
+	relay    *Relay
+	gateway  *gateway
+	tokens   *tokens
+	function *Function
+	problems []error
+}
+
+func newBench(t *testing.T, target string, answer func(n int, req *http.Request) (*http.Response, error)) *bench {
+	t.Helper()
+	parsed, err := ParseTarget(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{gateway: &gateway{answer: answer}, tokens: &tokens{n: 1}}
+	b.function = &Function{
+		Name: "orders", Target: parsed, Attempts: 3, Tokens: b.tokens,
+		Keys: NewKeys(DefaultKeyHeader, secret.New("key-one"), secret.New("key-two")), KeyHeader: DefaultKeyHeader,
+	}
+	b.relay = New(Options{
+		Transport: b.gateway,
+		Problem: func(w http.ResponseWriter, r *http.Request, err error) {
+			b.problems = append(b.problems, err)
+			w.WriteHeader(599)
+		},
+		Facts: func(tok string) slog.Value { return slog.GroupValue(slog.Int("length", len(tok))) },
+	})
+	return b
+}
+
+// call sends a request through ServeHTTP.
+func (b *bench) call(req *http.Request, change func(*Call)) (*httptest.ResponseRecorder, *Call) {
+	call := &Call{Function: b.function, InvocationID: "id-1", Way: Proxied, Budget: 30 * time.Second, Values: Values{Escaped: true}}
+	if change != nil {
+		change(call)
+	}
+	w := httptest.NewRecorder()
+	b.relay.ServeHTTP(w, req.WithContext(NewContext(req.Context(), call)))
+	return w, call
+}
+
+// event sends a request through Do, as the server does.
+func (b *bench) event(method, body string, change func(*Call)) (*http.Response, *Call, error) {
+	call := &Call{Function: b.function, InvocationID: "id-1", Way: Event, Budget: 30 * time.Second, Values: Values{Event: true}}
+	if change != nil {
+		change(call)
+	}
+	req := &http.Request{Method: method, Header: http.Header{}, Body: http.NoBody}
+	if body != "" {
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+		req.ContentLength = int64(len(body))
+	}
+	res, err := b.relay.Do(req.WithContext(NewContext(context.Background(), call)))
+	return res, call, err
+}
+
+func post(body string) *http.Request {
+	return httptest.NewRequest(http.MethodPost, "/api/orders", strings.NewReader(body))
+}
+
+func get() *http.Request { return httptest.NewRequest(http.MethodGet, "/api/orders", nil) }
+
+func ok(int, *http.Request) (*http.Response, error) { return answered(200, "done"), nil }

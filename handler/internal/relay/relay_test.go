@@ -1,0 +1,560 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCredentialsOfACallAreOursAlone(t *testing.T) {
+	b := newBench(t, "https://gw/orders", ok)
+	b.function.Headers = http.Header{"Api-Version": {"2"}}
+	req := get()
+	// Each of these is a caller's forgery, or the platform's; none may arrive.
+	for name := range stripped {
+		req.Header[name] = []string{"canary"}
+	}
+	for _, name := range []string{
+		"Ocp-Apim-Subscription-Key", "Ocp-Apim-Trace", "X-Ms-Client-Principal", "X-Ms-Client-Principal-Id", "X-Ms-Token-Aad-Access-Token",
+		"X-Arr-Ssl", "X-Appservice-Proto", "X-Waws-Unencoded-Url", "X-Site-Deployment-Id", "X-Azure-Functions-Invocationid",
+		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Anything", "Api-Version",
+	} {
+		req.Header[name] = []string{"canary"}
+	}
+	req.Header["Connection"] = []string{"Authorization, Ocp-Apim-Subscription-Key, Api-Version"}
+	req.Header["Accept"] = []string{"text/plain"}
+	req.Header["X-Own"] = []string{"one", "two"}
+	req.Header["User-Agent"] = []string{"curl/8 Azure-Functions-Host/4.1037.0.0"}
+	w, _ := b.call(req, func(c *Call) { c.RawQuery = "a=1&code=canary&subscription-key=canary" })
+	if w.Code != 200 || w.Body.String() != "done" {
+		t.Fatalf("answer %d %q", w.Code, w.Body)
+	}
+	sent := b.gateway.requests(t, 1)[0]
+	want := http.Header{
+		"Authorization": {"Bearer token-1"}, "Ocp-Apim-Subscription-Key": {"key-one"}, "Api-Version": {"2"},
+		"Accept": {"text/plain"}, "X-Own": {"one", "two"}, "User-Agent": {"curl/8"},
+	}
+	for name, values := range sent.header {
+		if !slices.Equal(values, want[name]) {
+			t.Errorf("the gateway got %s: %q, want %q", name, values, want[name])
+		}
+	}
+	for name := range want {
+		if sent.header[name] == nil {
+			t.Errorf("the gateway did not get %s", name)
+		}
+	}
+	if sent.uri != "https://gw/orders?a=1" {
+		t.Errorf("the gateway got %s", sent.uri)
+	}
+}
+
+func TestARenamedKeyHeaderIsStrippedToo(t *testing.T) {
+	b := newBench(t, "https://gw/orders", ok)
+	b.function.Keys, b.function.KeyHeader = nil, "X-Api-Key"
+	req := get()
+	req.Header.Set("X-Api-Key", "canary")
+	b.call(req, nil)
+	if h := b.gateway.requests(t, 1)[0].header; h["X-Api-Key"] != nil || h["Ocp-Apim-Subscription-Key"] != nil {
+		t.Errorf("the gateway got %v", h)
+	}
+}
+
+func TestWithoutATokenNothingIsSent(t *testing.T) {
+	b := newBench(t, "https://gw/orders", ok)
+	b.tokens.err = errors.New("no identity")
+	w, _ := b.call(get(), nil)
+	b.gateway.requests(t, 0)
+	if w.Code != 599 || len(b.problems) != 1 || !errors.Is(b.problems[0], b.tokens.err) {
+		t.Errorf("answer %d, problems %v: want the token's error as the problem", w.Code, b.problems)
+	}
+}
+
+func TestAnswersPassAsTheyAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer *http.Response
+		status int
+		body   string
+		header http.Header
+	}{
+		"a redirect is not followed": {answered(302, "", "Location: https://elsewhere/"), 302, "", http.Header{"Location": {"https://elsewhere/"}}},
+		"cookies stay apart":         {answered(200, "x", "Set-Cookie: a=1", "Set-Cookie: b=2"), 200, "x", http.Header{"Set-Cookie": {"a=1", "b=2"}}},
+		"a refusal passes":           {answered(401, keyMissingBody, "WWW-Authenticate: AzureApiManagementKey realm=\"x\""), 401, keyMissingBody, http.Header{"Www-Authenticate": {"AzureApiManagementKey realm=\"x\""}}},
+		"no Content-Type is added":   {answered(200, "<html>"), 200, "<html>", http.Header{}},
+		"values outside ASCII go":    {answered(200, "x", "X-Name: Zoë", "X-Other: a"), 200, "x", http.Header{"X-Other": {"a"}}},
+		"a Location is escaped":      {answered(301, "", "Location: /Zürich%20x"), 301, "", http.Header{"Location": {"/Z%C3%BCrich%20x"}}},
+		"a 205 loses its body":       {answered(205, "x", "X-A: b"), 205, "", http.Header{"X-A": {"b"}, "Content-Length": {"0"}}},
+		"our token does not return":  {answered(200, "x", "X-Echo: Bearer token-1", "X-B: c"), 200, "x", http.Header{"X-B": {"c"}}},
+		"our key does not return":    {answered(200, "x", "Location: /?k=key%2Dtwo"), 200, "x", http.Header{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return c.answer, nil })
+			b.tokens.same = true
+			w, call := b.call(get(), nil)
+			res := w.Result()
+			for name, values := range res.Header {
+				if len(values) == 0 {
+					delete(res.Header, name) // how the relay keeps net/http from adding its own
+				}
+			}
+			if w.Code != c.status || w.Body.String() != c.body {
+				t.Errorf("answer %d %q, want %d %q", w.Code, w.Body, c.status, c.body)
+			}
+			for name := range c.header {
+				if !slices.Equal(res.Header[name], c.header[name]) {
+					t.Errorf("%s: %q, want %q", name, res.Header[name], c.header[name])
+				}
+			}
+			if len(res.Header) != len(c.header) {
+				t.Errorf("header %v, want %v", res.Header, c.header)
+			}
+			if call.Outcome.Status != c.status {
+				t.Errorf("outcome %+v", call.Outcome)
+			}
+		})
+	}
+}
+
+func TestStatusesThatAreNone(t *testing.T) {
+	for _, status := range []int{101, 199, 600, 999} {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(status, ""), nil })
+		b.function.Attempts = 1
+		b.call(get(), nil)
+		if len(b.problems) != 1 {
+			t.Fatalf("status %d: problems %v", status, b.problems)
+		}
+		if _, ok := errors.AsType[*GatewayError](b.problems[0]); !ok {
+			t.Errorf("status %d: %v, want a GatewayError", status, b.problems[0])
+		}
+	}
+}
+
+func TestRefusalsAreClassified(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer *http.Response
+		want   Refusal
+	}{
+		"no key":                               {answered(401, keyMissingBody), KeyMissing},
+		"no key, in the documentation's words": {answered(401, strings.Replace(keyMissingBody, "an API", "this API", 1)), KeyMissing},
+		"wrong key":                            {answered(401, keyInvalidBody), KeyInvalid},
+		"token":                                {answered(401, tokenRefusedBody), TokenRefused},
+		"token, own words":                     {answered(401, `{"statusCode":401,"message":"no"}`), TokenRefused},
+		"quota":                                {answered(403, quotaBody), QuotaSpent},
+		"ip filter":                            {answered(403, `{"statusCode":403,"message":"Forbidden"}`), Forbidden},
+		"a backend's 401":                      {answered(401, `{"error":"login"}`, "WWW-Authenticate: Bearer"), NotGateways},
+		"another status in the body":           {answered(401, `{"statusCode":403,"message":"x"}`), NotGateways},
+		"html":                                 {answered(403, "<html>"), NotGateways},
+		"empty":                                {answered(401, ""), NotGateways},
+		"key scheme, other body":               {answered(401, "<no/>", `WWW-Authenticate: AzureApiManagementKey realm="r"`), KeyMissing},
+		"no refusal":                           {answered(404, tokenRefusedBody), NoRefusal},
+		"a long body is not searched":          {answered(401, strings.Repeat(" ", refusalPrefix)+tokenRefusedBody), NotGateways},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, _ := io.ReadAll(c.answer.Body)
+			c.answer.Body = io.NopCloser(bytes.NewReader(body))
+			if got := classify(c.answer); got != c.want {
+				t.Errorf("classify = %q, want %q", got, c.want)
+			}
+			if after, err := io.ReadAll(c.answer.Body); err != nil || !bytes.Equal(after, body) {
+				t.Errorf("the body was %q and is %q (%v)", body, after, err)
+			}
+		})
+	}
+}
+
+func TestAnInvalidKeyIsReplacedByTheOther(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(n int, req *http.Request) (*http.Response, error) {
+		if req.Header.Get(DefaultKeyHeader) == "key-one" {
+			return answered(401, keyInvalidBody), nil
+		}
+		return answered(200, "done"), nil
+	})
+	for n, wantSent := range []int{2, 3} { // the second call begins with the key that worked
+		w, call := b.call(post("body"), func(c *Call) { c.InvocationID = string(rune('a' + n)) })
+		if w.Code != 200 || call.Outcome.Key != "secondary" {
+			t.Fatalf("call %d: %d, %+v", n+1, w.Code, call.Outcome)
+		}
+		for _, sent := range b.gateway.requests(t, wantSent) {
+			if sent.body != "body" {
+				t.Errorf("a replay sent %q", sent.body)
+			}
+		}
+	}
+}
+
+func TestBothKeysInvalid(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(401, keyInvalidBody), nil })
+	w, call := b.call(get(), nil)
+	b.gateway.requests(t, 2)
+	if w.Code != 401 || w.Body.String() != keyInvalidBody || call.Outcome.Refusal != KeyInvalid {
+		t.Errorf("answer %d %q %+v, want the gateway's own", w.Code, w.Body, call.Outcome)
+	}
+}
+
+func TestARefusedTokenIsRenewedOnce(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(n int, req *http.Request) (*http.Response, error) {
+		if req.Header.Get("Authorization") == "Bearer token-1" {
+			return answered(401, tokenRefusedBody), nil
+		}
+		return answered(200, "done"), nil
+	})
+	w, call := b.call(post("body"), nil)
+	sent := b.gateway.requests(t, 2)
+	if w.Code != 200 || sent[1].header.Get("Authorization") != "Bearer token-2" || sent[1].body != "body" || !slices.Equal(b.tokens.renewed, []string{"token-1"}) {
+		t.Errorf("answer %d, second request %+v, renewed %v", w.Code, sent[1], b.tokens.renewed)
+	}
+	if !slices.Equal(call.Outcome.Replays, []string{"token"}) || call.Outcome.Attempts != 2 {
+		t.Errorf("outcome %+v", call.Outcome)
+	}
+}
+
+func TestTheSameTokenIsNotSentAgain(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(401, tokenRefusedBody), nil })
+	b.tokens.same = true
+	w, call := b.call(get(), nil)
+	b.gateway.requests(t, 1)
+	if w.Code != 401 || w.Body.String() != tokenRefusedBody || call.Outcome.Refusal != TokenRefused || call.Outcome.Token.String() == "" {
+		t.Errorf("answer %d %q %+v", w.Code, w.Body, call.Outcome)
+	}
+}
+
+func TestA403IsNoReasonForANewToken(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) {
+		return answered(403, `{"statusCode":403,"message":"Unauthorized. Access token is missing or invalid."}`), nil
+	})
+	b.call(get(), nil)
+	b.gateway.requests(t, 1)
+	if len(b.tokens.renewed) != 0 {
+		t.Error("a 403 renewed the token")
+	}
+}
+
+func TestALongUploadIsNotReplayed(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(n int, req *http.Request) (*http.Response, error) {
+		if req.Header.Get("Authorization") == "Bearer token-1" {
+			return answered(401, tokenRefusedBody), nil
+		}
+		return answered(200, "done"), nil
+	})
+	long := strings.Repeat("x", keptBody+1)
+	for _, length := range []int64{int64(len(long)), -1} {
+		b.tokens.n, b.gateway.seen = 1, nil
+		req := post(long)
+		req.ContentLength = length
+		w, _ := b.call(req, func(c *Call) { c.InvocationID = "" })
+		if sent := b.gateway.requests(t, 1); w.Code != 401 || sent[0].body != long {
+			t.Fatalf("answer %d, %d bytes sent", w.Code, len(sent[0].body))
+		}
+		// The next call has the new token: the renewal goes on aside.
+		waitFor(t, func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
+	}
+	exact := strings.Repeat("x", keptBody)
+	b.tokens.n, b.gateway.seen = 1, nil
+	if w, _ := b.call(post(exact), func(c *Call) { c.InvocationID = "" }); w.Code != 200 || b.gateway.requests(t, 2)[1].body != exact {
+		t.Errorf("a body of %d bytes was not replayed whole: %d", keptBody, w.Code)
+	}
+}
+
+func waitFor(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 5 s")
+		}
+	}
+}
+
+func TestRetries(t *testing.T) {
+	unavailable := func(status int, header ...string) func(int, *http.Request) (*http.Response, error) {
+		return func(n int, _ *http.Request) (*http.Response, error) {
+			if n == 1 {
+				return answered(status, "busy", header...), nil
+			}
+			return answered(200, "done"), nil
+		}
+	}
+	refusedOnce := func(n int, _ *http.Request) (*http.Response, error) {
+		if n == 1 {
+			return nil, errors.New("connection refused")
+		}
+		return answered(200, "done"), nil
+	}
+	for name, c := range map[string]struct {
+		method string
+		event  bool
+		answer func(int, *http.Request) (*http.Response, error)
+		sent   int
+		status int
+	}{
+		"GET after a 503":                 {"GET", false, unavailable(503), 2, 200},
+		"GET after a 408":                 {"GET", false, unavailable(408), 2, 200},
+		"GET after a 429":                 {"GET", false, unavailable(429), 2, 200},
+		"GET after a 502":                 {"GET", false, unavailable(502), 2, 200},
+		"PUT after a 504":                 {"PUT", false, unavailable(504), 2, 200},
+		"DELETE after a broken line":      {"DELETE", false, refusedOnce, 2, 200},
+		"GET after a 500":                 {"GET", false, unavailable(500), 1, 500},
+		"GET after a 404":                 {"GET", false, unavailable(404), 1, 404},
+		"POST after a 503":                {"POST", false, unavailable(503), 1, 503},
+		"PATCH after a broken line":       {"PATCH", false, refusedOnce, 1, 599},
+		"an event's POST after a 503":     {"POST", true, unavailable(503), 2, 200},
+		"an event after a broken line":    {"POST", true, refusedOnce, 2, 200},
+		"a Retry-After within the budget": {"GET", false, unavailable(429, "Retry-After: 20"), 2, 200},
+		"a Retry-After past the budget":   {"GET", false, unavailable(429, "Retry-After: 31"), 1, 429},
+		"a Retry-After as a date":         {"GET", false, unavailable(429, "Date: Mon, 23 Nov 2026 16:45:28 GMT", "Retry-After: Mon, 23 Nov 2026 16:45:30 GMT"), 2, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "https://gw/orders", c.answer)
+				status := 0
+				if c.event {
+					res, _, err := b.event(c.method, "data", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					status = res.StatusCode
+					res.Body.Close()
+				} else {
+					w, _ := b.call(httptest.NewRequest(c.method, "/", nil), nil)
+					status = w.Code
+				}
+				sent := b.gateway.requests(t, c.sent)
+				if status != c.status {
+					t.Errorf("status %d, want %d", status, c.status)
+				}
+				if c.sent > 1 {
+					waited := sent[1].at.Sub(sent[0].at)
+					after, told := map[string]time.Duration{"a Retry-After within the budget": 20 * time.Second, "a Retry-After as a date": 2 * time.Second}[name], strings.Contains(name, "Retry-After")
+					if told && (waited < after || waited > after+firstWait+time.Millisecond) || !told && waited > firstWait+time.Millisecond {
+						t.Errorf("waited %v before the retry", waited)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestRetriesEndWithTheAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(503, "busy"), nil })
+		w, call := b.call(get(), nil)
+		b.gateway.requests(t, 3)
+		if w.Code != 503 || w.Body.String() != "busy" || call.Outcome.Attempts != 3 {
+			t.Errorf("answer %d %q, %+v", w.Code, w.Body, call.Outcome)
+		}
+	})
+}
+
+func TestTheRetryBudgetLimitsTheLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(503, "busy"), nil })
+		const calls = 200
+		for range calls {
+			b.call(get(), nil)
+		}
+		sent := len(b.gateway.seen)
+		if limit := calls + calls/5 + 10; sent > limit || sent < limit-2 {
+			t.Errorf("%d calls sent %d requests, want about %d", calls, sent, limit)
+		}
+	})
+}
+
+func TestTheBudgetEndsACall(t *testing.T) {
+	hang := func(n int, req *http.Request) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", hang)
+		start := time.Now()
+		b.call(get(), func(c *Call) { c.Budget = 7 * time.Second })
+		if len(b.problems) != 1 || !errors.Is(b.problems[0], ErrBudgetSpent) || time.Since(start) != 7*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), b.problems)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", hang)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		b.call(get().WithContext(ctx), nil)
+		if len(b.problems) != 1 || !errors.Is(b.problems[0], context.Canceled) || errors.Is(b.problems[0], ErrBudgetSpent) {
+			t.Errorf("a caller that left: %v", b.problems)
+		}
+	})
+}
+
+// slowReader gives one byte a second.
+type slowReader struct{ left int }
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(time.Second)
+	s.left--
+	p[0] = 'x'
+	return 1, nil
+}
+
+func TestAnUploadThatMovesKeepsTheBudget(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit   time.Duration
+		problem bool
+	}{"unbounded": {0, false}, "with a hard end": {10 * time.Second, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) {
+					if err := context.Cause(req.Context()); err != nil {
+						return nil, err
+					}
+					return answered(200, "done"), nil
+				})
+				req := httptest.NewRequest("POST", "/", &slowReader{left: 20})
+				req.ContentLength = -1
+				w, _ := b.call(req, func(c2 *Call) { c2.Budget, c2.Limit = 5*time.Second, c.limit })
+				if c.problem != (len(b.problems) == 1) || !c.problem && w.Code != 200 {
+					t.Errorf("answer %d, problems %v", w.Code, b.problems)
+				}
+			})
+		})
+	}
+}
+
+func TestAStreamLivesWhileItMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) {
+			res := answered(200, "")
+			res.ContentLength = -1
+			res.Body = io.NopCloser(&contextReader{req.Context(), &slowReader{left: 600}})
+			return res, nil
+		})
+		w, call := b.call(get(), func(c *Call) { c.Budget = 5 * time.Second })
+		if w.Body.Len() != 600 || call.Outcome.Cut != nil {
+			t.Errorf("%d bytes of a stream of ten minutes, cut by %v", w.Body.Len(), call.Outcome.Cut)
+		}
+	})
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+func TestSilenceEndsAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) {
+			res := answered(200, "")
+			res.ContentLength = -1
+			res.Body = io.NopCloser(hangingReader{req.Context()})
+			return res, nil
+		})
+		start := time.Now()
+		res, call, err := b.event("GET", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.ReadAll(res.Body)
+		if err == nil || !errors.Is(call.Outcome.Cut, ErrBudgetSpent) || time.Since(start) != silence {
+			t.Errorf("after %v: %v, cut by %v", time.Since(start), err, call.Outcome.Cut)
+		}
+		res.Body.Close()
+	})
+}
+
+type hangingReader struct{ ctx context.Context }
+
+func (h hangingReader) Read([]byte) (int, error) {
+	<-h.ctx.Done()
+	return 0, h.ctx.Err()
+}
+
+func TestARepeatOfTheHostIsNotSentTwice(t *testing.T) {
+	gatewayServer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Cut") != "" {
+			panic(http.ErrAbortHandler) // an exchange without an answer
+		}
+	}))
+	defer gatewayServer.Close()
+	for name, c := range map[string]struct {
+		method string
+		way    Way
+		id     string
+		want   bool
+	}{
+		"a proxied POST":       {"POST", Proxied, "id-1", true},
+		"a proxied PATCH":      {"PATCH", Proxied, "id-1", true},
+		"a proxied GET":        {"GET", Proxied, "id-1", false},
+		"a proxied PUT":        {"PUT", Proxied, "id-1", false},
+		"a forwarded POST":     {"POST", Forwarded, "id-1", false},
+		"a POST without an id": {"POST", Proxied, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, gatewayServer.URL+"/orders", ok)
+			b.relay.transport.base = NewTransport()
+			b.function.Attempts = 1
+			repeat := func() {
+				req := httptest.NewRequest(c.method, "/", strings.NewReader("x"))
+				req.Header.Set("X-Cut", "yes")
+				b.call(req, func(call *Call) { call.Way, call.InvocationID = c.way, c.id })
+			}
+			repeat()
+			repeat()
+			if len(b.problems) != 2 {
+				t.Fatalf("problems %v", b.problems)
+			}
+			if got := errors.Is(b.problems[1], ErrAlreadySent); got != c.want {
+				t.Errorf("the repeat: %v, want already sent: %v", b.problems[1], c.want)
+			}
+			b.relay.transport.now = func() time.Time { return time.Now().Add(sentMemory + time.Second) }
+			repeat()
+			if errors.Is(b.problems[2], ErrAlreadySent) {
+				t.Error("remembered for longer than a minute")
+			}
+		})
+	}
+}
+
+func TestAPostThatNeverLeftMayBeRepeated(t *testing.T) {
+	b := newBench(t, "http://127.0.0.1:1/orders", ok)
+	b.relay.transport.base = NewTransport()
+	b.function.Attempts = 1
+	b.call(post("x"), nil)
+	b.call(post("x"), nil)
+	if len(b.problems) != 2 || errors.Is(b.problems[1], ErrAlreadySent) {
+		t.Errorf("problems %v", b.problems)
+	}
+}
+
+func TestACertificateThatIsNotTrustedIsNotTriedAgain(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) {
+		return nil, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+	})
+	b.call(get(), nil)
+	b.gateway.requests(t, 1)
+}
+
+func TestErrorsNeverShowTheURL(t *testing.T) {
+	b := newBench(t, "http://127.0.0.1:1/orders?own=canary", ok)
+	b.relay.transport.base = http.DefaultTransport
+	b.function.Attempts = 1
+	b.call(get(), func(c *Call) { c.RawQuery = "their=canary" })
+	if len(b.problems) != 1 || strings.Contains(b.problems[0].Error(), "canary") || !strings.Contains(b.problems[0].Error(), "connection refused") {
+		t.Errorf("problems %v", b.problems)
+	}
+}
