@@ -62,6 +62,8 @@ func (c Connection) developer(scope string, env Env) (token.Fetch, error) {
 	}, nil
 }
 
+const noAuthority = "Unable to get authority configuration"
+
 // failed tells the tool's failures apart by what it wrote, each with the command that mends it.
 func (t tool) failed(ctx context.Context, err error, resource, tenant string, env Env) *token.Error {
 	if e := late(ctx, t.name); e != nil { // azidentity says "signal: killed"
@@ -99,6 +101,9 @@ func (t tool) failed(ctx context.Context, err error, resource, tenant string, en
 			hint = "a function app in Azure has no " + t.name + ": use RunAs=App"
 		}
 		return refused(hint, "%s is missing: no such executable on PATH", t.name)
+	case strings.Contains(said, noAuthority):
+		// What MSAL for Python (authority.py) makes of an authority that does not know the tenant; az shows it as a traceback.
+		return refused("there is no such tenant: correct TargetTenantID, or: "+login, "%s: %s: %s", t.name, wrongTenant, said[strings.Index(said, noAuthority):])
 	case strings.Contains(low, t.login), t == az && strings.Contains(low, "az account set"):
 		return refused(login, "%s: not logged in: %s", t.name, said)
 	case isJSONError(err):

@@ -156,6 +156,8 @@ func TestOddToolsAreNamed(t *testing.T) {
 		{"a code that is not known", `echo "ERROR: AADSTS999: No." >&2; exit 1`, nil, token.Refused, "az: AADSTS999: No", ""},
 		{"a sign-in that is too old", `echo "ERROR: AADSTS700082: The refresh token has expired due to inactivity." >&2; exit 1`, nil, token.Refused, "sign-in too old", "az login --scope api://orders/.default"},
 		{"no account chosen", `echo "ERROR: No subscription found. Run 'az account set' to select a subscription." >&2; exit 1`, nil, token.Refused, "not logged in", "az login"},
+		{"a tenant that the authority does not know", `printf 'ERROR: The command failed with an unexpected error. Here is the traceback:\nERROR: Unable to get authority configuration for https://login.microsoftonline.com/x.\nTraceback (most recent call last):\n' >&2; exit 1`,
+			nil, token.Refused, "az: wrong tenant: Unable to get authority configuration", "correct TargetTenantID, or: az login"},
 		{"a token on stderr", `echo "debug eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.sig" >&2; exit 1`, nil, token.Unavailable, "debug REDACTED", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
