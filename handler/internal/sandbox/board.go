@@ -122,10 +122,11 @@ func (b *board) startGateway(base map[string]string) error {
 	if b.identity == nil {
 		// The real tenant's tokens: version 2 of the metadata, as the deployment registers the API.
 		app := strings.TrimSuffix(strings.TrimSpace(base["TargetApp"]), "/.default")
-		namedValues = map[string]string{
-			"openid-config-url": "https://login.microsoftonline.com/" + strings.TrimSpace(base["TargetTenantID"]) + "/v2.0/.well-known/openid-configuration",
-			"app-id-uri":        app, "client-id": strings.TrimPrefix(app, "api://"),
+		metadata = "https://login.microsoftonline.com/" + strings.TrimSpace(base["TargetTenantID"]) + "/v2.0/.well-known/openid-configuration"
+		if b.metadata != "" {
+			metadata = b.metadata
 		}
+		namedValues = map[string]string{"openid-config-url": metadata, "app-id-uri": app, "client-id": strings.TrimPrefix(app, "api://")}
 	}
 	api := gateway.API{Name: apiPath, Path: apiPath}
 	var err error

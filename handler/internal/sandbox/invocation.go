@@ -106,7 +106,7 @@ type Span struct {
 
 // spans draws the waterfall from what is known.
 func (i *Invocation) spans(tokens []Span) []Span {
-	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: i.Outcome, Bad: i.Outcome == "failed" || i.Status >= 400}}
+	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: outcome(*i), Bad: i.Outcome == "failed" || i.Status >= 400}}
 	out = append(out, tokens...)
 	after := func(t time.Time) float64 { return max(0, float64(t.Sub(i.Started).Microseconds())/1000) }
 	for n, c := range i.Calls {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func (b *board) management() *management {
 		m.where += " · Azure CLI"
 	}
 	if b.gateway != nil {
-		m.where += " · gateway with " + b.policy
+		m.where += " · gateway with " + filepath.Base(b.policy)
 		m.standIns = append(m.standIns, gatewayStandIn(b.gateway))
 		for _, key := range []string{gateway.Primary, gateway.Secondary} {
 			m.actions = append(m.actions, action{ID: "rotate-" + key, Label: "Rotate " + key + " key",

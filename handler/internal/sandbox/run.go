@@ -28,7 +28,7 @@ type options struct {
 	root, policy, writePolicy string
 	addr, consoleAddr         string
 	identity, gateway         string // sandbox, or az and real
-	settings                  string
+	settings, metadata        string
 	once, quiet               bool
 }
 
@@ -89,6 +89,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.identity, "identity", "sandbox", "who hands out tokens: sandbox, or az for the real Azure CLI")
 	f.StringVar(&o.gateway, "gateway", "sandbox", "who takes the calls: sandbox, or real for API Management")
 	f.StringVar(&o.settings, "settings", "local.settings.json", "`file` with the app settings for -identity az and -gateway real")
+	f.StringVar(&o.metadata, "openid-config-url", "", "`URL` of the issuer's metadata for the gateway's policy with -identity az; the v2.0 document of TargetTenantID when empty")
 	f.BoolVar(&o.once, "once", false, "show the first calls and end; the exit status tells")
 	if err := f.Parse(args); err != nil {
 		return o, err

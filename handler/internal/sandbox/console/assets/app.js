@@ -139,7 +139,7 @@ function gatewayCall(c, n, of) {
       el("thead", {}, el("tr", {}, ...["Result", "Rule", "Where", "Why"].map((h) => el("th", { scope: "col" }, h)))),
       el("tbody", {}, ...c.rules.map((r) => el("tr", { class: r.result.replace(" ", "-") },
         el("td", {}, r.result), el("td", {}, [r.statement, r.check].filter(Boolean).join(": ")),
-        el("td", { class: "mono soft" }, r.line ? `${r.file}:${r.line}` : "built in"),
+        el("td", { class: "where mono soft", title: r.file }, r.line ? `${r.file.split(/[\\/]/).pop()}:${r.line}` : "built in"),
         el("td", {}, r.why || "", ...got(r), ...(r.fixes || []).map((f) => el("div", {}, `→ ${f}`))))))));
   }
   if (c.backend) {
