@@ -79,7 +79,11 @@ func (b *board) startAll(ctx context.Context, environ []string) error {
 	if err := b.startIdentity(base); err != nil {
 		return err
 	}
-	b.collector = newCollector(b.store, b.identity, backendName)
+	backend := backendName
+	if b.options.gateway == "real" {
+		backend = ""
+	}
+	b.collector = newCollector(b.store, b.identity, backend)
 	if err := b.startGateway(base); err != nil {
 		return err
 	}
@@ -95,6 +99,9 @@ func (b *board) startIdentity(base map[string]string) error {
 	if b.options.identity == "az" {
 		if !strings.Contains(strings.ToLower(strings.ReplaceAll(base["FunctionIdentity"], " ", "")), "runas=developer") {
 			b.settings["FunctionIdentity"] = "RunAs=Developer;DeveloperTool=AzureCli"
+		}
+		if base["FUNCTIONS_WORKER_RUNTIME"] == "" {
+			b.settings["FUNCTIONS_WORKER_RUNTIME"] = "custom"
 		}
 		return nil
 	}

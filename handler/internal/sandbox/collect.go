@@ -23,7 +23,7 @@ const afterglow = 3 * time.Second
 type collector struct {
 	store    *store
 	identity *identity.Server // nil: tokens come from elsewhere
-	backend  string           // what the gateway's backend is called
+	backend  string           // what the stand-in's backend is called; "": the gateway is the real one
 	wake     chan struct{}
 
 	mu      sync.Mutex
@@ -42,8 +42,13 @@ type wideLine struct {
 	text     string
 	trace    string
 	code     string // of a problem answer
-	message  string
-	function string
+	err      string
+	upstream int     // status of the gateway's last answer; 0: none
+	attempts int     // requests sent to the gateway
+	took     float64 // milliseconds until the gateway's answer
+	key      string  // primary, secondary or none
+	method   string
+	path     string
 }
 
 func newCollector(s *store, tenant *identity.Server, backend string) *collector {
@@ -79,17 +84,24 @@ func readWideLine(e host.LogEntry) (wideLine, string, bool) {
 		return wideLine{}, "", false
 	}
 	var fields struct {
-		Level      string `json:"level"`
-		Message    string `json:"msg"`
-		Invocation string `json:"invocation_id"`
-		Trace      string `json:"trace_id"`
-		Code       string `json:"problem"`
-		Function   string `json:"function"`
+		Invocation string  `json:"invocation_id"`
+		Trace      string  `json:"trace_id"`
+		Problem    string  `json:"problem"`
+		Error      string  `json:"error"`
+		Upstream   int     `json:"upstream_status"`
+		Attempts   int     `json:"attempts"`
+		UpstreamMS float64 `json:"upstream_ms"`
+		Key        string  `json:"key"`
+		Method     string  `json:"method"`
+		Path       string  `json:"path"`
 	}
 	if json.Unmarshal([]byte(e.Text), &fields) != nil || fields.Invocation == "" {
 		return wideLine{}, "", false
 	}
-	return wideLine{e.Time, e.Level.String(), e.Text, fields.Trace, fields.Code, fields.Message, fields.Function}, fields.Invocation, true
+	return wideLine{
+		at: e.Time, level: e.Level.String(), text: e.Text, trace: fields.Trace, code: fields.Problem, err: fields.Error, upstream: fields.Upstream,
+		attempts: fields.Attempts, took: fields.UpstreamMS, key: fields.Key, method: fields.Method, path: fields.Path,
+	}, fields.Invocation, true
 }
 
 func (c *collector) onRecord(r gateway.Record) {
@@ -204,6 +216,9 @@ func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
 	}
 	slices.SortStableFunc(inv.Log, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
 	c.addCallsLocked(&inv, end)
+	if c.backend == "" {
+		inv.Calls = realCalls(&inv, lines)
+	}
 	tokens := c.addTokenLocked(&inv, end)
 	inv.Cause = causeOf(&inv, seen, lines)
 	inv.Spans = inv.spans(tokens)
@@ -225,10 +240,33 @@ func (c *collector) addCallsLocked(inv *Invocation, end time.Time) {
 	slices.SortStableFunc(inv.Calls, func(a, b Call) int { return a.Started.Compare(b.Started) })
 }
 
+// realCalls is what the handler says of a gateway that keeps no records for us.
+func realCalls(inv *Invocation, lines []wideLine) []Call {
+	calls := []Call{}
+	for _, line := range lines {
+		if line.attempts == 0 {
+			continue
+		}
+		call := Call{
+			Started: inv.Started, DurationMS: line.took, Method: line.method, Path: line.path, Status: line.upstream, Rules: []Rule{},
+			Key: line.key, KeyOK: true, Message: line.err,
+		}
+		if line.attempts > 1 {
+			call.Message = strings.Join(nonEmpty(fmt.Sprintf("%d attempts", line.attempts), line.err), ": ")
+		}
+		calls = append(calls, call)
+	}
+	return calls
+}
+
 // addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand. The
 // spans are the requests for that token.
 func (c *collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
-	if inv.Token == nil || c.identity == nil {
+	if inv.Token == nil {
+		return nil
+	}
+	if c.identity == nil {
+		inv.Token.Source = "from the Azure CLI"
 		return nil
 	}
 	inv.Token.Source = "in hand"
@@ -285,13 +323,13 @@ func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
 			return "the backend failed: " + call.Backend.Error
 		case call.Status >= 400 && call.Backend != nil:
 			return fmt.Sprintf("the backend answered %d", call.Status)
-		case call.Status >= 400:
+		case call.Status >= 400 && call.Message != "":
 			return "the gateway answered " + statusText(call.Status) + ": " + call.Message
 		}
 	}
 	for _, line := range lines {
 		if line.code != "" {
-			return "the handler answered " + line.code
+			return strings.Join(nonEmpty("the handler answered "+line.code, line.err), ": ")
 		}
 	}
 	if inv.Status == 401 && len(inv.Calls) == 0 && seen.Way != "" {

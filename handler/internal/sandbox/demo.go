@@ -27,7 +27,9 @@ func (b *board) run(ctx context.Context, stdout, stderr io.Writer) int {
 		case ctx.Err() != nil && !b.once:
 			return 0
 		case err != nil:
-			fmt.Fprintf(stderr, "sandbox: %v\n", err)
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				fmt.Fprintf(stderr, "sandbox: %s\n", line)
+			}
 			status = 1
 		}
 	}

@@ -27,7 +27,7 @@ func report(w io.Writer, inv Invocation, brief bool) {
 			who = t.Caller
 		}
 		line("token", "%s, audience %s, %s, version %s, valid until %s (%s)", who, t.Aud, roles, t.Version, t.Expires.Local().Format("2 Jan 15:04"), t.Source)
-	} else {
+	} else if len(inv.Calls) == 0 {
 		line("token", "none reached the gateway")
 	}
 	if len(inv.Calls) == 0 {
@@ -63,6 +63,8 @@ func report(w io.Writer, inv Invocation, brief bool) {
 			line(label, "%d rules passed, one by one as above", passed)
 		}
 		switch b := c.Backend; {
+		case len(c.Rules) == 0 && b == nil && c.Fault == "" && c.Status != 0:
+			// a real gateway, or one without a policy, tells nothing of its backend
 		case b != nil && b.Error != "":
 			line("backend", "%s %s  ->  %s", b.Method, b.URL, b.Error)
 		case b != nil:
@@ -70,7 +72,7 @@ func report(w io.Writer, inv Invocation, brief bool) {
 		default:
 			line("backend", "not called")
 		}
-		line("gateway", "%s, %d bytes, in %s", statusText(c.Status), c.Bytes, milliseconds(c.DurationMS))
+		line("gateway", "%s", strings.Join(nonEmpty(statusText(c.Status), fmt.Sprintf("%d bytes", c.Bytes), "in "+milliseconds(c.DurationMS), c.Message), ", "))
 	}
 	line("answer", "%s", strings.Join(nonEmpty(outcome(inv), inv.Cause), ": "))
 }
