@@ -173,7 +173,8 @@ func TestStdLog(t *testing.T) {
 func TestLogAllocations(t *testing.T) {
 	logger := slog.New(NewHandler(io.Discard, io.Discard, nil)).With("function", "f")
 	attrs := []slog.Attr{slog.String("invocation_id", "x"), slog.Int("status", 200), slog.Int64("duration_us", 1500), slog.String("text", "a warning")}
-	for level, limit := range map[slog.Level]float64{slog.LevelInfo: 0, slog.LevelError: 0, slog.LevelDebug: 0} {
+	const limit = 2 // none but under the race detector, which empties pools at random
+	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelError, slog.LevelDebug} {
 		if n := testing.AllocsPerRun(200, func() { logger.LogAttrs(context.Background(), level, "invocation", attrs...) }); n > limit {
 			t.Errorf("%v: want %v allocations, got %v", level, limit, n)
 		}

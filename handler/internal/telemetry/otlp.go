@@ -1,0 +1,248 @@
+package telemetry
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	metricsdk "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	tracesdk "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// uploader sends one signal by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp) in its binary form.
+//
+// The SDK's own exporters are not used: they link gRPC and protobuf's reflection even where only HTTP is spoken, which made a third of
+// the deployed binary, and they build a tree of objects for each span, which made half of what an exported call costs.
+type uploader struct {
+	url     string
+	header  http.Header
+	timeout time.Duration
+	gzip    bool
+	client  *http.Client
+}
+
+// newUploader reads the variables of a signal, TRACES or METRICS, or those for all signals
+// (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). Its errors name the variable, and no value that may be a secret.
+func newUploader(get func(string) string, signal, path string) (*uploader, error) {
+	of := func(name string) (variable, value string) {
+		variable = "OTEL_EXPORTER_OTLP_" + signal + "_" + name
+		if value = get(variable); value == "" {
+			variable = "OTEL_EXPORTER_OTLP_" + name
+			value = get(variable)
+		}
+		return variable, value
+	}
+	u := &uploader{timeout: 10 * time.Second, header: http.Header{}}
+	variable, endpoint := of("ENDPOINT")
+	parsed, err := url.Parse(endpoint)
+	if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
+		return nil, fmt.Errorf("%s: want a URL with http or https, got something else", variable)
+	}
+	if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" {
+		parsed = parsed.JoinPath(path) // that for one signal is taken as it is
+	}
+	u.url = parsed.String()
+	if variable, value := of("PROTOCOL"); value != "" && value != "http/protobuf" {
+		return nil, fmt.Errorf("%s: want http/protobuf, got %q", variable, value)
+	}
+	if variable, value := of("TIMEOUT"); value != "" {
+		ms, err := strconv.Atoi(value)
+		if err != nil || ms <= 0 {
+			return nil, fmt.Errorf("%s: want milliseconds above 0, got %q", variable, value)
+		}
+		u.timeout = time.Duration(ms) * time.Millisecond
+	}
+	switch variable, value := of("COMPRESSION"); value {
+	case "", "none":
+	case "gzip":
+		u.gzip = true
+	default:
+		return nil, fmt.Errorf("%s: want gzip or none, got %q", variable, value)
+	}
+	variable, headers := of("HEADERS")
+	for pair := range strings.SplitSeq(headers, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(pair, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || err != nil || !printable(value) {
+			return nil, fmt.Errorf("%s: want name=value pairs separated by commas, values percent-encoded, got something else", variable)
+		}
+		u.header.Set(strings.TrimSpace(name), value)
+	}
+	u.header.Set("Content-Type", "application/x-protobuf")
+	u.header.Set("User-Agent", "OTel-OTLP-Exporter-"+scope)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if transport.TLSClientConfig, err = tlsConfig(of); err != nil {
+		return nil, err
+	}
+	u.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return u, nil
+}
+
+func printable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func tlsConfig(of func(string) (string, string)) (*tls.Config, error) {
+	config := new(tls.Config)
+	if variable, file := of("CERTIFICATE"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: want certificates in PEM form, got none in %s", variable, file)
+		}
+	}
+	variable, certificate := of("CLIENT_CERTIFICATE")
+	_, key := of("CLIENT_KEY")
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(certificate, key)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// tries is how often one export is sent at most, where the collector says that it may succeed later.
+const tries = 3
+
+// upload sends one message and returns when the collector has taken it. What the collector wants again later, and what did not reach it,
+// is sent again within the time-out.
+func (u *uploader) upload(ctx context.Context, message []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, u.timeout)
+	defer cancel()
+	if u.gzip {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		_, _ = w.Write(message) // to memory
+		_ = w.Close()
+		message = b.Bytes()
+	}
+	for try := 1; ; try++ {
+		wait, err := u.post(ctx, message)
+		if err == nil || wait == 0 || try == tries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait * time.Duration(try)):
+		}
+	}
+}
+
+// post sends once. A wait above zero says that another try may help, and when.
+func (u *uploader) post(ctx context.Context, message []byte) (wait time.Duration, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url, bytes.NewReader(message))
+	if err != nil {
+		return 0, err
+	}
+	r.Header = u.header.Clone()
+	if u.gzip {
+		r.Header.Set("Content-Encoding", "gzip")
+	}
+	answer, err := u.client.Do(r)
+	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) {
+			err = failed.Err // without the URL, which may hold a key
+		}
+		return 500 * time.Millisecond, fmt.Errorf("sending to %s: %w", r.URL.Host, err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
+	if answer.StatusCode >= 200 && answer.StatusCode <= 299 {
+		return 0, nil
+	}
+	err = fmt.Errorf("sending to %s: want status 200, got %d", r.URL.Host, answer.StatusCode)
+	switch answer.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		wait = 500 * time.Millisecond
+		if seconds, convErr := strconv.Atoi(answer.Header.Get("Retry-After")); convErr == nil && seconds > 0 {
+			wait = time.Duration(seconds) * time.Second
+		}
+	}
+	return wait, err
+}
+
+// spanExporter is the SDK's way to an uploader. The SDK calls it from one goroutine at a time.
+type spanExporter struct{ *uploader }
+
+func (e spanExporter) ExportSpans(ctx context.Context, spans []tracesdk.ReadOnlySpan) error {
+	if len(spans) == 0 {
+		return nil
+	}
+	return e.upload(ctx, appendTraces(make([]byte, 0, 512*len(spans)), spans))
+}
+
+func (e spanExporter) Shutdown(context.Context) error { return nil }
+
+// metricExporter is the same for metrics.
+type metricExporter struct {
+	*uploader
+	delta, lowMemory bool
+}
+
+// newMetricExporter reads which temporality the collector wants; cumulative unless told otherwise.
+func newMetricExporter(get func(string) string, u *uploader) (metricExporter, error) {
+	const variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+	e := metricExporter{uploader: u}
+	switch value := strings.ToLower(get(variable)); value {
+	case "", "cumulative":
+	case "delta":
+		e.delta = true
+	case "lowmemory":
+		e.lowMemory = true
+	default:
+		return e, fmt.Errorf("%s: want cumulative, delta or lowmemory, got %q", variable, value)
+	}
+	return e, nil
+}
+
+func (e metricExporter) Temporality(kind metricsdk.InstrumentKind) metricdata.Temporality {
+	switch kind {
+	case metricsdk.InstrumentKindCounter, metricsdk.InstrumentKindHistogram:
+		if e.delta || e.lowMemory {
+			return metricdata.DeltaTemporality
+		}
+	case metricsdk.InstrumentKindObservableCounter:
+		if e.delta {
+			return metricdata.DeltaTemporality
+		}
+	}
+	return metricdata.CumulativeTemporality
+}
+
+func (e metricExporter) Aggregation(kind metricsdk.InstrumentKind) metricsdk.Aggregation {
+	return metricsdk.DefaultAggregationSelector(kind)
+}
+
+func (e metricExporter) Export(ctx context.Context, metrics *metricdata.ResourceMetrics) error {
+	return e.upload(ctx, appendMetrics(nil, metrics))
+}
+
+func (e metricExporter) ForceFlush(context.Context) error { return nil }
+func (e metricExporter) Shutdown(context.Context) error   { return nil }
