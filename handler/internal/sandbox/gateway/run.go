@@ -50,15 +50,17 @@ func RunManaged(ctx context.Context, args []string, stdout, stderr io.Writer, ma
 
 // serveAll listens, says so, and serves until the context ends or a listener fails.
 func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, manage func(*Gateway) http.Handler) error {
-	handlers := map[string]http.Handler{o.addr: g}
-	order := []string{o.addr}
-	if o.manage != "" {
-		handlers[o.manage] = manage(g)
-		order = append(order, o.manage)
+	type service struct {
+		addr    string
+		handler http.Handler
 	}
-	ended := make(chan error, len(order))
-	for i, addr := range order {
-		listener, err := loopback.Listen(addr)
+	services := []service{{o.addr, g}}
+	if o.manage != "" {
+		services = append(services, service{o.manage, manage(g)})
+	}
+	ended := make(chan error, len(services))
+	for i, one := range services {
+		listener, err := loopback.Listen(one.addr)
 		if err != nil {
 			return err
 		}
@@ -68,7 +70,7 @@ func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, mana
 			fmt.Fprintf(stdout, "management http://%s\n", listener.Addr())
 		}
 		server := &http.Server{
-			Handler: handlers[addr], ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 4 * time.Minute, // API Management's front end drops idle ones then
+			Handler: one.handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 4 * time.Minute, // API Management's front end drops idle ones then
 			DisableGeneralOptionsHandler: true,
 		}
 		go func() { ended <- server.Serve(listener) }()

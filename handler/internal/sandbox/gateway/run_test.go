@@ -27,24 +27,45 @@ func write(t *testing.T, name, text string) string {
 // running is a Run in the background.
 type running struct {
 	url, key string
-	lines    *bufio.Scanner
+	lines    chan string // of stdout
 	stop     func() int
+}
+
+// line returns the next line of stdout.
+func (r running) line(t *testing.T) string {
+	t.Helper()
+	select {
+	case line := <-r.lines:
+		return line
+	case <-time.After(10 * time.Second):
+		t.Fatal("no line on stdout")
+		return ""
+	}
 }
 
 func run(t *testing.T, manage func(*gateway.Gateway) http.Handler, args ...string) running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
 	out, in := io.Pipe()
 	var stderr strings.Builder
 	status := make(chan int, 1)
+	r := running{lines: make(chan string, 100), stop: func() int { cancel(); return <-status }}
 	go func() {
 		status <- gateway.RunManaged(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), in, &stderr, manage)
 		in.Close()
 	}()
-	r := running{lines: bufio.NewScanner(out), stop: func() int { cancel(); go io.Copy(io.Discard, out); return <-status }}
-	t.Cleanup(func() { cancel() })
-	for r.lines.Scan() {
-		words := strings.Fields(r.lines.Text())
+	go func() {
+		defer close(r.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			r.lines <- lines.Text()
+		}
+	}()
+	for {
+		words := strings.Fields(r.line(t))
+		if len(words) == 0 {
+			t.Fatalf("it ended with %d: %s", <-status, stderr.String())
+		}
 		switch words[0] {
 		case "gateway":
 			r.url = strings.TrimRight(words[1], "/")
@@ -54,8 +75,6 @@ func run(t *testing.T, manage func(*gateway.Gateway) http.Handler, args ...strin
 			return r
 		}
 	}
-	t.Fatalf("it ended: %s", stderr.String())
-	return r
 }
 
 func TestRunServesTheShippedPolicy(t *testing.T) {
@@ -72,14 +91,14 @@ func TestRunServesTheShippedPolicy(t *testing.T) {
 	if got := send(t, "GET", r.url+"/1", credentials(r.key, token)); got.status != 200 {
 		t.Errorf("GET: got %d %s", got.status, got.body)
 	}
-	if !r.lines.Scan() || r.lines.Text() != "GET /orders/1 -> 200 by backend, key primary of sandbox" {
-		t.Errorf("line: got %s", r.lines.Text())
+	if line := r.line(t); line != "GET /orders/1 -> 200 by backend, key primary of sandbox" {
+		t.Errorf("line: got %s", line)
 	}
 	if got := send(t, "POST", r.url+"/1", credentials(r.key, token)); got.status != 401 {
 		t.Errorf("POST without Api.Write: got %d", got.status)
 	}
-	if !r.lines.Scan() || !strings.Contains(r.lines.Text(), "POST /orders/1 -> 401 by policy") || !strings.Contains(r.lines.Text(), "claim roles: the caller has other roles") {
-		t.Errorf("line: got %s", r.lines.Text())
+	if line := r.line(t); !strings.Contains(line, "POST /orders/1 -> 401 by policy") || !strings.Contains(line, "claim roles: the caller has other roles") {
+		t.Errorf("line: got %s", line)
 	}
 	if status := r.stop(); status != 0 {
 		t.Errorf("stopped: want status 0, got %d", status)
@@ -94,17 +113,18 @@ func TestRunWithItsDefaultsAndAManagementAPI(t *testing.T) {
 	if r.key != "as" {
 		t.Errorf("a key that was given is not repeated, got %q", r.key)
 	}
-	if !r.lines.Scan() || !strings.HasPrefix(r.lines.Text(), "management http://127.0.0.1:") {
-		t.Fatalf("line: got %s", r.lines.Text())
+	address, ok := strings.CutPrefix(r.line(t), "management ")
+	if !ok || !strings.HasPrefix(address, "http://127.0.0.1:") {
+		t.Fatalf("address: got %s", address)
 	}
-	if got := send(t, "POST", strings.TrimPrefix(r.lines.Text(), "management "), nil); got.status != 204 {
+	if got := send(t, "POST", address, nil); got.status != 204 {
 		t.Errorf("management: got %d", got.status)
 	}
 	if got := send(t, "GET", r.url+"/x", credentials("given", "")); got.status != 200 {
 		t.Errorf("got %d", got.status)
 	}
-	if !r.lines.Scan() || !strings.HasPrefix(r.lines.Text(), `{"id":"`) || !strings.Contains(r.lines.Text(), `"key":"primary"`) {
-		t.Errorf("-json: got %s", r.lines.Text())
+	if line := r.line(t); !strings.HasPrefix(line, `{"id":"`) || !strings.Contains(line, `"key":"primary"`) {
+		t.Errorf("-json: got %s", line)
 	}
 	r.stop()
 }
