@@ -2,9 +2,11 @@ package host
 
 import (
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -110,8 +112,16 @@ func (h *Host) statusJSON(in *instance) string {
 	if in.fault != "" {
 		state, errors = "Error", `"errors":[`+quoteJSON(in.fault)+`],`
 	}
-	return fmt.Sprintf(`{"id":"sandbox","state":%q,"version":%q,"versionDetails":"4.1037.0+sandbox","platformVersion":"","instanceId":"","computerName":"",`+
-		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, state, hostVersion, h.clock.now().Sub(h.began).Milliseconds(), errors)
+	name, _ := os.Hostname()
+	return fmt.Sprintf(`{"id":%s,"state":%q,"version":%q,"versionDetails":"4.1037.0+89dc438d476542786f2fc4070f553423213a6223","platformVersion":"","instanceId":"","computerName":"",`+
+		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, quoteJSON(strings.ToLower(name)+"-"+hostID(h.cfg.Root)), state, hostVersion, h.clock.now().Sub(h.began).Milliseconds(), errors)
+}
+
+// hostID is a number for the script root, as the host's id ends in one.
+func hostID(root string) string {
+	sum := fnv.New32a()
+	_, _ = io.WriteString(sum, root)
+	return strconv.Itoa(int(int32(sum.Sum32()))) // the host's is signed, too
 }
 
 // adminJSON is a function as /admin/functions shows it.
@@ -128,7 +138,7 @@ func (f *function) adminJSON(in *instance, host string) string {
 	}
 	return members{{"name", quoteJSON(f.name)}, {"script_root_path_href", quoteJSON(folder)}, {"script_href", "null"}, {"config_href", quoteJSON(folder + "function.json")},
 		{"test_data_href", quoteJSON(base + "/admin/vfs" + os.TempDir() + "/FunctionsData/" + f.name + ".dat")}, {"href", quoteJSON(base + "/admin/functions/" + f.name)},
-		{"invoke_url_template", invoke}, {"language", `"custom"`}, {"config", f.raw.compact()}, {"files", "null"}, {"test_data", `""`},
+		{"invoke_url_template", invoke}, {"language", "null"}, {"config", f.raw.compact()}, {"files", "null"}, {"test_data", `""`},
 		{"isDisabled", fmt.Sprint(f.disabled)}, {"isDirect", "false"}, {"isProxy", "false"}}.String()
 }
 
@@ -138,5 +148,5 @@ func (h *Host) homepage(in *instance) *reply {
 		return status(http.StatusNoContent)
 	}
 	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}}, body: []byte("<!DOCTYPE html>\n<title>Functions host stand-in</title>\n" +
-		"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n"), chunked: true}
+		"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n")}
 }

@@ -52,6 +52,7 @@ type incoming struct {
 	length  int64 // -1: not known from the header
 	chunked bool
 	release func(reuse bool)
+	conn    *handlerConn
 }
 
 func (p *pool) get() (*handlerConn, bool, error) {
@@ -171,6 +172,7 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 		return fail(err)
 	}
 	reusable := !in.http10 && !in.hdr.hasToken("Connection", "close") && !o.hdr.hasToken("Connection", "close") && (in.length >= 0 || in.chunked)
+	in.conn = c
 	var once sync.Once
 	in.release = func(whole bool) {
 		once.Do(func() {
@@ -299,7 +301,12 @@ func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // all reads the whole body, as the host does with wrapped and forwarded answers.
 func (in *incoming) all() ([]byte, error) {
-	body, err := io.ReadAll(in.body)
+	var b bytes.Buffer
+	if in.length > 0 {
+		b.Grow(int(min(in.length, 1<<28)) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(in.body)
+	body := b.Bytes()
 	in.release(err == nil)
 	if err != nil {
 		return nil, copyError(err)

@@ -68,6 +68,7 @@ type fault struct {
 	function string
 	text     string
 	whole    bool
+	indexing bool // the template itself is wrong, not only what becomes of it behind the prefix
 }
 
 // readFunctions lists the functions of a script root that work, in the host's order: by name, ignoring case.
@@ -182,7 +183,8 @@ func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (str
 			whole = false
 		}
 		if err != nil {
-			faults = append(faults, fault{function: f.name, text: err.Error(), whole: whole})
+			_, alone := parseTemplate(strings.TrimPrefix(f.routeText, "/"))
+			faults = append(faults, fault{function: f.name, text: err.Error(), whole: whole, indexing: alone != nil})
 			continue
 		}
 		out = append(out, f)
@@ -193,7 +195,7 @@ func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (str
 func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, bool), earlier []*function) (err error, whole bool) {
 	level, ok := parseAuthLevel(textOf(f.trigger.prop("authLevel")))
 	if !ok {
-		return hostErrorf("Error converting value \"%s\" to type 'Microsoft.Azure.WebJobs.Extensions.Http.AuthorizationLevel'.", textOf(f.trigger.prop("authLevel"))), false
+		return hostErrorf("Error parsing function.json: Invalid value specified for binding property 'authLevel' of enum type AuthorizationLevel."), false
 	}
 	f.level = level
 	if m := f.trigger.prop("methods"); m != nil && m.kind == jarray {

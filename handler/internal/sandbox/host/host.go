@@ -27,6 +27,7 @@ type Host struct {
 	mu       sync.Mutex
 	current  *instance
 	closing  bool
+	failures int // starts of the inside in a row that failed
 	statuses map[string]timerStatus
 
 	logMu   sync.Mutex
@@ -166,9 +167,23 @@ func (h *Host) restartInside(grace time.Duration) {
 	h.mu.Lock()
 	h.current = in
 	closing = h.closing
+	if in.fault == "" {
+		h.failures = 0
+	} else {
+		h.failures++
+	}
+	again := time.Second << max(0, min(h.failures-1, 7))
 	h.mu.Unlock()
-	if closing {
+	switch {
+	case closing:
 		in.stop(0)
+	case in.fault != "":
+		// The host starts over, each time after twice the pause.
+		go func() {
+			if h.clock.sleep(h.ctx, again) && h.inside() == in {
+				h.restartInside(0)
+			}
+		}()
 	}
 }
 

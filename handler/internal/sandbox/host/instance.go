@@ -58,7 +58,7 @@ func (h *Host) load() *instance {
 	}
 	if !cfg.custom || cfg.executable == "" {
 		in.fault = "customHandler.description.defaultExecutablePath is missing or empty"
-		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\nSystem.ComponentModel.DataAnnotations.ValidationException: WorkerDescription defaultExecutablePath cannot be empty")
+		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\nSystem.ComponentModel.DataAnnotations.ValidationException: WorkerDescription DefaultExecutablePath cannot be empty")
 		return in
 	}
 	if runtime, _ := in.lookup("FUNCTIONS_WORKER_RUNTIME"); !strings.EqualFold(runtime, "custom") {
@@ -68,7 +68,12 @@ func (h *Host) load() *instance {
 	for _, f := range in.faults {
 		if f.whole {
 			in.fault = f.text
-			h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s", f.function, f.text)
+			if f.indexing {
+				h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s. Microsoft.AspNetCore.Routing: %s.",
+					f.function, f.text, strings.TrimSuffix(f.text, " (Parameter 'routeTemplate')"))
+			}
+			h.log(Error, "Host.Startup", "A host error has occurred during startup operation '%s'.\nMicrosoft.AspNetCore.Routing.RouteCreationException: "+
+				"An error occurred while creating the route with name '%s'.\n ---> System.ArgumentException: %s", newGUID(), f.function, f.text)
 			continue
 		}
 		h.log(Error, "Host.Startup", "The '%s' function is in error: %s", f.function, f.text)
@@ -78,7 +83,9 @@ func (h *Host) load() *instance {
 
 // run starts the handler and the timers; it returns at once.
 func (in *instance) run() {
-	if in.cfg.custom && in.cfg.executable != "" && len(in.functions) > 0 {
+	// A host that fails because of a route has started the handler beside it, once (recording E-fn-route-leading-slash).
+	first := in.h.failures == 0 || in.fault == ""
+	if in.cfg.custom && in.cfg.executable != "" && len(in.functions) > 0 && first {
 		w, err := newWorker(in)
 		if err != nil {
 			in.fault = err.Error()
@@ -89,6 +96,13 @@ func (in *instance) run() {
 		in.tasks.Go(func() { w.run(in.ctx) })
 	}
 	if in.fault != "" {
+		in.tasks.Go(func() {
+			if in.worker != nil {
+				in.worker.await(in.ctx)
+				in.h.clock.sleep(in.ctx, 100*time.Millisecond)
+			}
+			in.cancel()
+		})
 		return
 	}
 	for _, f := range in.functions {

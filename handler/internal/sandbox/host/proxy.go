@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -186,7 +187,7 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	if in.status == http.StatusResetContent {
 		var b [1]byte
 		if n, _ := in.body.Read(b[:]); n > 0 {
-			return false, proxyFailure("ResponseBodyDestination", invalidOperation, "Writing to the response body is invalid for responses with status code 205.")
+			return false, proxyFailure("ResponseBodyClient", invalidOperation, "Responses with status code 205 cannot have a non-zero Content-Length value.")
 		}
 		noBody = true
 		hdr = append(hdr.without("Content-Length"), field{"Content-Length", "0"})
@@ -215,6 +216,10 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	for {
 		n, err := in.body.Read(buf)
 		timer.Reset(idle)
+		if n > 0 && err == nil && in.cutShort() {
+			err = io.ErrUnexpectedEOF
+			n = 0
+		}
 		if n > 0 {
 			var werr error
 			if chunked {
@@ -231,7 +236,7 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 		}
 		if err != nil {
 			c.reset(req)
-			return true, proxyFailure("ResponseBodySource", "System.Net.Http.HttpIOException", "The response ended prematurely. (ResponseEnded)")
+			return true, proxyFailure("ResponseBodyDestination", "System.Net.Http.HttpIOException", "The response ended prematurely. (ResponseEnded)")
 		}
 	}
 	in.release(true)
@@ -241,6 +246,28 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 		}
 	}
 	return true, nil
+}
+
+// cutShort tells whether the handler's connection has ended in the middle of the body: the reset that follows then overtakes the last piece, which the
+// caller does not get (recording P-ans-chunked-cut).
+func (in *incoming) cutShort() bool {
+	switch b := in.body.(type) {
+	case *lengthReader:
+		if b.left == 0 {
+			return false
+		}
+	case *chunkReader:
+	default:
+		return false
+	}
+	if in.conn.r.Buffered() > 2 { // more than the line break behind a chunk
+		return false
+	}
+	want := in.conn.r.Buffered() + 1
+	_ = in.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := in.conn.r.Peek(want)
+	_ = in.conn.SetReadDeadline(time.Time{})
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func proxyFailure(kind, class, format string, args ...any) error {

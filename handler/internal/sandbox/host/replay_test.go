@@ -37,6 +37,9 @@ func TestRecordingsAreRepeated(t *testing.T) {
 		case !pick.MatchString(r.Name):
 		case strings.IndexByte("ABDP", r.Name[0]) >= 0 && r.Name != "P-timer":
 			key := string(r.HostJSON) + string(r.FunctionJSON)
+			if r.Name == "D-ans-100mb" {
+				key = r.Name // in real time: its functionTimeout is ten seconds
+			}
 			groups[key] = append(groups[key], r)
 		default:
 			singles = append(singles, r)
@@ -105,7 +108,9 @@ func parseAnswer(t *testing.T, r *recording) answer {
 		a = answer{Status: 200, Headers: [][2]string{{"Content-Type", "application/json"}}, Body: json.RawMessage(`"{\"Outputs\":{}}"`)}
 	}
 	if r.Name == "B-large-string" {
-		a.BodyBytes = r.ClientGot[0].BodyBytes + len(`{"Outputs":{"res":{"statusCode":200,"body":""}}}`)
+		// Its text is cut in the recording.
+		text, _ := json.Marshal(`{"Outputs":{"res":{"statusCode":200,"body":"` + strings.Repeat("x", r.ClientGot[0].BodyBytes) + `"}}}`)
+		a.Body = text
 	}
 	if r.Name == "D-ans-100mb" {
 		a.BodyBytes = 16384
@@ -118,6 +123,9 @@ func replayGroup(t *testing.T, group []*recording, report func(*recording, []str
 	g := newRig(t, group[0].HostJSON, group[0].FunctionJSON)
 	cfg := g.config()
 	cfg.Speed = replaySpeed
+	if group[0].Name == "D-ans-100mb" {
+		cfg.Speed = 1
+	}
 	g.start(cfg)
 	until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 || g.host.inside().worker == nil })
 	for _, r := range group {

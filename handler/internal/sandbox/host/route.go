@@ -46,7 +46,7 @@ func parseTemplate(s string) (*template, error) {
 	}
 	for text := range strings.SplitSeq(s, "/") {
 		if text == "" {
-			return nil, hostErrorf("The route template separator character '/' cannot appear consecutively. (Parameter 'routeTemplate')")
+			return nil, hostErrorf("The route template separator character '/' cannot appear consecutively. It must be separated by either a parameter or a literal value. (Parameter 'routeTemplate')")
 		}
 		seg, err := parseSegment(text)
 		if err != nil {

@@ -51,7 +51,7 @@ type script struct {
 type answer struct {
 	Status       int             `json:"status"`
 	Headers      [][2]string     `json:"headers"`
-	Body         json.RawMessage `json:"body"`
+	Body         json.RawMessage `json:"body,omitempty"`
 	BodyBase64   string          `json:"bodyBase64"`
 	BodyRepeat   int             `json:"bodyRepeat"`
 	BodyBytes    int             `json:"bodyBytes"`
@@ -65,7 +65,7 @@ type answer struct {
 	NoLength     bool            `json:"noLength"`
 	Exit         *int            `json:"exit"`
 	ExitAfter    *int            `json:"exitAfter"`
-	Signal       json.RawMessage `json:"signal"`
+	Signal       json.RawMessage `json:"signal,omitempty"`
 	Stdout       []string        `json:"stdout"`
 	Stderr       []string        `json:"stderr"`
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -65,6 +66,11 @@ func (f *function) monitored(now time.Time) bool {
 // listen is a timer's listener (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs; recordings C-timer-*).
 func (in *instance) listen(f *function) {
 	h := in.h
+	unlock, ok := in.lock(f)
+	if !ok {
+		return
+	}
+	defer unlock()
 	now := h.clock.now()
 	var seen *timerStatus
 	pastDue := false
@@ -111,6 +117,38 @@ func (in *instance) listen(f *function) {
 		seen, next = in.advance(f, seen, fired)
 	}
 }
+
+// lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the others wait (recordings E-two-hosts-same-app*). Azure keeps
+// a lease on a blob.
+func (in *instance) lock(f *function) (unlock func(), ok bool) {
+	h := in.h
+	if h.cfg.StatusDir == "" {
+		return func() {}, true
+	}
+	path := filepath.Join(h.cfg.StatusDir, "Host.Functions."+f.name+".Listener")
+	if err := os.MkdirAll(h.cfg.StatusDir, 0o755); err != nil {
+		h.log(Error, "Host.Startup", "The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
+		return nil, false
+	}
+	for {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			h.log(Error, "Host.Startup", "The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
+			return nil, false
+		}
+		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			h.log(Debug, "Host.Singleton", "Singleton lock acquired (Host.Functions.%s.Listener)", f.name)
+			return func() { _ = file.Close() }, true
+		}
+		_ = file.Close()
+		if !h.clock.sleep(in.ctx, lockPause) {
+			return nil, false
+		}
+	}
+}
+
+// How often a host that does not hold a timer's lock tries to get it (SingletonOptions.ListenerLockRecoveryPollingInterval).
+const lockPause = time.Minute
 
 func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -353,7 +353,11 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 		if line != "" {
 			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
 			if rest, ok := strings.CutPrefix(line, "LanguageWorkerConsoleLog"); ok {
-				h.log(Information, "Worker.HttpWorkerProcess."+p.id, "%s", rest)
+				level := Information
+				if stderr {
+					level = Error
+				}
+				h.log(level, "Worker.HttpWorkerProcess."+p.id, "%s", rest)
 			} else {
 				if stderr {
 					p.stderr = append(p.stderr, line)

@@ -39,6 +39,17 @@ func (m members) has(name string) bool {
 	return false
 }
 
+// without leaves out what the host does: names that end in "trigger", and for HTTP the name of the trigger itself (recording A-post-json-body-query-clash).
+func (m members) without(fn *function) members {
+	out := make(members, 0, len(m)+3)
+	for _, e := range m {
+		if !strings.HasSuffix(strings.ToLower(e.name), "trigger") && !(fn.http() && strings.EqualFold(e.name, fn.trigger.name)) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 func (m members) String() string {
 	var b strings.Builder
 	b.WriteByte('{')
@@ -67,7 +78,7 @@ type payload struct {
 
 // render is the body of one attempt; retry is "" without a policy.
 func (p *payload) render(h *Host, fn *function, retry string) string {
-	meta := append(members{}, p.metadata...)
+	meta := p.metadata.without(fn)
 	now := h.clock.now()
 	sys := members{{"MethodName", quoteJSON(fn.name)},
 		{"UtcNow", quoteJSON(now.Format("2006-01-02T15:04:05") + ticksFraction(now) + "Z")}, {"RandGuid", quoteJSON(newGUID())}}
@@ -76,7 +87,7 @@ func (p *payload) render(h *Host, fn *function, retry string) string {
 		name = "$sys"
 	}
 	meta.add(name, sys.String())
-	for _, m := range p.appended {
+	for _, m := range p.appended.without(fn) {
 		meta.put(m.name, m.json)
 	}
 	if retry != "" && !meta.has("RetryContext") {
