@@ -48,6 +48,8 @@ func (h headerCheck) run(e *evaluation) bool {
 	})
 	fix := []Fix{{SideCaller, "send the header " + h.name + " with a value that the policy lists (setting ApimHeaders)"}}
 	switch {
+	case e.Claims != nil:
+		rule.Result, rule.Got, rule.Why = NotChecked, "", "only the token's claims are known here"
 	case len(got) == 0:
 		rule.Result, rule.Got, rule.Why, rule.Fixes = Refuse, "absent", "the header is missing", fix
 		e.note(rule)

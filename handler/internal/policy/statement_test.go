@@ -93,6 +93,9 @@ func TestCheckHeader(t *testing.T) {
 			}
 		})
 	}
+	if v := inbound(t, fmt.Sprintf(statement, true)).Evaluate(policy.Input{Claims: map[string]any{}}); !v.Pass || ruleOf(t, v, "X-Api-Version").Result != policy.NotChecked {
+		t.Errorf("with claims alone the request's headers are not known: got %+v", v.Error)
+	}
 	present := inbound(t, `<check-header name="A" failed-check-httpcode="400" failed-check-error-message="m" ignore-case="true" />`)
 	if v := present.Evaluate(policy.Input{Request: policy.Request{Header: http.Header{"A": {""}}}}); !v.Pass {
 		t.Errorf("without values the header must only be there: got %+v", v.Error)
