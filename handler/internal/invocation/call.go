@@ -28,6 +28,9 @@ const (
 	maxEnvelope = 4*MaxBody + 1<<20
 )
 
+// bodyLimit is MaxBody; tests lower it.
+var bodyLimit = MaxBody
+
 var (
 	// ErrTooLarge: the body has more than MaxBody bytes, or the envelope more than a body of that size can make it.
 	ErrTooLarge = errors.New("reading the body: want at most 100 MiB, got more")

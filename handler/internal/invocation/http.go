@@ -142,7 +142,7 @@ func (s *scanner) string() (string, error) {
 		return "", s.fail("a text")
 	}
 	at := s.base + int64(s.pos)
-	text, err := s.text(s.key[:0], MaxBody)
+	text, err := s.text(s.key[:0], bodyLimit)
 	if err != nil {
 		return "", err
 	}
@@ -231,14 +231,14 @@ func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 	dst := []byte{}
 	if inPlace {
 		dst = s.buf[s.pos:s.pos]
-	} else if length, ok := h.contentLength(); ok && length <= MaxBody {
+	} else if length, ok := h.contentLength(); ok && length <= int64(bodyLimit) {
 		// The host writes Headers before Body: the text's size is known, and it never has to move.
 		if h.binary() {
 			length = int64(base64.StdEncoding.EncodedLen(int(length)))
 		}
 		dst = make([]byte, 0, length)
 	}
-	h.body, err = s.text(dst, base64.StdEncoding.EncodedLen(MaxBody))
+	h.body, err = s.text(dst, base64.StdEncoding.EncodedLen(bodyLimit))
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func (h *rawHTTP) finishBody() error {
 			return fmt.Errorf("%w: want base64 of %d bytes, got something else", ErrBodyDamaged, length)
 		}
 	}
-	if len(body) > MaxBody {
+	if len(body) > bodyLimit {
 		return ErrTooLarge
 	}
 	if text {

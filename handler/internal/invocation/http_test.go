@@ -233,16 +233,31 @@ func TestMembersInAnyOrder(t *testing.T) {
 }
 
 func TestBodyTooLarge(t *testing.T) {
-	endless := func(head string) io.Reader {
-		return io.MultiReader(strings.NewReader(head), io.LimitReader(repeat('x'), 2*MaxBody), strings.NewReader(`"}}}`))
+	const limit = 3 << 18 // divisible by three, so that base64 of it has no padding
+	bodyLimit = limit
+	defer func() { bodyLimit = MaxBody }()
+	read := func(contentType string, n int64) (*HTTP, error) {
+		head := `{"Data":{"req":{"Url":"u","Method":"M","Headers":{"Content-Type":["` + contentType + `"]},"Body":"`
+		return ReadHTTP(io.MultiReader(strings.NewReader(head), io.LimitReader(repeat('x'), n), strings.NewReader(`"}}}`)), "req")
 	}
-	if _, err := ReadHTTP(endless(`{"Data":{"req":{"Url":"u","Method":"M","Body":"`), "req"); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("want ErrTooLarge, got %v", err)
-	}
-	exactly := io.MultiReader(strings.NewReader(`{"Data":{"req":{"Url":"u","Method":"M","Body":"`), io.LimitReader(repeat('x'), MaxBody),
-		strings.NewReader(`"}}}`))
-	if got, err := ReadHTTP(exactly, "req"); err != nil || len(got.Body) != MaxBody {
-		t.Errorf("want %d bytes, got an error: %v", MaxBody, err)
+	for name, row := range map[string]struct {
+		contentType string
+		length      int64
+		err         error
+	}{
+		"a text of the largest size": {"text/plain", limit, nil},
+		"a text of one byte more":    {"text/plain", limit + 1, ErrTooLarge},
+		"a text that never ends":     {"text/plain", 1 << 40, ErrTooLarge},
+		"base64 of the largest size": {"application/octet-stream", limit / 3 * 4, nil},
+		"base64 of three bytes more": {"application/octet-stream", limit/3*4 + 4, ErrTooLarge},
+		"base64 that never ends":     {"application/octet-stream", 1 << 40, ErrTooLarge},
+	} {
+		got, err := read(row.contentType, row.length)
+		if !errors.Is(err, row.err) {
+			t.Errorf("%s: want error %v, got %v", name, row.err, err)
+		} else if err == nil && len(got.Body) != limit {
+			t.Errorf("%s: want %d bytes, got %d", name, limit, len(got.Body))
+		}
 	}
 	if _, err := Read(strings.NewReader(""), maxEnvelope+1); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("want ErrTooLarge by the length alone, got %v", err)
@@ -307,7 +322,7 @@ func TestSyntaxErrorsShowNoContents(t *testing.T) {
 		"half a mark":             "\xef\xbb{}",
 		"no UTF-8":                "{\"Data\":{\"req\":\"secret\xff\"}}",
 		"the wrong bracket":       `{"Data":{"secret":[1}}}`,
-		"too deep":                `{"Data":{"secret":` + strings.Repeat("[", maxDepth+1),
+		"too deep":                `{"Data":{"secret":` + strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1) + `}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Decode([]byte(text))
@@ -325,6 +340,14 @@ func TestSyntaxErrorsShowNoContents(t *testing.T) {
 				t.Error("want an error from the reader, too")
 			}
 		})
+	}
+	// A body is read another way than what is passed over.
+	for _, body := range []string{"\"secret\nnnnnnnnnnnnnnnnn\"", `"secret\xnnnnnnnnnnnnnn"`, `"secret\u00g0nnnnnnnnnnnnnn"`, `"secret nnnnnnnnnnn`} {
+		text := `{"Data":{"req":{"Url":"u","Method":"M","Headers":{"Content-Length":["100"]},"Body":` + body + `}}}`
+		var syntax *SyntaxError
+		if _, err := ReadHTTP(strings.NewReader(text), "req"); !errors.As(err, &syntax) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("want a SyntaxError without contents, got %v", err)
+		}
 	}
 	broken := errors.New("connection reset")
 	if _, err := ReadHTTP(io.MultiReader(strings.NewReader(`{"Data":{"re`), iotest.ErrReader(broken)), "req"); !errors.Is(err, broken) {
