@@ -48,6 +48,9 @@ var identityIds = map(
 )
 var insightsName = 'appi-${suffix}'
 var siteNames = map(range(0, length(locations)), i => 'func-${suffix}${i}')
+var siteIds = map(siteNames, name => resourceId(groupSubscription, groupName, 'Microsoft.Web/sites', name))
+var workflowName = 'logic-${suffix}'
+var workflowId = resourceId(groupSubscription, groupName, 'Microsoft.Logic/workflows', workflowName)
 var apiName = choices.?api.?name ?? 'relay'
 var apimName = choices.?api.?existing.?name ?? 'apim-${suffix}'
 var apimGroup = choices.?api.?existing.?resourceGroup ?? groupName
@@ -257,6 +260,7 @@ module telemetryRole 'modules/telemetry-role.bicep' = if (!systemAssigned) {
   scope: group
   params: {
     insightsName: insightsName
+    identityId: systemAssigned ? '' : identityIds[0]
     principalId: systemAssigned ? '' : identities.outputs.all[0].principalId
   }
   dependsOn: [
@@ -270,6 +274,7 @@ module secretReader 'modules/secret-reader.bicep' = if (!systemAssigned && (!cal
   params: {
     vaultName: vaultName
     names: callerOnly ? [keyName] : [keyName, secondaryKeyName]
+    identityId: systemAssigned ? '' : identityIds[0]
     principalId: systemAssigned ? '' : identities.outputs.all[0].principalId
   }
   dependsOn: [
@@ -282,6 +287,7 @@ module vaultReader 'modules/vault-reader.bicep' = if (!systemAssigned && callerO
   scope: group
   params: {
     vaultName: vaultName
+    identityId: systemAssigned ? '' : identityIds[0]
     principalId: systemAssigned ? '' : identities.outputs.all[0].principalId
   }
   dependsOn: [
@@ -297,6 +303,7 @@ module triggerRoles 'modules/trigger-role.bicep' = [
       kind: item.kind
       name: item.name
       role: item.role
+      identityId: systemAssigned ? '' : identityIds[0]
       principalId: systemAssigned ? '' : identities.outputs.all[0].principalId
     }
   }
@@ -357,7 +364,7 @@ module workflow 'modules/workflow.bicep' = if (withLogicApp) {
   params: {
     location: location
     tags: tags
-    name: 'logic-${suffix}'
+    name: workflowName
     systemAssigned: systemAssigned
     identityId: systemAssigned ? '' : identityIds[0]
     targetApp: targetApp
@@ -379,6 +386,7 @@ module siteTelemetryRoles 'modules/telemetry-role.bicep' = [
     scope: group
     params: {
       insightsName: insightsName
+      identityId: siteIds[i]
       principalId: regions[i].outputs.principalId
     }
   }
@@ -391,6 +399,7 @@ module siteSecretReaders 'modules/secret-reader.bicep' = [
     params: {
       vaultName: vaultName
       names: callerOnly ? [keyName] : [keyName, secondaryKeyName]
+      identityId: siteIds[i]
       principalId: regions[i].outputs.principalId
     }
     dependsOn: [
@@ -405,6 +414,7 @@ module siteVaultReaders 'modules/vault-reader.bicep' = [
     scope: group
     params: {
       vaultName: vaultName
+      identityId: siteIds[i]
       principalId: regions[i].outputs.principalId
     }
     dependsOn: [
@@ -421,6 +431,7 @@ module siteTriggerRoles 'modules/trigger-role.bicep' = [
       kind: item.role.kind
       name: item.role.name
       role: item.role.role
+      identityId: siteIds[item.region]
       principalId: regions[item.region].outputs.principalId
     }
   }
@@ -432,6 +443,7 @@ module workflowSecretReader 'modules/secret-reader.bicep' = if (withLogicApp && 
   params: {
     vaultName: vaultName
     names: [keyName]
+    identityId: workflowId
     principalId: workflow.?outputs.?principalId ?? ''
   }
   dependsOn: [
@@ -444,6 +456,7 @@ module workflowVaultReader 'modules/vault-reader.bicep' = if (withLogicApp && sy
   scope: group
   params: {
     vaultName: vaultName
+    identityId: workflowId
     principalId: workflow.?outputs.?principalId ?? ''
   }
   dependsOn: [

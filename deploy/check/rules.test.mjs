@@ -84,7 +84,7 @@ const wanted = {
     ["scope", /./, "a scope (without one it falls on the whole group)"],
     ["properties.principalType", /^'ServicePrincipal'$/, "a service principal (else the first run fails while the directory replicates)"],
     ["properties.principalId", /principalId/, "a principal id, not a client id"],
-    ["name", /^guid\(.*principalId.*\)$|^guid\(.*service\.id.*\)$/, "a GUID made of scope, principal and role"],
+    ["name", /^guid\(.*(identityId|service\.id).*\)$/, "a GUID made of scope, identity and role"],
   ],
   "Microsoft.Graph/applications": [
     ["api.requestedAccessTokenVersion", /^2$/, "v2 tokens, as the policy's metadata address"],
@@ -212,7 +212,7 @@ verify("rules hold", rulesHold, [
   { fault: "a role that was mistyped", file: reader, from: "4633458b-17de", to: "4633458b-17df", want: /no role that the deployment gives/ },
   { fault: "a role assignment without scope", file: reader, from: "    scope: secrets[i]\n", to: "", want: /want a scope/ },
   { fault: "a client id in a principal's place", file: "deploy/modules/telemetry-role.bicep", from: "    principalId: principalId\n", to: "    principalId: clientId\n", want: /principal id/ },
-  { fault: "an assignment whose name is no GUID", file: reader, from: "name: guid(secrets[i].id, principalId, secretsUser)", to: "name: 'reader-${i}'", want: /a GUID made of/ },
+  { fault: "an assignment whose name is no GUID", file: reader, from: "name: guid(secrets[i].id, identityId, secretsUser)", to: "name: 'reader-${i}'", want: /a GUID made of/ },
   { fault: "another plan", file: region, from: "'FC1'", to: "'Y1'", want: /plan of Flex/ },
   { fault: "another kind of site", file: region, from: "'functionapp,linux'", to: "'functionapp'", want: /Function App on Linux/ },
   { fault: "no plan", file: region, from: "    serverFarmId: plan.id\n", to: "", want: /want a plan/ },

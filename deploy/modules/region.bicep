@@ -37,11 +37,11 @@ param endpointSubnetId string
 @description('Private DNS zone for blobs, empty where somebody else writes the records.')
 param blobZoneId string
 
-var storageRoles = concat(
-  ['b7e6dc6d-f1e8-4753-8033-0f276bb0955b'], // Storage Blob Data Owner
-  storageQueues ? ['974c5e8b-45b9-4653-ba55-5f855dd0fb88'] : [], // Storage Queue Data Contributor
+var storageRoles = flatten([
+  ['b7e6dc6d-f1e8-4753-8033-0f276bb0955b'] // Storage Blob Data Owner
+  storageQueues ? ['974c5e8b-45b9-4653-ba55-5f855dd0fb88'] : [] // Storage Queue Data Contributor
   storageTables ? ['0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'] : [] // Storage Table Data Contributor
-)
+])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   name: take('strelay${suffix}', 24)
@@ -83,6 +83,7 @@ module hostRoles 'storage-role.bicep' = if (!systemAssigned) {
   params: {
     accountName: account.name
     roles: storageRoles
+    identityId: systemAssigned ? '' : identityIds[0]
     principalId: systemAssigned ? '' : identities[0].principalId
   }
 }
@@ -213,6 +214,7 @@ module siteRoles 'storage-role.bicep' = if (systemAssigned) {
   params: {
     accountName: account.name
     roles: storageRoles
+    identityId: site.id
     principalId: systemAssigned ? site.identity.principalId : ''
   }
 }

@@ -1,6 +1,8 @@
 // Lets one identity read the named secrets and nothing else of the vault.
 param vaultName string
 param names string[]
+@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+param identityId string
 param principalId string
 
 var secretsUser = subscriptionResourceId(
@@ -21,7 +23,7 @@ resource secrets 'Microsoft.KeyVault/vaults/secrets@2024-11-01' existing = [
 
 resource readers 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for (name, i) in names: {
-    name: guid(secrets[i].id, principalId, secretsUser)
+    name: guid(secrets[i].id, identityId, secretsUser)
     scope: secrets[i]
     properties: {
       principalId: principalId

@@ -2,6 +2,8 @@
 param accountName string
 @description('GUIDs of role definitions.')
 param roles string[]
+@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+param identityId string
 param principalId string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
@@ -10,7 +12,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
 
 resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in roles: {
-    name: guid(account.id, principalId, role)
+    name: guid(account.id, identityId, role)
     scope: account
     properties: {
       principalId: principalId

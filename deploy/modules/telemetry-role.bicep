@@ -1,5 +1,7 @@
 // Lets one identity send telemetry to the Application Insights component.
 param insightsName string
+@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+param identityId string
 param principalId string
 
 var metricsPublisher = subscriptionResourceId(
@@ -12,7 +14,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(insights.id, principalId, metricsPublisher)
+  name: guid(insights.id, identityId, metricsPublisher)
   scope: insights
   properties: {
     principalId: principalId

@@ -3,6 +3,8 @@ param kind 'cosmosDb' | 'eventHubs' | 'serviceBus' | 'storage'
 param name string
 @description('GUID of the role definition.')
 param role string
+@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+param identityId string
 param principalId string
 
 var roleDefinitionId = subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
@@ -12,7 +14,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = if (k
 }
 
 resource onStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (kind == 'storage') {
-  name: guid(account.id, principalId, role)
+  name: guid(account.id, identityId, role)
   scope: account
   properties: {
     principalId: principalId
@@ -26,7 +28,7 @@ resource bus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = if (kind ==
 }
 
 resource onServiceBus 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (kind == 'serviceBus') {
-  name: guid(bus.id, principalId, role)
+  name: guid(bus.id, identityId, role)
   scope: bus
   properties: {
     principalId: principalId
@@ -40,7 +42,7 @@ resource hubs 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (kind == 
 }
 
 resource onEventHubs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (kind == 'eventHubs') {
-  name: guid(hubs.id, principalId, role)
+  name: guid(hubs.id, identityId, role)
   scope: hubs
   properties: {
     principalId: principalId
@@ -56,10 +58,10 @@ resource database 'Microsoft.DocumentDB/databaseAccounts@2025-04-15' existing = 
 // Cosmos DB has role assignments of its own for its data.
 resource onCosmosDb 'Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments@2025-04-15' = if (kind == 'cosmosDb') {
   parent: database
-  name: guid(database.id, principalId, role)
+  name: guid(database.id, identityId, role)
   properties: {
     principalId: principalId
-    roleDefinitionId: '${database.id}/sqlRoleDefinitions/${role}'
+    roleDefinitionId: resourceId('Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions', name, role)
     scope: database.id
   }
 }
