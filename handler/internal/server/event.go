@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,15 +30,15 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 		s.failEvent(w, x, errSettings)
 		return
 	}
+	binding := invocation.Binding{Type: trigger.Type, Name: trigger.Name, DataType: trigger.DataType, Cardinality: trigger.Cardinality}
 	in, err := invocation.Read(r.Body, r.ContentLength)
 	if err != nil {
-		s.failEvent(w, x, err)
+		s.failEvent(w, x, unreadable(err))
 		return
 	}
-	binding := invocation.Binding{Type: trigger.Type, Name: trigger.Name, DataType: trigger.DataType, Cardinality: trigger.Cardinality}
 	ev, err := in.Event(binding)
 	if err != nil {
-		s.failEvent(w, x, err)
+		s.failEvent(w, x, unreadable(err))
 		return
 	}
 	req := s.eventRequest(r, f, ev, in.Key(f.Settings.App.Name, binding, time.Now(), x.call.InvocationID))
@@ -73,6 +74,14 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
 	w.WriteHeader(http.StatusOK)
 	_ = invocation.WriteEvent(w, outputs, []string{line}, body)
+}
+
+// unreadable marks what is wrong with the invocation itself.
+func unreadable(err error) error {
+	if errors.Is(err, invocation.ErrTooLarge) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errBadInvocation, err)
 }
 
 // eventRequest makes the one request of an event. GET and HEAD send neither body nor Content-Type.

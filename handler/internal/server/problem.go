@@ -51,6 +51,8 @@ var problems = func() map[string]problem {
 var (
 	errSettings = errors.New("relaying: the function's settings are at fault: see the log of the start, or doctor")
 	errNoRoute  = errors.New("relaying: no function of this app takes this method and path")
+
+	errBadInvocation = errors.New("reading the invocation")
 )
 
 // problemOf is the only place where errors become answers.
@@ -85,7 +87,7 @@ func problemOf(err error) problem {
 		code = "upload-broken"
 	case is[*invocation.CannotCarryError](err):
 		code = "cannot-carry"
-	case is[*invocation.SyntaxError](err):
+	case errors.Is(err, errBadInvocation):
 		code = "bad-invocation"
 	}
 	return problems[code]

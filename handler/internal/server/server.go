@@ -7,9 +7,7 @@
 package server
 
 import (
-	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -109,7 +107,8 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    256 << 10,
 		ErrorLog:          telemetry.StdLog(log),
-		BaseContext:       func(net.Listener) context.Context { return context.Background() },
+		// Without it net/http answers "OPTIONS *" by itself, and every exchange has its line in the log.
+		DisableGeneralOptionsHandler: true,
 	}
 }
 

@@ -37,8 +37,8 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 	answer := &envelope{header: make(http.Header)}
 	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
 	if in == nil {
-		if is[*invocation.SyntaxError](err) || !errors.Is(err, invocation.ErrTooLarge) {
-			s.problem(w, r, err) // no envelope, no caller to put an answer in for
+		if !errors.Is(err, invocation.ErrTooLarge) {
+			s.answerProblem(w, r, problems["bad-invocation"], err) // bare: nobody would find a caller's answer in it
 			return
 		}
 		s.problem(answer, r, err)
