@@ -223,6 +223,20 @@ func TestKeysThatCouldNotBeFetched(t *testing.T) {
 	}
 }
 
+func TestTheIssuerOfMultiTenantMetadataIsATemplateThatNoTokenCarries(t *testing.T) {
+	const common = "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"
+	in := bearer(sign(t, good()))
+	in.Keys = map[string]policy.Metadata{common: {Issuer: "https://login.microsoftonline.com/{tenantid}/v2.0", Keys: keys()[metadataV2].Keys}}
+	v := inbound(t, `<validate-jwt header-name="Authorization"><openid-config url="`+common+`" /></validate-jwt>`).Evaluate(in)
+	if rule := ruleOf(t, v, "issuer"); reason(v) != "TokenIssuerNotAllowed" || !strings.Contains(rule.Why, "a template") {
+		t.Errorf("got %+v", rule)
+	}
+	v = inbound(t, `<validate-jwt header-name="Authorization"><openid-config url="`+common+`" /><issuers><issuer>`+issuerV2+`</issuer></issuers></validate-jwt>`).Evaluate(in)
+	if !v.Pass {
+		t.Errorf("with the issuer listed: got %+v", v.Error)
+	}
+}
+
 func TestAnEncryptedTokenIsRefusedAndSaysWhy(t *testing.T) {
 	v := jwtPolicy(t, "", "").Evaluate(bearer("a.b.c.d.e"))
 	if rule := ruleOf(t, v, "format"); reason(v) != "JwtInvalid" || !strings.Contains(rule.Why, "encrypted") {

@@ -13,7 +13,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"apimrelay/handler/internal/policy"
@@ -55,7 +54,6 @@ func (p *proxy) forward(c *call) {
 	defer timer.Stop()
 	sent := time.Now()
 	c.record.Durations.BackendAt = millis(sent.Sub(c.start))
-	var answered atomic.Bool
 	reverse := httputil.ReverseProxy{
 		Transport:     p.transport,
 		FlushInterval: -1,
@@ -63,7 +61,6 @@ func (p *proxy) forward(c *call) {
 		Rewrite:       func(pr *httputil.ProxyRequest) { c.rewrite(pr) },
 		ModifyResponse: func(r *http.Response) error {
 			timer.Stop()
-			answered.Store(true)
 			c.record.BackendStatus, c.record.Durations.BackendMS = r.StatusCode, millis(time.Since(sent))
 			c.outbound(r)
 			return nil
@@ -123,9 +120,6 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	}
 	// The caller's own map: it is filled when the body ends, which the copy that ReverseProxy made would not see.
 	out.Trailer = pr.In.Trailer
-	if _, there := out.Header["User-Agent"]; !there {
-		out.Header["User-Agent"] = []string{""} // keeps net/http from adding its own
-	}
 }
 
 // hopByHop are the headers of a connection (RFC 9110 section 7.6.1).

@@ -97,6 +97,31 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	close(next)
 }
 
+func TestABodyOfKnownLengthIsNotHeldBack(t *testing.T) {
+	more := make(chan struct{})
+	_, server := open(t, gateway.Config{Backend: backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "2")
+		_, _ = io.WriteString(w, "a")
+		_ = http.NewResponseController(w).Flush()
+		<-more
+		_, _ = io.WriteString(w, "b")
+	})})
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", server.URL, nil)
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var first [1]byte
+	if _, err := io.ReadFull(answer.Body, first[:]); err != nil || first[0] != 'a' {
+		t.Fatalf("first byte: %q %v", first, err)
+	}
+	close(more) // only after the first byte has arrived
+	if rest, err := io.ReadAll(answer.Body); err != nil || string(rest) != "b" {
+		t.Errorf("rest: %q %v", rest, err)
+	}
+}
+
 func TestTrailersPassBothWays(t *testing.T) {
 	_, server := open(t, gateway.Config{Backend: backend(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -192,8 +217,12 @@ func TestAnswersOfThePolicyAlone(t *testing.T) {
 		{Name: "void", Path: "void", Open: true, Policy: parse(t, `<policies><backend /></policies>`)},
 		{Name: "swap", Path: "swap", Open: true, Policy: parse(t, `<policies><outbound><return-response><set-status code="410" /><set-body>gone</set-body></return-response></outbound></policies>`)},
 	}})
-	if got := send(t, "GET", server.URL+"/mock", nil); got.status != 202 || got.body != `{"a":1}` || got.header.Get("X-Mock") != "1" {
+	got := send(t, "GET", server.URL+"/mock", nil)
+	if got.status != 202 || got.body != `{"a":1}` || got.header.Get("X-Mock") != "1" {
 		t.Errorf("return-response: got %+v", got)
+	}
+	if guessed, there := got.header["Content-Type"]; there {
+		t.Errorf("the policy sets no Content-Type, got %v", guessed)
 	}
 	if got := send(t, "HEAD", server.URL+"/mock", nil); got.status != 202 || got.body != "" || got.header.Get("Content-Length") != "7" {
 		t.Errorf("HEAD: got %+v", got)
