@@ -24,6 +24,9 @@ func TestPackageHoldsTheScriptRootAndNothingElse(t *testing.T) {
 	got := map[string]string{}
 	for _, f := range archive.File {
 		got[f.Name] = f.Mode().String()
+		if !f.Modified.Equal(stamp) {
+			t.Errorf("%s: time %v, want %v", f.Name, f.Modified, stamp)
+		}
 		if f.CreatorVersion>>8 != 3 {
 			t.Errorf("%s: creator %d, want Unix (3), or the mode is lost", f.Name, f.CreatorVersion>>8)
 		}
@@ -68,7 +71,7 @@ func TestHandlerIsTheSameWhereverItIsBuilt(t *testing.T) {
 		module := t.TempDir()
 		writeFiles(t, module, map[string]string{"go.mod": "module example\n\ngo 1.24\n", "handler/main.go": "package main\n\nfunc main() { panic(\"here\") }\n"})
 		out := filepath.Join(module, "out")
-		t.Setenv("GOFLAGS", []string{"", "-trimpath=false"}[i])
+		t.Setenv("GOFLAGS", []string{"", "-gcflags=all=-N"}[i])
 		if err := build(context.Background(), module, "./handler", out, "", io.Discard); err != nil {
 			t.Fatal(err)
 		}
