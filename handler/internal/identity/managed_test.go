@@ -214,6 +214,16 @@ func TestAnAnswerWithoutATokenReachesTheSourceAsOne(t *testing.T) {
 	}
 }
 
+// azidentity takes 202 for a success as well.
+func TestATokenWith202IsNone(t *testing.T) {
+	env := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprintf(w, `{"access_token":"opaque-canary","expires_on":"%d"}`, time.Now().Add(time.Hour).Unix())
+	})
+	_, err := fetcher(t, "RunAs=App", env)(t.Context())
+	wantError(t, err, token.Unavailable, "answered 202: JSON without a message", "", "canary")
+}
+
 func TestATokenWithoutAnEnd(t *testing.T) {
 	env := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"access_token":"eyJhbGciOiJub25lIn0.e30.x"}`)

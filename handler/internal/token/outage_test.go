@@ -64,7 +64,7 @@ func TestAnOutageIsNotSeenWhileATokenIsGood(t *testing.T) {
 					}
 					time.Sleep(max(time.Second, min(10*time.Minute, time.Until(end)/3)))
 				}
-				time.Sleep(time.Until(end.Add(-10*time.Second)) + 30*time.Second)
+				time.Sleep(time.Until(end.Add(-10 * time.Second)))
 				err := mustFail(t, s, tc.want)
 				if !contains(err.Error(), tc.text) || !contains(err.Error(), resource) || contains(err.Error(), "\n") {
 					t.Fatalf("error %q, want one line with %q and the resource", err, tc.text)
@@ -214,6 +214,19 @@ func TestACallerWithoutATokenJoinsTheRefreshUnderWay(t *testing.T) {
 		if d := time.Since(begin); d > 3*time.Second {
 			t.Fatalf("waited %s", d)
 		}
+	})
+}
+
+func TestACallerThatJoinsAHangingRefreshWaitsForItsOwnDeadlineOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := open(t, tokens(4*time.Minute, 0))
+		must(t, s)
+		f.say(hanging)
+		time.Sleep(4*time.Minute - 11*time.Second)
+		atOnce(t, s)
+		time.Sleep(2 * time.Second)
+		mustFail(t, s, token.ErrUnavailable) // within the deadline
+		f.wantAsked(2)
 	})
 }
 

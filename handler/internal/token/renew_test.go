@@ -114,6 +114,20 @@ func TestARenewalJoinsTheRefreshUnderWay(t *testing.T) {
 	})
 }
 
+func TestTheRefreshPointDuringARenewalStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := open(t, tokens(24*time.Hour, 2*time.Second))
+		old := must(t, s)
+		time.Sleep(12*time.Hour - time.Second)
+		go func() { _, _ = s.Renew(t.Context(), old) }()
+		time.Sleep(1500 * time.Millisecond)
+		atOnce(t, s) // past the refresh point, the renewal runs
+		synctest.Wait()
+		f.wantAsked(2)
+		time.Sleep(time.Second)
+	})
+}
+
 func TestRenewWithoutATokenInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := open(t, tokens(time.Hour, 0))
