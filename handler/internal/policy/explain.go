@@ -33,7 +33,10 @@ func explainAudience(got, allowed []string) (string, []Fix) {
 				[]Fix{policy, {SideRegistration, "set requestedAccessTokenVersion to 1, so that the token carries the App ID URI"}}
 		case aud == "api://"+want:
 			return "the audience is the App ID URI, the policy lists the client id",
-				[]Fix{policy, {SideRegistration, "set requestedAccessTokenVersion to 2, so that the token carries the client id"}, {SideCaller, "set TargetApp to " + want}}
+				[]Fix{
+					policy, {SideRegistration, "set requestedAccessTokenVersion to 2, so that the token carries the client id"},
+					{SideCaller, "set TargetApp to " + want},
+				}
 		}
 	}
 	if guid.MatchString(aud) && !slices.ContainsFunc(allowed, guid.MatchString) {
@@ -70,7 +73,8 @@ func explainIssuer(got string, allowed, metadata []string) (string, []Fix) {
 			}
 		}
 	}
-	return "the token comes from an issuer that the policy does not trust", []Fix{{SideCaller, "get the token from an issuer that the policy trusts"}, list}
+	return "the token comes from an issuer that the policy does not trust",
+		[]Fix{{SideCaller, "get the token from an issuer that the policy trusts"}, list}
 }
 
 // metadataOfVersion names the address of the other version's metadata.
@@ -106,8 +110,8 @@ func (c claimRule) explain(t *token, got []string, there bool) (string, []Fix) {
 		return why, []Fix{{SideRegistration, "let the token carry " + list(c.values)}, {SidePolicy, "list " + list(got) + ", if that may call"}}
 	}
 	wanted := list(c.values)
-	grant := Fix{SideRegistration, "assign the app role " + wanted + " to the caller's service principal, then wait for a token that is newer than the grant: " +
-		"the platform keeps managed identity tokens for about 24 hours"}
+	grant := Fix{SideRegistration, "assign the app role " + wanted + " to the caller's service principal, then wait for a token that is newer than " +
+		"the grant: the platform keeps managed identity tokens for about 24 hours"}
 	if !there {
 		if _, delegated := t.claims["scp"]; delegated {
 			return "the token is a user's (it has scp and no roles)", []Fix{
@@ -127,5 +131,6 @@ func (c claimRule) explain(t *token, got []string, there bool) (string, []Fix) {
 	if !c.any && len(c.values) > 1 {
 		return "the caller lacks one of the roles: match is \"all\"", []Fix{grant, {SidePolicy, "set match=\"any\", if one of the roles is enough"}}
 	}
-	return "the caller has other roles", []Fix{grant, {SidePolicy, "list " + list(got) + ", if that role may call (the role's value, not its display name)"}}
+	return "the caller has other roles", []Fix{grant,
+		{SidePolicy, "list " + list(got) + ", if that role may call (the role's value, not its display name)"}}
 }

@@ -100,8 +100,10 @@ func (v *validator) open(e *evaluation, record func(outcome) bool) *token {
 	p := v.present(*e.request)
 	if !p.there {
 		record(outcome{
-			rule: Rule{Check: "token", Result: Refuse, Want: "a token in " + v.where(), Got: "none", Why: "the request has no token where the policy looks",
-				Fixes: []Fix{{SideCaller, "send the token in " + v.where()}}},
+			rule: Rule{
+				Check: "token", Result: Refuse, Want: "a token in " + v.where(), Got: "none", Why: "the request has no token where the policy looks",
+				Fixes: []Fix{{SideCaller, "send the token in " + v.where()}},
+			},
 			reason: "TokenNotPresent", message: "JWT not present.",
 		})
 		return nil
@@ -250,7 +252,8 @@ func (v *validator) issuer(e *evaluation, t *token) outcome {
 		o.rule.Why, o.rule.Fixes = explainIssuer(got, allowed, v.metadata)
 		if len(allowed) == 0 {
 			// Never "not checked": with several openid-configs the keys of one would vouch for the issuer of another.
-			o.rule.Why, o.rule.Fixes = "no issuer is known: the metadata was not fetched", []Fix{{SidePolicy, "give an openid-config address that the gateway can reach"}}
+			o.rule.Why = "no issuer is known: the metadata was not fetched"
+			o.rule.Fixes = []Fix{{SidePolicy, "give an openid-config address that the gateway can reach"}}
 		}
 		o.reason = "TokenIssuerNotAllowed"
 		o.message = fmt.Sprintf("IDX10205: Issuer validation failed. Issuer: '%s'. Did not match: validationParameters.ValidIssuer: '' or "+

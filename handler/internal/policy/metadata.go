@@ -40,14 +40,13 @@ func (p *Policy) Needs(r Request) []Need {
 		if !ok {
 			continue
 		}
-		id := ""
-		if presented := v.present(r); presented.token != "" {
-			if t, _ := readToken(presented.token); t != nil {
-				id = t.keyID
-			}
+		// Without a token that can be read the answer needs no keys, and a caller with none should not wait for an issuer that is down.
+		t, _ := readToken(v.present(r).token)
+		if t == nil || t.claims == nil {
+			continue
 		}
 		for _, address := range v.metadata {
-			needs = append(needs, Need{URL: address, KeyID: id})
+			needs = append(needs, Need{URL: address, KeyID: t.keyID})
 		}
 	}
 	return needs

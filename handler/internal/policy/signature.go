@@ -31,8 +31,10 @@ type outcome struct {
 
 // signature checks the token's signature with the keys of metadata, certificates and the policy itself.
 func (v *validator) signature(e *evaluation, t *token) outcome {
-	o := outcome{rule: Rule{Check: "signature", Want: "signed by a key of the policy's metadata", Got: "alg " + orNone(clip(t.algorithm)) + ", kid " +
-		orNone(clip(t.keyID))}}
+	o := outcome{rule: Rule{
+		Check: "signature", Want: "signed by a key of the policy's metadata",
+		Got: "alg " + orNone(clip(t.algorithm)) + ", kid " + orNone(clip(t.keyID)),
+	}}
 	if len(v.metadata) == 0 {
 		o.rule.Want = "signed by a key of the policy"
 	}
@@ -77,8 +79,8 @@ func (v *validator) signature(e *evaluation, t *token) outcome {
 		return o
 	}
 	if len(named) > 0 {
-		return refuse("TokenSignatureInvalid", fmt.Sprintf("IDX10511: Signature validation failed. Keys tried: %d. kid: '%s'.", len(named), clip(t.keyID)),
-			"the signature does not fit the key", Fix{SideCaller, "send the token as the issuer made it: it was changed, or signed by somebody else"})
+		return refuse("TokenSignatureInvalid",
+			fmt.Sprintf("IDX10511: Signature validation failed. Keys tried: %d. kid: '%s'.", len(named), clip(t.keyID)), "the signature does not fit the key", Fix{SideCaller, "send the token as the issuer made it: it was changed, or signed by somebody else"})
 	}
 	// Microsoft.IdentityModel then tries every key (TryAllIssuerSigningKeys).
 	if slices.ContainsFunc(candidates, t.signedBy) {
@@ -90,8 +92,8 @@ func (v *validator) signature(e *evaluation, t *token) outcome {
 		{SideCaller, "get the token from the issuer that the policy trusts"},
 		{SidePolicy, "after a key rollover wait: the gateway fetches keys again for an unknown kid, at most every 5 minutes"},
 	}
-	return refuse("TokenSignatureKeyNotFound", fmt.Sprintf("IDX10501: Signature validation failed. Unable to match key: kid: '%s'.", clip(t.keyID)), why,
-		fixes...)
+	return refuse("TokenSignatureKeyNotFound",
+		fmt.Sprintf("IDX10501: Signature validation failed. Unable to match key: kid: '%s'.", clip(t.keyID)), why, fixes...)
 }
 
 // signedBy reports whether a key fits the token's signature.

@@ -152,6 +152,19 @@ func parse(t *testing.T, text string) *policy.Document {
 	return d
 }
 
+// inFlight counts requests in any gateway of these tests. A streamed answer reaches its caller before the gateway has made its record.
+var inFlight atomic.Int32
+
+// idle waits until every request has its record.
+func idle(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); inFlight.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a request does not end")
+		}
+	}
+}
+
 // start serves a gateway on loopback. A configuration without subscriptions gets the two known keys.
 func start(t *testing.T, c gateway.Config) (*gateway.Gateway, *httptest.Server) {
 	t.Helper()
@@ -168,7 +181,11 @@ func start(t *testing.T, c gateway.Config) (*gateway.Gateway, *httptest.Server) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(g)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inFlight.Add(1)
+		defer inFlight.Add(-1)
+		g.ServeHTTP(w, r)
+	}))
 	t.Cleanup(func() { _ = g.Close(); server.Close() })
 	return g, server
 }
@@ -212,6 +229,7 @@ func sendBody(t *testing.T, method, url string, header http.Header, body io.Read
 	if err != nil {
 		t.Fatal(err)
 	}
+	idle(t)
 	return reply{answer.StatusCode, answer.Header, string(text)}
 }
 
@@ -228,16 +246,12 @@ func credentials(key, token string) http.Header {
 
 func last(t *testing.T, g *gateway.Gateway) gateway.Record {
 	t.Helper()
-	// The record is made after the caller has the answer.
-	deadline := time.Now().Add(5 * time.Second)
-	for time.Now().Before(deadline) {
-		if h := g.History(); len(h) > 0 {
-			return h[len(h)-1]
-		}
-		time.Sleep(time.Millisecond)
+	idle(t)
+	h := g.History()
+	if len(h) == 0 {
+		t.Fatal("no request in the history")
 	}
-	t.Fatal("no request in the history")
-	return gateway.Record{}
+	return h[len(h)-1]
 }
 
 func TestTheOrderIsRouteKeyPolicyBackend(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"apimrelay/handler/internal/sandbox/gateway"
 )
 
-// signatureOf calls with a token and tells what the signature rule said.
+// call calls with the key and a token.
 func call(t *testing.T, server *httptest.Server, token string) int {
 	t.Helper()
 	return send(t, "GET", server.URL+"/orders/1", credentials(primary, token)).status
@@ -34,6 +34,14 @@ func TestMetadataIsKeptForAnHour(t *testing.T) {
 	c.forward(time.Hour)
 	if got := call(t, server, i.token(t, c.now(), nil)); got != 200 {
 		t.Errorf("keys in hand serve on while the issuer is down: got %d", got)
+	}
+}
+
+func TestACallWithoutATokenFetchesNothing(t *testing.T) {
+	i := newIssuer(t, false)
+	_, server := withPolicy(t, i, gateway.Config{})
+	if got := call(t, server, ""); got != 401 || i.fetches.Load() != 0 {
+		t.Errorf("want 401 and no fetch, got %d and %d", got, i.fetches.Load())
 	}
 }
 

@@ -42,7 +42,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.w = &writer{ResponseWriter: w, call: c}
 	c.record = Record{
-		ID: newID(), Time: c.now.UTC(), Method: r.Method, Path: r.URL.EscapedPath(), Remote: r.RemoteAddr, Headers: slices.Sorted(maps.Keys(r.Header)),
+		ID: newID(), Time: c.now.UTC(), Method: r.Method, Path: r.URL.EscapedPath(), Remote: r.RemoteAddr,
+		Headers:     slices.Sorted(maps.Keys(r.Header)),
 		Traceparent: r.Header.Get("Traceparent"), IdempotencyKey: r.Header.Get("Idempotency-Key"),
 	}
 	counted := &countingBody{ReadCloser: r.Body}
@@ -80,8 +81,9 @@ func (c *call) serve() {
 	}
 	if o == nil {
 		// A wrong method is no 405: https://learn.microsoft.com/azure/api-management/api-management-error-handling-policies (OperationNotFound)
-		c.fail("route", policy.LastError{Source: "configuration", Reason: "OperationNotFound", Message: "Unable to match incoming request to an operation."},
-			policy.ErrorResponse(http.StatusNotFound, "Resource not found"))
+		c.fail("route", policy.LastError{
+			Source: "configuration", Reason: "OperationNotFound", Message: "Unable to match incoming request to an operation.",
+		}, policy.ErrorResponse(http.StatusNotFound, "Resource not found"))
 		return
 	}
 	c.record.Operation, c.rest = o.Name, rest
