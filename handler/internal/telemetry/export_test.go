@@ -248,10 +248,16 @@ func values(m map[string]string) func(func(string) bool) {
 func TestExportBegins(t *testing.T) {
 	c := newCollector(t)
 	telemetry := start(t, slog.DiscardHandler, "OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
+	fresh := NewTrace()
+	root := telemetry.Begin(fresh, Invocation{})
+	if got := root.Trace(fresh); !got.Sampled() || got.TraceID != fresh.TraceID || got.SpanID != fresh.SpanID {
+		t.Errorf("want the new trace marked as recorded, got %+v", got)
+	}
+	root.End(0, "")
 	one, two := telemetry.Begin(NewTrace(), Invocation{Function: "one"}), telemetry.Begin(NewTrace(), Invocation{Function: "two", Trigger: "timerTrigger"})
 	one.End(0, "")
 	time.AfterFunc(5*idle, func() { two.End(0, "") })
-	c.until(t, "both, after the last", func() bool { return len(c.spans) == 2 })
+	c.until(t, "all, after the last", func() bool { return len(c.spans) == 3 })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.requests > 2 {
@@ -310,7 +316,7 @@ func TestUpload(t *testing.T) {
 	}{
 		"plain":                            {},
 		"compressed":                       {environ: []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}},
-		"again after a 503":                {status: 503, refuse: 1},
+		"again after a 503":                {status: 503, refuse: 1, environ: []string{"OTEL_METRICS_EXPORTER", "none"}},
 		"an endpoint of its own, as it is": {endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", environ: []string{"OTEL_METRICS_EXPORTER", "none"}},
 	} {
 		t.Run(name, func(t *testing.T) {
