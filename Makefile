@@ -41,12 +41,20 @@ sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and
 start: app ## start with Azure Functions Core Tools and your az login
 	@handler/start.sh $(APP)
 
+.PHONY: package
+package: ## write the zip that is deployed: build/relay.zip, the same bytes on every system
+	@$(GO) run ./deploy/package -o build/relay.zip
+
+.PHONY: deploy
+deploy: ## deploy everything with azd (docs/deploy.md)
+	@cd deploy && azd up
+
 .PHONY: test
 test: ## run the tests
 	$(GO) test ./...
 
 .PHONY: check
-check: check-format check-vet check-static check-tidy check-race ## everything that must hold before a change lands
+check: check-format check-vet check-static check-tidy check-race check-deploy ## everything that must hold before a change lands
 
 .PHONY: check-format check-vet check-static check-tidy check-race
 check-format:
@@ -59,3 +67,18 @@ check-tidy:
 	$(GO) mod tidy -diff
 check-race:
 	$(GO) test -race ./...
+
+.PHONY: check-deploy
+check-deploy: ## check deploy/ as far as it goes without Azure
+	@sh deploy/check/run
+
+.PHONY: bench-token
+bench-token: ## azidentity alone beside our token source, in one run
+	@$(GO) run ./handler/cmd/bench token
+
+build/az/bin/az:
+	python3 -m venv build/az && build/az/bin/pip install -q azure-cli==2.91.0
+
+.PHONY: test-az
+test-az: build/az/bin/az ## sign the real Azure CLI in to the sandbox (installs it in build/az: 700 MB)
+	APIMRELAY_REAL_AZ=$(CURDIR)/build/az/bin/az $(GO) test -count=1 -v -run TestRealAzureCLI ./handler/internal/identity

@@ -163,17 +163,16 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 	p := &program{settings: set, log: slog.New(telemetry.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)
 
-	sources := newSources(p.log, identity.Env{Lookup: os.LookupEnv})
-	keys := newKeyRings()
+	// azidentity reads the identity endpoint's variables from the process by their exact names; so must we.
+	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log}
+	byFunction := make(map[*app.Function]*token.Source)
+	keys := new(keyRings)
 	var functions []*server.Function
 	for _, f := range set.Functions {
 		sf := &server.Function{Settings: f}
 		if len(f.Faults) == 0 && !f.App.Reserved() {
-			source, err := sources.of(f)
-			if err != nil {
-				p.log.Error("fault", "function", f.App.Name, "error", err.Error(), "hint", token.Hint(err))
-				source = refusing{err}
-			}
+			source := sources.Source(f.Identity, f.TargetApp, f.TargetTenantID)
+			byFunction[f.App] = source
 			sf.Relay = &relay.Function{
 				Name: f.App.Name, Target: f.Target, Keys: keys.of(f), KeyHeader: f.KeyHeader,
 				Headers: f.Headers, Attempts: f.Attempts, Tokens: source,
@@ -181,11 +180,11 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 		}
 		functions = append(functions, sf)
 	}
-	p.sources = sources.all
+	p.sources = sources.All()
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,
 		Facts:   func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
-		Healthy: func() bool { return healthy(functions, sources) },
+		Healthy: func() bool { return healthy(functions, byFunction) },
 	})
 	return p
 }

@@ -32,14 +32,19 @@ func classify(res *http.Response) Refusal {
 		return NoRefusal
 	}
 	if res.Body == nil || res.ContentLength > refusalPrefix || res.Header.Get("Content-Encoding") != "" {
-		return classifyText(res.StatusCode, res.Header, nil)
+		return Classify(res.StatusCode, res.Header, nil)
 	}
 	prefix, err := io.ReadAll(io.LimitReader(res.Body, refusalPrefix))
 	res.Body = &putBack{head: prefix, err: err, rest: res.Body}
-	return classifyText(res.StatusCode, res.Header, prefix)
+	return Classify(res.StatusCode, res.Header, prefix)
 }
 
-func classifyText(status int, h http.Header, body []byte) Refusal {
+// Classify tells what an answer of the gateway is about from its status, its header and the beginning of its body. Other statuses than 401 and 403 are
+// NoRefusal.
+func Classify(status int, h http.Header, body []byte) Refusal {
+	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+		return NoRefusal
+	}
 	var answer struct {
 		StatusCode int    `json:"statusCode"`
 		Message    string `json:"message"`

@@ -126,18 +126,28 @@ func hostID(root string) string {
 
 // adminJSON is a function as /admin/functions shows it.
 func (f *function) adminJSON(in *instance, host string) string {
+	if name, ok := in.lookup("WEBSITE_HOSTNAME"); ok {
+		host = name
+	}
 	base := "https://" + host
+	temp, ok := in.lookup("TMPDIR")
+	if !ok {
+		temp = "/tmp"
+	}
 	folder := base + "/admin/vfs" + f.folder + "/"
 	invoke := "null"
-	if f.http() && f.route != nil {
-		route := f.routeText
+	if f.http() {
+		route := textOf(f.trigger.prop("route"))
+		if route == "" {
+			route = f.name
+		}
 		if in.cfg.routePrefix != "" {
 			route = in.cfg.routePrefix + "/" + route
 		}
-		invoke = quoteJSON(base + "/" + route)
+		invoke = quoteJSON(base + "/" + strings.ToLower(route))
 	}
 	return members{{"name", quoteJSON(f.name)}, {"script_root_path_href", quoteJSON(folder)}, {"script_href", "null"}, {"config_href", quoteJSON(folder + "function.json")},
-		{"test_data_href", quoteJSON(base + "/admin/vfs" + os.TempDir() + "/FunctionsData/" + f.name + ".dat")}, {"href", quoteJSON(base + "/admin/functions/" + f.name)},
+		{"test_data_href", quoteJSON(base + "/admin/vfs" + strings.TrimSuffix(temp, "/") + "/FunctionsData/" + f.name + ".dat")}, {"href", quoteJSON(base + "/admin/functions/" + f.name)},
 		{"invoke_url_template", invoke}, {"language", "null"}, {"config", f.raw.compact()}, {"files", "null"}, {"test_data", `""`},
 		{"isDisabled", fmt.Sprint(f.disabled)}, {"isDirect", "false"}, {"isProxy", "false"}}.String()
 }

@@ -79,10 +79,10 @@ func (in *instance) forwardedRequest(req *request, fn *function, id string, body
 		return nil, newException(httpRequestException, "An error occurred while sending the request.").because(newException(invalidOperation,
 			"'Transfer-Encoding: chunked' header can not be used when content object is not specified."))
 	}
-	in.trace(&o.hdr, req, traceForwarded)
 	appendValue(&o.hdr, versionHeader, hostVersion, ", ")
 	appendValue(&o.hdr, idHeader, id, ", ")
 	appendValue(&o.hdr, "User-Agent", agent, " ")
+	in.trace(&o.hdr, req, traceForwarded)
 	switch {
 	case len(body) > 0:
 		o.hdr.add("Content-Length", strconv.Itoa(len(body)))
@@ -131,6 +131,7 @@ func (inv *invocation) forward(ctx context.Context, body []byte) (*reply, error)
 		return nil, err
 	}
 	text, err := answer.all()
+	in.worker.caughtUp()
 	if err != nil {
 		return nil, err
 	}

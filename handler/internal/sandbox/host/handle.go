@@ -37,6 +37,9 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 			for _, f := range in.cfg.customHeaders {
 				rp.hdr.replace(f.name, f.value)
 			}
+			if in.traceMode() == TraceAppInsights {
+				rp.hdr.add("Request-Context", "appId=") // what its SDK adds
+			}
 		}
 		return rp, sent
 	}
@@ -115,7 +118,7 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 			if err := noHost(req, fn); err != nil {
 				return err
 			}
-			e, err := inv.exchange(ctx, httpPayload(fn, req, body, req.length > 0, params, g.identity()), retry)
+			e, err := inv.exchange(ctx, in.httpPayload(fn, req, body, params, g.identity()), retry)
 			if err != nil {
 				return err
 			}

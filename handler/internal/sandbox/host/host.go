@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Host struct {
 	statuses map[string]timerStatus
 
 	logMu   sync.Mutex
+	muted   atomic.Bool
 	history history
 	outMu   sync.Mutex
 	out     []Message
@@ -120,6 +122,12 @@ func (h *Host) Stop() {
 	h.front.wg.Wait()
 }
 
+// abandon cuts the callers whose invocations have not ended in time; nothing more is logged (recording E-sigterm-in-flight-long).
+func (h *Host) abandon() {
+	h.muted.Store(true)
+	h.front.close(true)
+}
+
 func (f *front) anyBusy() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,6 +140,11 @@ func (f *front) anyBusy() bool {
 }
 
 func (h *Host) stopping() bool {
+	select {
+	case <-h.ended:
+		return true
+	default:
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.closing

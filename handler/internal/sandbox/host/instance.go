@@ -24,6 +24,7 @@ type instance struct {
 	stderrErrorsOnly bool
 	contentLength    bool
 	bodyLimit        int64
+	appService       bool // behind App Service's front end, which says the scheme
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -50,6 +51,7 @@ func (h *Host) load() *instance {
 	in.stderrErrorsOnly = boolOf(cfg.description.fold("useStdErrorStreamForErrorsOnly"), true)
 	_, coreTools := in.lookup("FUNCTIONS_CORETOOLS_ENVIRONMENT")
 	in.contentLength = coreTools || h.cfg.Switches.ContentLength
+	_, in.appService = in.lookup("WEBSITE_INSTANCE_ID")
 	in.bodyLimit = 104857600
 	if s, ok := in.lookup("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"); ok {
 		if n := int64(intOf(jtext(s), 0)); n > 0 {
@@ -69,7 +71,7 @@ func (h *Host) load() *instance {
 		if f.whole {
 			in.fault = f.text
 			if f.indexing {
-				h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s. Microsoft.AspNetCore.Routing: %s.",
+				h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s. Microsoft.AspNetCore.Routing: %s",
 					f.function, f.text, strings.TrimSuffix(f.text, " (Parameter 'routeTemplate')"))
 			}
 			h.log(Error, "Host.Startup", "A host error has occurred during startup operation '%s'.\nMicrosoft.AspNetCore.Routing.RouteCreationException: "+
@@ -120,7 +122,9 @@ func (in *instance) stop(grace time.Duration) {
 		over, stop := in.h.clock.after(grace)
 		select {
 		case <-idle:
+			time.Sleep(50 * time.Millisecond) // nothing hurries the host now
 		case <-over:
+			in.h.abandon()
 		}
 		stop()
 	}

@@ -141,9 +141,11 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 	o := in.wrappedRequest(inv.fn, inv.id, body, inv.req)
 	answer, err := in.follow(ctx, o)
 	if err != nil {
+		in.worker.caughtUp()
 		return nil, err
 	}
 	text, err := answer.all()
+	in.worker.caughtUp()
 	if err != nil {
 		return nil, err
 	}

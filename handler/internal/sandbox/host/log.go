@@ -86,6 +86,9 @@ func sprintf(format string, args []any) string {
 
 // emit hands the entry to the listener and to the invocations that run meanwhile; one at a time, so that the order is the same for all.
 func (h *Host) emit(e LogEntry) {
+	if h.muted.Load() {
+		return
+	}
 	h.logMu.Lock()
 	defer h.logMu.Unlock()
 	e.Time = h.clock.now()

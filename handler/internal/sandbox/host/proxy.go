@@ -49,7 +49,7 @@ func (in *instance) proxiedRequest(req *request, id string) *outgoing {
 		o.hdr.add("x-ms-invocation-id", id)
 	}
 	in.trace(&o.hdr, req, traceForwarded)
-	o.hdr = append(o.hdr, field{"X-Forwarded-For", req.remote}, field{"X-Forwarded-Host", req.host}, field{"X-Forwarded-Proto", "http"})
+	o.hdr = append(o.hdr, field{"X-Forwarded-For", req.remote}, field{"X-Forwarded-Host", req.host}, field{"X-Forwarded-Proto", in.scheme(req)})
 	if req.hdr.hasToken("Connection", "Upgrade") && req.hdr.has("Upgrade") {
 		o.hdr = append(o.hdr, field{"Connection", "Upgrade"}, field{"Upgrade", req.hdr.get("Upgrade")})
 	}

@@ -24,6 +24,9 @@ import (
 const scriptVariable = "HOST_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
+	if args := os.Getenv(hostVariable); args != "" && os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT") == "" {
+		os.Exit(runHost(args))
+	}
 	if path := os.Getenv(scriptVariable); path != "" {
 		runScript(path)
 		return
@@ -45,6 +48,7 @@ type script struct {
 	CatchSignals     bool
 	SilentClose      bool // close the connection after each answer without saying so
 	PrintEnvironment bool
+	PauseBetween     bool // between what goes to stdout and what goes to stderr
 }
 
 // answer is the recordings' "answered".
@@ -149,6 +153,9 @@ func runScript(path string) {
 		}()
 	}
 	fmt.Fprint(os.Stdout, sc.Stdout)
+	if sc.PauseBetween {
+		time.Sleep(100 * time.Millisecond)
+	}
 	fmt.Fprint(os.Stderr, sc.Stderr)
 	if sc.ExitAtStart != nil {
 		sc.pause(sc.ExitDelay)

@@ -55,8 +55,7 @@ func (in *instance) trace(hdr *headers, from *request, what traceFor) {
 	}
 	value := "00-" + traceID + "-" + randomHex(8) + "-" + flags
 	if what == traceForwarded {
-		hdr.replace("traceparent", value)
-		return
+		*hdr = hdr.without("traceparent", "tracestate")
 	}
 	hdr.add("traceparent", value)
 	if state != "" {

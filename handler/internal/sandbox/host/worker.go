@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // worker is the handler's process, or rather one after another on the same port.
@@ -49,6 +53,8 @@ type process struct {
 	killed bool
 	code   int
 	stderr []string // the last three lines
+	pipes  [2]*os.File
+	busy   atomic.Int32 // readers that have taken a line and not yet logged it
 }
 
 // maxErrors is the count at which the host gives up, within a window of errorWindow between one and the next.
@@ -148,7 +154,8 @@ func (w *worker) strike() bool {
 		return false
 	}
 	w.in.h.log(Error, dispatcherCategory, "Exceeded http worker restart retry count. Shutting down Functions Host")
-	w.in.h.end(nil)
+	// The calls that the crash has failed are answered before the host begins to stop.
+	time.AfterFunc(30*time.Millisecond, func() { w.in.h.end(nil) })
 	return true
 }
 
@@ -265,6 +272,8 @@ func (w *worker) spawn() (*process, error) {
 		return nil, fmt.Errorf("starting the handler: %w", err)
 	}
 	p := &process{cmd: cmd, id: id, done: make(chan struct{})}
+	p.pipes[0], _ = stdout.(*os.File)
+	p.pipes[1], _ = stderr.(*os.File)
 	w.mu.Lock()
 	w.proc = p
 	w.mu.Unlock()
@@ -348,7 +357,12 @@ func (w *worker) probe(ctx context.Context, p *process) error {
 // console turns the handler's output into log lines (recordings E-console, E-console-stderr-errors-only-false).
 func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	br := bufio.NewReaderSize(r, 64<<10)
+	p.busy.Add(1)
+	defer p.busy.Add(-1)
 	for {
+		p.busy.Add(-1)
+		_, _ = br.Peek(1)
+		p.busy.Add(1)
 		line, err := br.ReadString('\n')
 		if line != "" {
 			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
@@ -369,6 +383,45 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// caughtUp waits, a moment at most, until what the handler has written to its console is in the log: lines that it wrote before its answer come before the
+// lines of the invocation's end (recording E-console-during-request).
+func (p *process) caughtUp() {
+	for range 40 {
+		if p.busy.Load() <= 0 && !pending(p.pipes[0]) && !pending(p.pipes[1]) {
+			return
+		}
+		time.Sleep(500 * time.Microsecond)
+	}
+}
+
+// pending tells whether a pipe holds bytes that nobody has read.
+func pending(f *os.File) bool {
+	if f == nil {
+		return false
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ready := false
+	_ = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		ready = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
+	})
+	return ready
+}
+
+// caughtUp is process.caughtUp of the life that runs.
+func (w *worker) caughtUp() {
+	w.mu.Lock()
+	p := w.proc
+	w.mu.Unlock()
+	if p != nil {
+		p.caughtUp()
 	}
 }
 

@@ -143,8 +143,16 @@ func split1024(s string) [][]byte {
 	return out
 }
 
+// scheme is http, or what App Service's front end says (recording E-appservice-wrapped).
+func (in *instance) scheme(req *request) string {
+	if in.appService && strings.EqualFold(req.hdr.get("X-Forwarded-Proto"), "https") {
+		return "https"
+	}
+	return "http"
+}
+
 // httpPayload renders an HTTP request.
-func httpPayload(fn *function, req *request, body []byte, hasBody bool, params []routeValue, identity string) *payload {
+func (in *instance) httpPayload(fn *function, req *request, body []byte, params []routeValue, identity string) *payload {
 	q, hdr := members{}, members{}
 	for _, item := range req.query {
 		q.put(item.name, quoteJSON(strings.Join(item.values, ",")))
@@ -164,10 +172,10 @@ func httpPayload(fn *function, req *request, body []byte, hasBody bool, params [
 			values.put(v.name, quoteJSON(v.value))
 		}
 	}
-	r := members{{"Url", quoteJSON("http://" + req.host + escapePath(req.path) + req.rawQuery)}, {"Method", quoteJSON(req.method)},
+	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.host + escapePath(req.path) + req.rawQuery)}, {"Method", quoteJSON(req.method)},
 		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()}, {"Identities", "[" + identity + "]"}}
 	meta := members{}
-	if hasBody {
+	if req.length > 0 {
 		if binary(req.hdr.get("Content-Type")) {
 			r.add("Body", quoteJSON(base64.StdEncoding.EncodeToString(body)))
 		} else {

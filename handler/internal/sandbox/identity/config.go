@@ -17,7 +17,7 @@ const (
 
 	SystemClientID   = "5a9d0b0c-0000-4000-8000-0000000000b1" // system-assigned identity
 	ReaderClientID   = "5a9d0b0c-0000-4000-8000-0000000000c1" // user-assigned, has Api.Read
-	WriterClientID   = "5a9d0b0c-0000-4000-8000-0000000000c3" // user-assigned, has Api.Write
+	WriterClientID   = "5a9d0b0c-0000-4000-8000-0000000000c3" // user-assigned, has Api.Read and Api.Write
 	StrangerClientID = "5a9d0b0c-0000-4000-8000-0000000000d1" // user-assigned, attached, has no role
 	DetachedClientID = "5a9d0b0c-0000-4000-8000-0000000000d3" // user-assigned, exists, is not attached to this app
 	AppClientID      = "5a9d0b0c-0000-4000-8000-0000000000e1" // app registration that signs in with a secret, Api.Read
@@ -121,7 +121,7 @@ func (c Config) withDefaults() Config {
 		c.Identities = []ManagedIdentity{
 			{Name: "system", ClientID: SystemClientID, System: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
 			{Name: "reader", ClientID: ReaderClientID, Roles: Assignments{APIClientID: {"Api.Read"}}},
-			{Name: "writer", ClientID: WriterClientID, Roles: Assignments{APIClientID: {"Api.Write"}}},
+			{Name: "writer", ClientID: WriterClientID, Roles: Assignments{APIClientID: {"Api.Read", "Api.Write"}}},
 			{Name: "stranger", ClientID: StrangerClientID},
 			{Name: "detached", ClientID: DetachedClientID, Detached: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
 		}
