@@ -57,6 +57,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 			return usage(stderr, fmt.Sprintf("serve takes no arguments, got %q", args))
 		}
 		return serve(ctx, environ, stdout, stderr)
+	case "doctor":
+		return runDoctor(ctx, args, environ, os.Stdin, stdout, stderr)
 	case "version", "-version", "--version":
 		fmt.Fprintln(stdout, "apimrelay", version())
 		return 0
@@ -67,8 +69,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return usage(stderr, fmt.Sprintf("unknown command %q", command))
 }
 
-const usageText = `usage: handler [serve | version]
+const usageText = `usage: handler [serve | doctor | version]
   serve    serve the Functions host (the default); it sets FUNCTIONS_CUSTOMHANDLER_PORT
+  doctor   say why calls are refused, and how to mend it: handler doctor -h
   version  print the version
 `
 

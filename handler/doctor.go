@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/doctor"
+	"apimrelay/handler/internal/policy"
+	"apimrelay/handler/internal/settings"
+)
+
+const doctorUsage = `usage: handler doctor [flags]             say why calls are refused, and how to mend it
+       handler doctor -policy FILE        hold the token against a policy, rule by rule
+       handler doctor -log LINE           explain a past call by its log line; "-" reads lines from standard input
+       handler doctor -request            print what to ask of the team that owns the API
+       handler doctor -show FILE          print a report that the function doctor answered; "-" for standard input
+
+The app is read from $FUNCTIONS_APP_ROOT_PATH, else from the folder of this program, else from the working directory; its settings come from the
+environment, and from local.settings.json where the environment has none of them. Exit status: 0 nothing found, warnings aside; 1 findings; 2 could
+not run.
+
+`
+
+// doctorOptions are the command line's.
+type doctorOptions struct {
+	root, settings       string
+	policy, namedValues  string
+	log, show            string
+	json, call, offline  bool
+	request              bool
+	values               map[string]string
+	stdin                io.Reader
+	stdout, stderr       io.Writer
+	environ              []string
+	lookup               func(string) (string, bool)
+	evaluated            *policy.Policy
+	app                  *app.App
+	set                  *settings.Settings
+	progressOn, logGiven bool
+}
+
+// runDoctor is the command. Its exit statuses: 0, 1 findings, 2 could not run.
+func runDoctor(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, err := parseDoctor(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage
+	}
+	o.environ, o.stdin, o.stdout, o.stderr = environ, stdin, stdout, stderr
+	status, err := o.run(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "handler doctor: %v\n", err)
+		return exitUsage
+	}
+	return status
+}
+
+func parseDoctor(args []string, stderr io.Writer) (*doctorOptions, error) {
+	o := &doctorOptions{values: map[string]string{}}
+	f := flag.NewFlagSet("handler doctor", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.Usage = func() { fmt.Fprint(stderr, doctorUsage); f.PrintDefaults() }
+	f.StringVar(&o.root, "root", "", "script root: the `folder` with host.json and the functions")
+	f.StringVar(&o.settings, "settings", "", "`file` like local.settings.json with the app settings; the environment's own go first")
+	f.StringVar(&o.policy, "policy", "", "policy `file` of API Management to hold the token against")
+	f.StringVar(&o.namedValues, "named-values", "", "`file` with the policy's named values: a JSON object of texts")
+	f.StringVar(&o.log, "log", "", "log `line` to explain; - for lines on standard input")
+	f.StringVar(&o.show, "show", "", "print the report in a `file`; - for standard input")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.call, "call", false, "call with every function's own method, POST included")
+	f.BoolVar(&o.offline, "offline", false, "send nothing to the gateway")
+	f.BoolVar(&o.request, "request", false, "print what to ask of the team that owns the API")
+	f.Func("value", "`name=text` for an expression or catch-all parameter in the URL of the probes; may be repeated", func(v string) error {
+		name, text, ok := strings.Cut(v, "=")
+		if !ok || name == "" {
+			return errors.New("want name=text")
+		}
+		o.values[strings.ToLower(name)] = text
+		return nil
+	})
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	f.Visit(func(f *flag.Flag) { o.logGiven = o.logGiven || f.Name == "log" })
+	var err error
+	switch {
+	case f.NArg() > 0:
+		err = fmt.Errorf("unknown argument %q", f.Arg(0))
+	case o.namedValues != "" && o.policy == "":
+		err = errors.New("-named-values without -policy")
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "handler doctor: %v\n", err)
+		f.Usage()
+	}
+	return o, err
+}
+
+func (o *doctorOptions) run(ctx context.Context) (int, error) {
+	if o.show != "" {
+		return o.showReport()
+	}
+	if err := o.readSettings(); err != nil {
+		return 0, err
+	}
+	if err := o.readPolicy(); err != nil {
+		return 0, err
+	}
+	d := doctor.Options{
+		Settings: o.set, Lookup: os.LookupEnv, Policy: o.evaluated, PolicyFile: o.policy, Call: o.call, Offline: o.offline, Values: o.values,
+	}
+	switch {
+	case o.logGiven:
+		var lines io.Reader = strings.NewReader(o.log)
+		if o.log == "-" {
+			lines = o.stdin
+		}
+		report, err := doctor.Explain(lines, d)
+		if err != nil {
+			return 0, err
+		}
+		return report.Exit(), o.write(report)
+	case o.request:
+		return 0, doctor.WriteRequest(ctx, o.stdout, d)
+	}
+	if !slices.ContainsFunc(o.app.Functions, func(f *app.Function) bool { return !f.Reserved() }) && len(o.app.Faults) == 0 {
+		return 0, fmt.Errorf("reading the app: %s: no function there besides doctor and health: run `make app` and then build/app/handler doctor, or give -root", o.app.Root)
+	}
+	done := func() {}
+	if terminal(o.stdout) && terminal(o.stderr) {
+		d.Progress, done = progress(o.stderr)
+	}
+	report := doctor.Run(ctx, d)
+	done()
+	return report.Exit(), o.write(report)
+}
+
+func (o *doctorOptions) write(r *doctor.Report) error {
+	write := r.WriteTable
+	if o.json {
+		write = r.WriteJSON
+	}
+	if err := write(o.stdout); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+func (o *doctorOptions) showReport() (int, error) {
+	in := o.stdin
+	if o.show != "-" {
+		f, err := os.Open(o.show)
+		if err != nil {
+			return 0, fmt.Errorf("reading the report: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	report, err := doctor.ReadJSON(in)
+	if err != nil {
+		return 0, fmt.Errorf("reading the report: want the JSON of the function doctor: %w", err)
+	}
+	return report.Exit(), o.write(report)
+}
+
+// readSettings finds the app and its settings as a person at a shell expects: with the deployed layout by themselves, else told.
+func (o *doctorOptions) readSettings() error {
+	lookup := settings.Lookup(o.environ)
+	if o.root == "" {
+		o.root = doctorRoot(lookup)
+	}
+	file := o.settings
+	if file == "" && !ownSettings(o.environ) {
+		for _, candidate := range []string{filepath.Join(o.root, "local.settings.json"), "local.settings.json"} {
+			if _, err := os.Stat(candidate); err == nil {
+				file = candidate
+				fmt.Fprintf(o.stderr, "the environment holds no settings of the app: taking those of %s\n", file)
+				break
+			}
+		}
+	}
+	if file != "" {
+		values, err := readLocalSettings(file)
+		if err != nil {
+			return err
+		}
+		for name, value := range values {
+			if _, set := lookup(name); set {
+				continue // as Azure Functions Core Tools has it
+			}
+			if err := os.Setenv(name, value); err != nil {
+				return fmt.Errorf("reading the settings: %s: %s: %w", file, name, err)
+			}
+			o.environ = append(o.environ, name+"="+value)
+		}
+		lookup = settings.Lookup(o.environ)
+	}
+	o.app = app.Load(o.root, lookup)
+	o.set = settings.Load(o.environ, o.app)
+	settings.Scrub()
+	o.lookup = lookup
+	return nil
+}
+
+// doctorRoot is the script root for a person: the host's word, the folder of the staged program, the working directory.
+func doctorRoot(lookup func(string) (string, bool)) string {
+	if dir, ok := lookup("FUNCTIONS_APP_ROOT_PATH"); ok && dir != "" {
+		return dir
+	}
+	if program, err := os.Executable(); err == nil {
+		dir := filepath.Dir(program)
+		if _, err := os.Stat(filepath.Join(dir, "host.json")); err == nil {
+			return dir
+		}
+	}
+	return "."
+}
+
+// ownSettings tells whether the environment holds any setting of the app, for all functions or for one.
+func ownSettings(environ []string) bool {
+	names := append(settings.Names(), "TargetTentantID")
+	return slices.ContainsFunc(environ, func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		if i := strings.LastIndex(name, "__"); i >= 0 {
+			name = name[i+2:]
+		}
+		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+	})
+}
+
+// readLocalSettings reads the Values of a local.settings.json (learn.microsoft.com "Code and test Azure Functions locally", local settings file).
+func readLocalSettings(file string) (map[string]string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings: %w", err)
+	}
+	var content struct {
+		IsEncrypted bool
+		Values      map[string]string
+	}
+	if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &content) != nil { // its error would quote the text
+		return nil, fmt.Errorf("reading the settings: %s: want JSON with texts under Values", file)
+	}
+	if content.IsEncrypted {
+		return nil, fmt.Errorf("reading the settings: %s is encrypted: run `func settings decrypt`", file)
+	}
+	if len(content.Values) == 0 {
+		return nil, fmt.Errorf("reading the settings: %s: want settings under Values, got none", file)
+	}
+	return content.Values, nil
+}
+
+func (o *doctorOptions) readPolicy() error {
+	if o.policy == "" {
+		return nil
+	}
+	f, err := os.Open(o.policy)
+	if err != nil {
+		return fmt.Errorf("reading the policy: %w", err)
+	}
+	defer f.Close()
+	document, err := policy.Parse(o.policy, f)
+	if err != nil {
+		return fmt.Errorf("reading the policy: %w", err)
+	}
+	values := map[string]string{}
+	if o.namedValues != "" {
+		data, err := os.ReadFile(o.namedValues)
+		if err != nil {
+			return fmt.Errorf("reading the named values: %w", err)
+		}
+		if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &values) != nil {
+			return fmt.Errorf("reading the named values: %s: want a JSON object of texts", o.namedValues)
+		}
+	}
+	o.evaluated, err = policy.Merge(policy.Scopes{API: document}, values)
+	if err != nil {
+		return fmt.Errorf("reading the policy: %w; named values are given by -named-values FILE, a JSON object", err)
+	}
+	return nil
+}
+
+// terminal tells whether a person watches.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// progress shows the check that ended last on one line, which done clears.
+func progress(w io.Writer) (report func(title string, done, all int), done func()) {
+	started := time.Now()
+	return func(title string, done, all int) {
+			fmt.Fprintf(w, "\r\x1b[K%d of %d checks, %d s: %.60s", done, all, int(time.Since(started).Seconds()), title)
+		}, func() {
+			fmt.Fprint(w, "\r\x1b[K")
+		}
+}

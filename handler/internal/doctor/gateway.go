@@ -1,0 +1,334 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// host is the address of the gateway; known is false where nothing is to be asked.
+func (v *visit) host() (name, port string, known outcome) {
+	switch {
+	case v.o.Offline:
+		return "", "", notRun("-offline")
+	case v.f.Target == nil:
+		return "", "", notRun("ApimUrl is at fault: see the settings")
+	}
+	name, port, err := net.SplitHostPort(v.f.Target.Host())
+	if err != nil {
+		name, port = strings.Trim(v.f.Target.Host(), "[]"), "443"
+		if v.f.Target.Scheme() == "http" {
+			port = "80"
+		}
+	}
+	return name, port, outcome{}
+}
+
+// proxied names the proxy that calls take, "" where there is none.
+func (v *visit) proxied() string {
+	t, ok := v.o.Transport.(*http.Transport)
+	if !ok || t.Proxy == nil || v.f.Target == nil {
+		return ""
+	}
+	req, err := http.NewRequest(http.MethodGet, v.f.Target.Scheme()+"://"+v.f.Target.Host()+"/", nil)
+	if err != nil {
+		return ""
+	}
+	u, err := t.Proxy(req)
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.Host
+}
+
+func checkName(ctx context.Context, v *visit) []outcome {
+	name, _, out := v.host()
+	if out.status != "" {
+		return one(out)
+	}
+	if p := v.proxied(); p != "" {
+		return one(ok("the proxy %s resolves it", p))
+	}
+	if net.ParseIP(name) != nil {
+		return one(ok("%s is an address", name))
+	}
+	ctx, cancel := context.WithTimeout(ctx, nameTime)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+	if err != nil {
+		return one(find("gateway-name", name+": "+plainDNS(err), v.fill()))
+	}
+	if len(addresses) > 3 {
+		addresses = append(addresses[:3], "…")
+	}
+	return one(ok("%s is %s", name, strings.Join(addresses, ", ")))
+}
+
+func plainDNS(err error) string {
+	if d, ok := err.(*net.DNSError); ok {
+		if d.IsTimeout {
+			return "no answer in time"
+		}
+		return d.Err
+	}
+	return plainError(err)
+}
+
+func checkConnection(ctx context.Context, v *visit) []outcome {
+	name, port, out := v.host()
+	if out.status != "" {
+		return one(out)
+	}
+	if p := v.proxied(); p != "" {
+		return one(ok("through the proxy %s", p))
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	address := net.JoinHostPort(name, port)
+	if v.f.Target.Scheme() == "http" {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return one(find("gateway-connection", address+": "+plainError(err), v.fill()))
+		}
+		_ = conn.Close()
+		return one(ok("%s, without TLS", address))
+	}
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return one(find("gateway-connection", address+": "+plainError(err), v.fill()))
+	}
+	defer raw.Close()
+	config := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
+	if t, ok := v.o.Transport.(*http.Transport); ok && t.TLSClientConfig != nil {
+		config = t.TLSClientConfig.Clone()
+		config.ServerName = name
+	}
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		anchor := "gateway-certificate"
+		if ctx.Err() != nil {
+			anchor = "gateway-silent"
+		}
+		return one(find(anchor, address+": "+plainError(err), v.fill()))
+	}
+	state := conn.ConnectionState()
+	saw := tls.VersionName(state.Version)
+	if len(state.PeerCertificates) > 0 {
+		saw += ", certificate until " + stamp(state.PeerCertificates[0].NotAfter)
+	}
+	return one(ok("%s, %s", address, saw))
+}
+
+// checkGateway is the first probe: no key, no token.
+func checkGateway(ctx context.Context, v *visit) []outcome {
+	if _, _, out := v.host(); out.status != "" {
+		return one(out)
+	}
+	a := v.probe(ctx, "", "")
+	v.out = &a
+	what := v.route.method + " " + v.f.Target.Redacted() + " without key and token: " + a.saw()
+	if o, found := v.trouble(a); found {
+		o.saw = what
+		return one(o)
+	}
+	switch a.kind {
+	case reached, foreign404:
+		return one(warn("api-open", what, v.fill()))
+	case foreign:
+		return one(ok("%s; the answer is not the gateway's", what)) // so neither key nor token is asked for before the backend
+	}
+	return one(ok("%s", what))
+}
+
+// checkClock compares the answer's Date with our clock: a policy's clock-skew is 0 unless set.
+func checkClock(_ context.Context, v *visit) []outcome {
+	a := output[*answer](v, "gateway")
+	date, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		return one(notRun("the answer has no Date"))
+	}
+	// Date counts whole seconds, and the answer took a while.
+	ahead := date.Sub(a.sent)
+	if ahead.Abs() > skew {
+		word := "ahead of"
+		if ahead < 0 {
+			word = "behind"
+		}
+		return one(warn("token-time", fmt.Sprintf("the gateway's clock is %s %s ours", short(ahead.Abs()), word), v.fill()))
+	}
+	return one(ok("within %s", (ahead.Abs() + time.Second).Truncate(time.Second)))
+}
+
+// checkOperation: the gateway looks for the operation before it looks at key and token, so the first probe tells.
+func checkOperation(_ context.Context, v *visit) []outcome {
+	a := output[*answer](v, "gateway")
+	what := v.route.method + " " + v.f.Target.Redacted()
+	switch {
+	case a.kind != noOperation:
+		return one(ok("%s", what))
+	case v.route.spared:
+		o := notRun("a GET finds no operation, and this function sends another method, which doctor does not send unasked")
+		o.fix = "handler doctor -call"
+		return one(o)
+	case v.route.guessed:
+		o := warn("operation-unknown", what+": "+a.saw()+"; the path holds invented values or none, so there need not be an operation", v.fill())
+		o.status = NotRun
+		o.fix = "name values of a call that exists, for instance: handler doctor -value " + v.guess() + "; if that finds none either, correct ApimUrl"
+		return one(o)
+	}
+	return one(find("operation-unknown", what+": "+a.saw(), v.fill()))
+}
+
+// guess is an example of -value.
+func (v *visit) guess() string {
+	if name := v.route.values.CatchAll; name != "" {
+		return name + "=orders/17"
+	}
+	for _, name := range v.f.Target.Names() {
+		return strings.ToLower(name) + "=17"
+	}
+	return "name=value"
+}
+
+// accepted is the key that the gateway took, "" where the API needs none.
+type accepted struct {
+	key string
+	a   answer
+}
+
+// checkKey is the second probe: the key alone. A refusal by the policy proves that the key is right.
+func checkKey(ctx context.Context, v *visit) []outcome {
+	first := output[*answer](v, "gateway")
+	if len(v.f.Keys) == 0 {
+		switch {
+		case v.f.KeyHeader != "":
+			return one(notRun("ApimKey is at fault: see the settings"))
+		case first.kind == keyMissing:
+			return one(find("key-missing", "ApimKeyHeader is none, and the gateway says: "+first.saw(), v.fill()))
+		}
+		v.out = &accepted{a: *first}
+		return one(ok("the API asks for none"))
+	}
+	answers := make([]answer, len(v.f.Keys))
+	done := make(chan int)
+	for i, k := range v.f.Keys {
+		go func() { answers[i] = v.probe(ctx, k.Reveal(), ""); done <- i }()
+	}
+	for range answers {
+		<-done
+	}
+	return v.judgeKeys(answers)
+}
+
+var keyNames = []string{"primary key", "secondary key"}
+
+func (v *visit) judgeKeys(answers []answer) []outcome {
+	var all []outcome
+	good := 0
+	for i, a := range answers {
+		name := keyNames[min(i, 1)]
+		saw := name + " alone: " + a.saw()
+		switch o, trouble := v.trouble(a); {
+		case a.kind == keyMissing:
+			o := find("key-missing", saw, v.fill())
+			if m := headerOfRealm.FindStringSubmatch(a.header.Get("Www-Authenticate")); m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
+				o.saw += "; it looks for the header " + m[1] + ", not " + v.f.KeyHeader
+				o.fix = "set ApimKeyHeader to " + m[1]
+			}
+			all = append(all, o)
+			continue
+		case a.kind == keyInvalid:
+			all = append(all, find("key-invalid", saw, v.fill()))
+			continue
+		case trouble:
+			o.saw = saw
+			all = append(all, o)
+			continue
+		case a.kind == reached || a.kind == foreign404:
+			all = append(all, warn("token-unchecked", saw+": the backend was reached without a token", v.fill()))
+		default:
+			all = append(all, ok("%s", saw))
+		}
+		good++
+		if v.out == nil {
+			v.out = &accepted{key: v.f.Keys[i].Reveal(), a: a}
+		}
+	}
+	if good == 0 {
+		return all
+	}
+	for i := range all { // calls go on with the other one
+		if all[i].anchor == "key-invalid" {
+			all[i].status = Warning
+		}
+	}
+	return all
+}
+
+// checkCall is the third probe: key and token, as a call has them.
+func checkCall(ctx context.Context, v *visit) []outcome {
+	if v.route.spared {
+		o := notRun("this function sends a method that doctor does not send unasked")
+		o.fix = "handler doctor -call"
+		return one(o)
+	}
+	key := output[*accepted](v, "key")
+	if key == nil {
+		return one(notRun("no key was accepted"))
+	}
+	a := v.probe(ctx, key.key, output[*held](v, "token").value)
+	saw := "key and token: " + a.saw()
+	switch o, trouble := v.trouble(a); {
+	case a.kind == tokenRefused:
+		return one(v.refusedCall(a, saw))
+	case a.kind == keyMissing || a.kind == keyInvalid:
+		return one(find("key-invalid", saw+", although it was accepted a moment ago", v.fill()))
+	case a.kind == foreign:
+		return one(find("not-the-gateways", saw, v.fill()))
+	case a.kind == foreign404 || a.kind == noOperation && v.route.guessed:
+		return one(warn("backend-not-found", saw, v.fill()))
+	case a.kind == backendError:
+		o.status, o.saw = Warning, saw // key and token were accepted
+		return one(o)
+	case trouble:
+		o.saw = saw
+		return one(o)
+	}
+	return one(ok("%s", saw))
+}
+
+// refusedCall finds the cause of a refused token in what is known: the claims, the policy, the gateway's own words, the clocks. What is left is one finding
+// for all causes that the answer does not tell apart.
+func (v *visit) refusedCall(a answer, saw string) outcome {
+	for _, id := range []string{"token-time", "token-tenant", "token-audience", "token-role", "policy"} {
+		if r, found := v.found(id); found {
+			o := find(r.Anchor, saw+"; see: "+r.Title, v.fill())
+			o.fix = r.Fix
+			return o
+		}
+	}
+	h := output[*held](v, "token")
+	if anchor := messageAnchor(a.message, h.facts); anchor != "" {
+		fill := v.fill()
+		if h.facts.ObjectID != "" {
+			fill["object"] = h.facts.ObjectID
+		}
+		return find(anchor, saw, fill)
+	}
+	for _, r := range v.waits["clock"].results {
+		if r.Status == Warning {
+			return find("token-time", saw+"; "+r.Saw, v.fill())
+		}
+	}
+	if v.o.Policy != nil && v.waits["policy"].status != Warning {
+		return find("token-signature", saw+"; every rule of the policy that can be checked offline passes", v.fill())
+	}
+	if h.readable {
+		saw += "; the token: " + described(h.facts)
+	}
+	return find("token-refused", saw, v.fill())
+}

@@ -1,0 +1,225 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"apimrelay/handler/internal/identity"
+	"apimrelay/handler/internal/token"
+)
+
+// How long what is asked may take. Together they stay below limit.
+const (
+	dialTime    = 2 * time.Second
+	tokenTime   = 8 * time.Second // az is a Python program: it takes seconds to start
+	controlTime = 2500 * time.Millisecond
+)
+
+// control is a resource that every tenant has. Where it works and TargetApp does not, TargetApp is the fault, else the platform.
+const control = "https://management.azure.com/"
+
+func checkIdentity(_ context.Context, v *visit) []outcome {
+	c := v.f.Identity
+	if c.Kind == identity.None {
+		return one(notRun("FunctionIdentity is at fault: see the settings"))
+	}
+	return one(ok("%s", c))
+}
+
+// checkEndpoint looks for what hands out tokens, before it is asked: nothing there and no answer are two causes.
+func checkEndpoint(ctx context.Context, v *visit) []outcome {
+	switch c := v.f.Identity; {
+	case c.Kind.Developer():
+		return v.checkTool()
+	case !c.Kind.Managed():
+		o := ok("an app registration: Entra is asked")
+		o.title = "the identity needs no endpoint"
+		return one(o)
+	}
+	address, _ := v.o.Lookup("IDENTITY_ENDPOINT")
+	header, _ := v.o.Lookup("IDENTITY_HEADER")
+	if address == "" || header == "" {
+		// identity's own check, and its text: it asks for nothing.
+		_, err := v.f.Identity.Fetch(control, identity.Env{Lookup: v.o.Lookup})
+		if err == nil {
+			err = errors.New("IDENTITY_ENDPOINT or IDENTITY_HEADER is not set")
+		}
+		return one(v.tokenFault(err))
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return one(find("identity-endpoint-half", "IDENTITY_ENDPOINT is no URL", v.fill()))
+	}
+	host := u.Host
+	if u.Port() == "" {
+		host = net.JoinHostPort(u.Hostname(), map[string]string{"https": "443"}[u.Scheme])
+		if u.Scheme != "https" {
+			host = net.JoinHostPort(u.Hostname(), "80")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	if err != nil {
+		return one(find("identity-endpoint-down", fmt.Sprintf("nothing answers at %s: %s", u.Host, plainError(err)), v.fill()))
+	}
+	_ = conn.Close()
+	return one(ok("%s://%s%s", u.Scheme, u.Host, u.Path))
+}
+
+// checkTool looks for az or azd on the PATH.
+func (v *visit) checkTool() []outcome {
+	name, title := "az", "the Azure CLI is there"
+	if v.f.Identity.Kind == identity.AzureDeveloperCLI {
+		name, title = "azd", "the Azure Developer CLI is there"
+	}
+	path, _ := v.o.Lookup("PATH")
+	for _, dir := range filepath.SplitList(path) {
+		if dir == "" {
+			continue
+		}
+		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			o := ok("%s", found)
+			o.title = title
+			return one(o)
+		}
+	}
+	o := find("az-missing", "no executable "+name+" on PATH", v.fill())
+	o.title = title
+	return one(o)
+}
+
+// held is a token on its way through the checks.
+type held struct {
+	value string
+	facts token.Facts
+	// readable is false for a token whose claims cannot be read.
+	readable bool
+	ends     time.Time // by the identity's own word
+}
+
+// checkToken takes the token in hand, which is what calls are made with, or asks for one.
+func checkToken(ctx context.Context, v *visit) []outcome {
+	if v.f.TargetApp == "" {
+		return one(notRun("TargetApp is at fault: see the settings"))
+	}
+	from := "in hand"
+	tok := token.Token{}
+	if v.o.Held != nil {
+		tok.Value = v.o.Held(v.f)
+	}
+	if tok.Value == "" {
+		from = "fetched now"
+		var err error
+		if tok, err = v.fetch(ctx, v.f.TargetApp, tokenTime); err != nil {
+			return one(v.refusedToken(ctx, err))
+		}
+	}
+	if tok.Value == "" {
+		return one(find("identity-answer-empty", "the answer holds no token", v.fill()))
+	}
+	v.redact.add(tok.Value)
+	h := &held{value: tok.Value, ends: tok.ExpiresOn}
+	f, err := token.ReadFacts(tok.Value)
+	h.facts, h.readable = f, err == nil
+	v.out = h
+	return one(ok("token %s, %s", f.Hash, from))
+}
+
+func (v *visit) fetch(ctx context.Context, resource string, limit time.Duration) (token.Token, error) {
+	fetch, err := v.f.Identity.Fetch(resource, identity.Env{Lookup: v.o.Lookup, TenantID: v.f.TargetTenantID})
+	if err != nil {
+		return token.Token{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded))
+	defer cancel()
+	type result struct {
+		tok token.Token
+		err error
+	}
+	// A child that ignores its end must not keep the check: az may leave one behind.
+	got := make(chan result, 1)
+	go func() {
+		tok, err := fetch(ctx)
+		got <- result{tok, err}
+	}()
+	select {
+	case r := <-got:
+		return r.tok, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-got:
+		return r.tok, r.err
+	case <-time.After(200 * time.Millisecond):
+		who := "the identity endpoint"
+		if v.f.Identity.Kind.Developer() {
+			who = "az"
+		} else if !v.f.Identity.Kind.Managed() {
+			who = "the authority"
+		}
+		return token.Token{}, fmt.Errorf("%s did not answer in time: %w", who, context.Cause(ctx))
+	}
+}
+
+// refusedToken names the cause of a failed fetch. The platform gives one answer for a wrong resource and for trouble of its own: another resource tells.
+func (v *visit) refusedToken(ctx context.Context, err error) outcome {
+	o := v.tokenFault(err)
+	if o.anchor != "resource-refused" {
+		return o
+	}
+	if _, other := v.fetch(ctx, control, controlTime); other != nil {
+		o = find("identity-platform", err.Error()+"; a token for "+control+" is not to be had either", v.fill())
+		return o
+	}
+	o.saw += "; a token for " + control + " comes: it is TargetApp or an assignment, not the platform"
+	return o
+}
+
+// tokenFault makes a finding of an error of package identity, with its own hint where the catalogue has no better one.
+func (v *visit) tokenFault(err error) outcome {
+	anchor := identityAnchor(err.Error())
+	o := find(anchor, err.Error(), v.fill())
+	if entryOf(anchor).hinted {
+		o = o.fixed(token.Hint(err))
+	}
+	return o
+}
+
+// plainError is a network error without what net/http and net write around it.
+func plainError(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "i/o timeout") {
+		return "no answer in time"
+	}
+	return line(err.Error())
+}
+
+// fill are the values for fixes.
+func (v *visit) fill() map[string]string {
+	m := map[string]string{
+		"app": "<app>", "group": "<group>", "client": v.f.Identity.ClientID, "resource": v.f.TargetApp, "tenant": v.f.TargetTenantID, "role": v.f.TargetRole,
+		"object": "<object id of the identity>",
+	}
+	if name, ok := v.o.Lookup("WEBSITE_SITE_NAME"); ok && name != "" {
+		m["app"] = name
+	}
+	if name, ok := v.o.Lookup("WEBSITE_RESOURCE_GROUP"); ok && name != "" {
+		m["group"] = name
+	}
+	return m
+}

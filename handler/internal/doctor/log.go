@@ -1,0 +1,381 @@
+package doctor
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"apimrelay/handler/internal/policy"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/token"
+)
+
+// logLine is the wide line of an invocation, or a line of the start, as package server and main write them.
+type logLine struct {
+	Time         time.Time `json:"time"`
+	Level        string    `json:"level"`
+	Message      string    `json:"msg"`
+	Function     string    `json:"function"`
+	InvocationID string    `json:"invocation_id"`
+	Way          string    `json:"way"`
+	Trigger      string    `json:"trigger"`
+	Method       string    `json:"method"`
+	Path         string    `json:"path"`
+	Status       int       `json:"status"`
+	Upstream     int       `json:"upstream_status"`
+	Attempts     int       `json:"attempts"`
+	Key          string    `json:"key"`
+	Refusal      string    `json:"refusal"`
+	Replays      string    `json:"replays"`
+	Problem      string    `json:"problem"`
+	Error        string    `json:"error"`
+	Words        string    `json:"message"` // the gateway's own
+	Duration     float64   `json:"duration_ms"`
+	Resource     string    `json:"resource"`
+	Text         string    `json:"text"`
+	Setting      string    `json:"setting"`
+	Hint         string    `json:"hint"`
+	Token        *struct {
+		Hash     string    `json:"hash"`
+		Issuer   string    `json:"iss"`
+		Audience string    `json:"aud"`
+		Roles    string    `json:"roles"`
+		Scope    string    `json:"scp"`
+		TenantID string    `json:"tid"`
+		ClientID string    `json:"client_id"`
+		Version  string    `json:"ver"`
+		Issued   time.Time `json:"iat"`
+		Ends     time.Time `json:"exp"`
+	} `json:"token"`
+}
+
+// Explain reads log lines of the handler and says of each what happened and why. What stands before a line's first brace (a console's time, a category) is
+// left out; lines that are no JSON object of the handler's are counted only. Errors: none of the lines could be read.
+func Explain(lines io.Reader, o Options) (*Report, error) {
+	o = o.withDefaults()
+	in := bufio.NewScanner(lines)
+	in.Buffer(nil, 1<<20)
+	redact := newRedactor(o)
+	var results []Result
+	read, skipped := 0, 0
+	for n := 1; in.Scan(); n++ {
+		text := in.Text()
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		l, ok := parseLine(text)
+		if !ok {
+			skipped++
+			continue
+		}
+		read++
+		for _, r := range l.explain(o) {
+			results = append(results, redact.result(r))
+		}
+	}
+	if err := in.Err(); err != nil {
+		return nil, fmt.Errorf("reading log lines: %w", err)
+	}
+	if read == 0 {
+		return nil, errors.New("reading log lines: want a JSON line of this program, with \"msg\": none of the " + strconv.Itoa(skipped) + " lines is one")
+	}
+	return newReport(results), nil
+}
+
+// parseLine finds the object in a line. Application Insights and the Functions host put theirs in front, and some tools wrap the line as a JSON text.
+func parseLine(text string) (*logLine, bool) {
+	for depth := 0; depth < 2; depth++ {
+		at := strings.IndexByte(text, '{')
+		if at < 0 {
+			return nil, false
+		}
+		l := new(logLine)
+		if json.NewDecoder(strings.NewReader(text[at:])).Decode(l) == nil {
+			if l.Message != "" {
+				return l, true
+			}
+			if !strings.HasPrefix(l.Words, "{") { // {"message":"{…}"}
+				return nil, false
+			}
+			text = l.Words
+			continue
+		}
+		unescaped, err := strconv.Unquote(`"` + strings.Trim(strings.TrimSpace(text[at:]), `"`) + `"`)
+		if err != nil {
+			return nil, false
+		}
+		text = unescaped
+	}
+	return nil, false
+}
+
+func (l *logLine) explain(o Options) []Result {
+	v := &visit{walk: &walk{o: o, redact: newRedactor(o)}, f: l.settingsOf(o)}
+	functions := []string{}
+	if l.Function != "" {
+		functions = append(functions, l.Function)
+	}
+	result := func(title string, out outcome) Result {
+		if out.title != "" {
+			title = out.title
+		}
+		return Result{ID: "log", Title: title, Functions: functions, Status: out.status, Saw: out.saw, Fix: out.fix, Anchor: out.anchor}
+	}
+	if l.Message != "invocation" {
+		return []Result{result("a line of the start", l.startLine(v))}
+	}
+	title := "the call"
+	if l.Method != "" {
+		title += " " + l.Method + " " + l.Path
+	} else if l.Trigger != "" {
+		title += " of the " + l.Trigger
+	}
+	if !l.Time.IsZero() {
+		title += " at " + stamp(l.Time)
+	}
+	title += " went well"
+	results := []Result{result(title, l.call(v))}
+	if l.Token != nil {
+		for _, o := range l.tokenNow(v) {
+			results = append(results, result("the token, as if it were now", o))
+		}
+	}
+	return results
+}
+
+// settingsOf finds the function's settings as they are now, for the expectations; an unknown function has none.
+func (l *logLine) settingsOf(o Options) *settings.Function {
+	for _, f := range o.Settings.Functions {
+		if strings.EqualFold(f.App.Name, l.Function) {
+			return f
+		}
+	}
+	return &settings.Function{}
+}
+
+// call explains an invocation's line.
+func (l *logLine) call(v *visit) outcome {
+	parts := []string{strconv.Itoa(l.Status)}
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if l.Problem != "" {
+		add("our own answer %s", l.Problem)
+	}
+	if l.Attempts > 0 {
+		if l.Upstream > 0 {
+			add("the gateway's last answer %d", l.Upstream)
+		}
+		add("%s, %s key", count(l.Attempts, "attempt"), orNone(l.Key))
+	}
+	if l.Refusal != "" {
+		add("class %s", l.Refusal)
+	}
+	if l.Replays != "" {
+		add("sent again with another %s", strings.ReplaceAll(l.Replays, ",", " and another "))
+	}
+	if l.Words != "" {
+		add("the gateway says: %s", clip(l.Words))
+	}
+	if l.Error != "" {
+		add("%s", clip(l.Error))
+	}
+	saw := strings.Join(parts, ", ")
+	anchor := l.anchor(v)
+	if anchor == "" {
+		if l.Status >= 400 || l.Problem != "" {
+			fix := problemFixes[l.Problem]
+			if fix == "" {
+				fix = "the answer is the backend's own: key and token were accepted"
+			}
+			return outcome{status: Warning, saw: saw, fix: fix}
+		}
+		return ok("%s", saw)
+	}
+	return find(anchor, saw, v.fill())
+}
+
+// problems of our own that speak for themselves: the code is the explanation.
+var problemFixes = map[string]string{
+	"bad-path":       "the caller's path cannot be part of the API's URL: dots, double slashes, backslashes or broken escapes",
+	"no-route":       "no function has this route and method: compare with functions/*/function.json",
+	"bad-invocation": "the host's envelope could not be read: see the error",
+	"already-sent":   "the host repeated a call whose outcome is unknown; it was not sent twice",
+	"body-lost":      "set enableProxyingHttpRequest in host.json, or send a Content-Length",
+	"body-damaged":   "set enableProxyingHttpRequest in host.json: the host changes bodies of wrapped calls",
+	"too-large":      "set enableProxyingHttpRequest in host.json: wrapped bodies are limited",
+	"cannot-carry":   "set enableProxyingHttpRequest in host.json: the envelope cannot carry the answer",
+	"upload-broken":  "the caller broke its upload off",
+	"caller-left":    "the caller did not wait",
+	"budget-spent":   "raise ApimTimeout, or look at what takes the backend so long",
+	"internal":       "a fault of this program: see the line with the same invocation id and \"panic\"",
+	"answer-cut":     "the answer broke off on its way: look at the gateway and the backend",
+}
+
+// anchor is the entry of the catalogue; "" where the call went through.
+func (l *logLine) anchor(v *visit) string {
+	switch l.Problem {
+	case "settings":
+		for _, f := range v.f.Faults {
+			return faultAnchor(f)
+		}
+		return "settings-value"
+	case "identity-refused", "identity-unavailable":
+		return identityAnchor(l.Error)
+	case "gateway-unreachable":
+		return silentAnchor(errors.New(l.Error))
+	}
+	switch l.Refusal {
+	case "key-missing":
+		return "key-missing"
+	case "key-invalid":
+		return "key-invalid"
+	case "forbidden":
+		return "forbidden"
+	case "quota-spent":
+		return "quota-spent"
+	case "not-the-gateways":
+		return "not-the-gateways"
+	case "token-refused":
+		return l.tokenAnchor(v)
+	}
+	if l.Problem != "" {
+		return ""
+	}
+	switch l.Upstream {
+	case 404:
+		return "operation-unknown"
+	case 413, 414:
+		return "too-large"
+	case 429:
+		return "rate-limited"
+	case 500:
+		return "gateway-error"
+	case 502, 503, 504:
+		return "front-door"
+	}
+	return ""
+}
+
+// tokenAnchor looks for the cause in what the line says of the token, as it was then.
+func (l *logLine) tokenAnchor(v *visit) string {
+	if l.Token == nil {
+		return "token-refused"
+	}
+	f := l.facts()
+	if a := messageAnchor(l.Words, f); a != "" {
+		return a
+	}
+	for _, o := range []outcome{v.timeOf(f, l.Time), v.tenantOf(f), v.audienceOf(f), v.roleOf(f, l.Time)} {
+		if o.status == Finding && !l.Time.IsZero() || o.status == Finding && o.anchor != "token-time" {
+			return o.anchor
+		}
+	}
+	if v.o.Policy != nil {
+		for _, o := range l.policy(v) {
+			if o.status == Finding {
+				return o.anchor
+			}
+		}
+		return "token-signature"
+	}
+	return "token-refused"
+}
+
+func (l *logLine) facts() token.Facts {
+	t := l.Token
+	return token.Facts{
+		Hash: t.Hash, Issuer: t.Issuer, Audience: strings.Fields(t.Audience), Roles: strings.Fields(t.Roles), Scope: t.Scope, TenantID: t.TenantID,
+		ClientID: t.ClientID, Version: t.Version, IssuedAt: t.Issued, ExpiresOn: t.Ends,
+	}
+}
+
+// tokenNow judges the token of the line with today's settings, policy and clock.
+func (l *logLine) tokenNow(v *visit) []outcome {
+	f := l.facts()
+	facts := ok("%s", described(f))
+	facts.title = "the refused token " + orNone(f.Hash)
+	all := []outcome{facts}
+	for _, one := range []struct {
+		title string
+		o     outcome
+	}{
+		{"now: the token comes from TargetTenantID", v.tenantOf(f)}, {"now: the token is for TargetApp", v.audienceOf(f)},
+		{"now: the token is valid", v.timeOf(f, v.o.Now())}, {"now: the token carries the role that the API wants", v.roleOf(f, v.o.Now())},
+	} {
+		one.o.title = one.title
+		if one.o.anchor == "token-time" {
+			// That a token of the past has ended is no finding about now.
+			one.o = notRun(one.o.saw + ": a new one is in its place")
+			one.o.title = one.title
+		}
+		all = append(all, one.o)
+	}
+	if v.o.Policy != nil {
+		for _, o := range l.policy(v) {
+			if o.anchor == "token-time" {
+				o.status, o.anchor, o.fix = NotRun, "", ""
+			}
+			o.title = "now: " + o.title
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// policy walks the policy with the claims of the line. The line has not all claims: what it lacks is not there.
+func (l *logLine) policy(v *visit) []outcome {
+	f := l.facts()
+	claims := map[string]any{"iss": f.Issuer, "tid": f.TenantID, "ver": f.Version, "azp": f.ClientID, "appid": f.ClientID}
+	if len(f.Audience) > 0 {
+		claims["aud"] = f.Audience
+	}
+	if len(f.Roles) > 0 {
+		claims["roles"] = f.Roles
+	}
+	if f.Scope != "" {
+		claims["scp"] = f.Scope
+	}
+	if !f.ExpiresOn.IsZero() {
+		claims["exp"] = f.ExpiresOn.Unix()
+	}
+	if !f.IssuedAt.IsZero() {
+		claims["iat"] = f.IssuedAt.Unix()
+	}
+	now := v.o.Now()
+	if !l.Time.IsZero() {
+		now = l.Time
+	}
+	return v.explain(v.o.Policy.Evaluate(policy.Input{Now: now, Offline: true, Claims: claims}), f)
+}
+
+// startLine explains a line about the start, or about a token.
+func (l *logLine) startLine(v *visit) outcome {
+	switch l.Message {
+	case "fault", "notice":
+		text := l.Text
+		if text == "" {
+			text = l.Error
+		}
+		o := outcome{status: Warning, title: "the app starts without a notice", saw: clip(text), fix: l.Hint}
+		if l.Message == "fault" {
+			o.status, o.title = Finding, "the app starts without a fault"
+		}
+		if l.Error != "" {
+			o.anchor = identityAnchor(l.Error)
+		} else {
+			o.anchor = textAnchor(l.Setting, text)
+		}
+		return o
+	case "token request failed":
+		o := find(identityAnchor(l.Error), clip(l.Error), v.fill()).fixed(l.Hint)
+		o.title = "a token for " + orNone(l.Resource) + " can be had"
+		return o
+	}
+	o := ok("%s", clip(l.Message))
+	o.title = "nothing to explain"
+	return o
+}
