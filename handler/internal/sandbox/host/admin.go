@@ -22,7 +22,7 @@ func adminPath(path string) bool {
 func (h *Host) admin(in *instance, req *request) *reply {
 	path := strings.TrimSuffix(strings.ToLower(req.path), "/")
 	if strings.HasPrefix(path, "/runtime/webhooks") {
-		return status(http.StatusUnauthorized)
+		return status(http.StatusUnauthorized, field{"WWW-Authenticate", "Bearer"})
 	}
 	if path == "/admin/host/ping" && (req.method == http.MethodGet || req.method == http.MethodPost) {
 		return status(http.StatusOK, field{"Cache-Control", "no-store,no-cache"}, field{"Pragma", "no-cache"})

@@ -23,6 +23,7 @@ type instance struct {
 
 	stderrErrorsOnly bool
 	contentLength    bool
+	traced           bool // requests and answers are logged
 	bodyLimit        int64
 	appService       bool // behind App Service's front end, which says the scheme
 
@@ -50,6 +51,7 @@ func (h *Host) load() *instance {
 	in.limits = newLimits(cfg)
 	in.stderrErrorsOnly = boolOf(cfg.description.fold("useStdErrorStreamForErrorsOnly"), true)
 	_, coreTools := in.lookup("FUNCTIONS_CORETOOLS_ENVIRONMENT")
+	in.traced = coreTools
 	in.contentLength = coreTools || h.cfg.Switches.ContentLength
 	_, in.appService = in.lookup("WEBSITE_INSTANCE_ID")
 	in.bodyLimit = 104857600

@@ -139,6 +139,9 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 	in.worker.await(ctx)
 	body := p.render(in.h, inv.fn, retry)
 	o := in.wrappedRequest(inv.fn, inv.id, body, inv.req)
+	if in.traced {
+		inv.traceRequest(o, body)
+	}
 	answer, err := in.follow(ctx, o)
 	if err != nil {
 		in.worker.caughtUp()
@@ -148,6 +151,10 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 	in.worker.caughtUp()
 	if err != nil {
 		return nil, err
+	}
+	if in.traced {
+		inv.log(Trace, inv.category()+".User", "Invocation Response:%s", answer.dump(text))
+		inv.log(Trace, inv.category()+".User", "%s", text)
 	}
 	e, err := readEnvelope(answer, text)
 	if err != nil {
@@ -161,6 +168,19 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 		inv.log(Information, inv.category()+".User", "%s", line)
 	}
 	return e, nil
+}
+
+// traceRequest logs a request as the host does under Core Tools (recording E-request-tracing-coretools).
+func (inv *invocation) traceRequest(o *outgoing, body string) {
+	lines := ""
+	for _, f := range o.hdr {
+		if f.name != "Host" {
+			lines += "\n  " + f.name + ": " + f.value
+		}
+	}
+	inv.log(Trace, inv.category()+".User", "Invocation Request:Method: %s, RequestUri: 'http://%s%s', Version: 1.1, Content: System.Net.Http.ObjectContent`1"+
+		"[Microsoft.Azure.WebJobs.Script.Workers.Http.HttpScriptInvocationContext], Headers:\n{%s\n}", o.method, inv.in.worker.addr(), o.target, lines)
+	inv.log(Trace, inv.category()+".User", "%s", body)
 }
 
 // The redirects that HttpClient follows at most (MaxAutomaticRedirections).

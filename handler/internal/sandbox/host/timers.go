@@ -92,7 +92,7 @@ func (in *instance) listen(f *function) {
 	in.logOccurrences(f, now)
 	next := f.schedule.next(now)
 	if pastDue {
-		h.log(Debug, "Function."+f.name, "Function '%s' is past due on startup. Executing now.", f.name)
+		h.log(Debug, "Host.Triggers.Timer", "Function '%s' is past due on startup. Executing now.", f.name)
 		in.tick(f, seen, true, "UnscheduledInvocationReason: IsPastDue, OriginalSchedule: "+seen.Next.Format("2006-01-02T15:04:05.0000000-07:00"))
 		seen, next = in.advance(f, seen, now)
 	} else if boolOf(f.trigger.prop("runOnStartup"), false) {

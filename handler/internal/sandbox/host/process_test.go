@@ -1,0 +1,74 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hostVariable makes this binary `sandbox host` with the arguments that it holds, one a line.
+const hostVariable = "HOST_TEST_HOST"
+
+func runHost(args string) int {
+	return Run(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr)
+}
+
+type hostProcess struct {
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+func startHostProcess(l *stage) *hostProcess {
+	exe, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	p := &hostProcess{cmd: exec.Command(exe)}
+	p.cmd.Env = []string{hostVariable + "=" + strings.Join([]string{"-root", l.root, "-addr", "127.0.0.1:0", "-json", "-function-key", "f", "-master-key", "m"}, "\n"),
+		scriptVariable + "=" + filepath.Join(l.dir, "script.json"), "PATH=" + os.Getenv("PATH"), "FUNCTIONS_WORKER_RUNTIME=custom"}
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.cmd.WaitDelay = time.Second // a handler that lives on holds nothing up
+	if err := p.cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	return p
+}
+
+func (p *hostProcess) signal(t *testing.T, name string) {
+	t.Helper()
+	sig := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[name]
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *hostProcess) wait(t *testing.T) int {
+	t.Helper()
+	code := make(chan int, 1)
+	go func() {
+		_ = p.cmd.Wait()
+		code <- p.cmd.ProcessState.ExitCode()
+	}()
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(20 * time.Second):
+		t.Fatal("the host process did not end")
+		return 0
+	}
+}
+
+func isAlive(pid int) bool {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	return err == nil && !strings.Contains(string(text), ") Z ")
+}
+
+func killProcess(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
