@@ -82,6 +82,9 @@ func usage(stderr io.Writer, fault string) int {
 
 // version is the module's version, or the commit it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -93,6 +96,9 @@ func version() string {
 	}
 	return info.Main.Version
 }
+
+// release is set by the linker where a package is made from a tag: -X main.release=1.2.3.
+var release string
 
 // serve listens before it does anything that can take time, and goes on whatever is wrong with the app: a handler that ends is started three times, and
 // then the host gives up on all functions. What is wrong fails the invocations, and stands on stderr.
@@ -125,6 +131,9 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = srv.Shutdown(grace)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
+	defer cancel()
+	_ = p.telemetry.Stop(flush)
 	return exitStopped + int(syscall.SIGTERM)
 }
 
@@ -155,6 +164,8 @@ type program struct {
 	handler  http.Handler
 	log      *slog.Logger
 	sources  []*token.Source
+	// telemetry is nil where nothing is exported.
+	telemetry *telemetry.Telemetry
 }
 
 // assemble reads the app and its settings and connects the parts. It never fails.
@@ -184,10 +195,16 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 		functions = append(functions, sf)
 	}
 	p.sources = sources.All()
+	var err error
+	if p.telemetry, err = telemetry.Start(lookup, version(), p.log); err != nil {
+		p.log.Error("telemetry is off", "error", err.Error())
+	}
+	_ = p.telemetry.ObserveTokens(p.tokenStats)
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,
-		Facts:   func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
-		Healthy: func() bool { return healthy(functions, byFunction) },
+		Facts:     func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		Healthy:   func() bool { return healthy(functions, byFunction) },
+		Telemetry: p.telemetry,
 	})
 	return p
 }

@@ -10,16 +10,20 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"strconv"
 	"time"
+
+	"apimrelay/handler/internal/telemetry"
 )
 
 // transport is what happens to each request: the token is fetched here, so that without one nothing is sent.
 type transport struct {
-	base    http.RoundTripper
-	facts   func(string) slog.Value
-	now     func() time.Time
-	budgets retryBudgets
-	sent    sent
+	base      http.RoundTripper
+	facts     func(string) slog.Value
+	telemetry *telemetry.Telemetry
+	now       func() time.Time
+	budgets   retryBudgets
+	sent      sent
 }
 
 // RoundTrip sends the request of the [Call] in its context, as often as the rules allow. The answer is the gateway's last. An error is the token's, a
@@ -55,6 +59,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 			send, tries = next, tries+1
+			t.telemetry.Retry(f.Name, "connection")
 			continue
 		}
 
@@ -112,7 +117,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				token = fresh
 			}
 			send, tries = next, tries+1
+			t.telemetry.Retry(f.Name, strconv.Itoa(call.Outcome.Status))
 			continue
+		}
+		if call.Outcome.Refusal != NoRefusal {
+			t.telemetry.Refusal(f.Name, string(call.Outcome.Refusal))
 		}
 		call.budget.answered()
 		return res, nil
@@ -139,14 +148,31 @@ func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, toke
 		out.Header[http.CanonicalHeaderKey(call.Function.Keys.header)] = []string{call.Function.Keys.keys[key].Reveal()}
 	}
 	call.token, call.key = token, key
+	span := call.attemptSpan(out)
+	span.Inject(out.Header)
 	call.Outcome.Attempts++
 	call.Outcome.Key = keyName(key)
 	res, err := t.base.RoundTrip(out)
-	if err == nil && (res.StatusCode < 200 || res.StatusCode > 599) {
+	switch {
+	case err != nil:
+		span.End(0, "gateway-unreachable")
+	case res.StatusCode < 200 || res.StatusCode > 599:
 		_ = res.Body.Close()
+		span.End(res.StatusCode, "gateway-unreachable")
 		return nil, fmt.Errorf("want a status from 200 to 599, got %d", res.StatusCode)
+	default:
+		span.End(res.StatusCode, "")
 	}
 	return res, err
+}
+
+func (c *Call) attemptSpan(req *http.Request) *telemetry.Span {
+	if c.Span == nil {
+		return nil
+	}
+	return c.Span.Attempt(telemetry.Attempt{
+		Method: req.Method, Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.EscapedPath(), Resend: c.Outcome.Attempts,
+	})
 }
 
 // again tells whether the backend may see this request twice.

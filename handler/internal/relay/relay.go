@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"apimrelay/handler/internal/telemetry"
 )
 
 // Tokens is where a function's bearer tokens come from. Both methods are safe for concurrent use.
@@ -63,7 +65,8 @@ type Call struct {
 	RawQuery     string // the caller's
 	// Budget is the time until the answer's header, Limit the time until the end of its body. 0 = unbounded.
 	Budget, Limit time.Duration
-	Set           http.Header // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
+	Set           http.Header     // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
+	Span          *telemetry.Span // of the invocation; nil where nothing is exported
 	Outcome       Outcome
 
 	url    *url.URL
@@ -106,6 +109,8 @@ type Options struct {
 	Problem func(http.ResponseWriter, *http.Request, error)
 	// Facts renders what may be said of a token in a log; nil = nothing.
 	Facts func(token string) slog.Value
+	// Telemetry counts retries and refusals; nil = nothing is exported.
+	Telemetry *telemetry.Telemetry
 	// ErrorLog is for what net/http has to say; nil = discarded.
 	ErrorLog *slog.Logger
 }
@@ -125,7 +130,7 @@ func New(o Options) *Relay {
 	if o.ErrorLog == nil {
 		o.ErrorLog = slog.New(slog.DiscardHandler)
 	}
-	t := &transport{base: o.Transport, facts: o.Facts, now: time.Now}
+	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, now: time.Now}
 	r := &Relay{transport: t, problem: o.Problem}
 	r.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,

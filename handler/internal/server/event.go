@@ -26,6 +26,12 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	x := exchangeOf(r.Context())
 	trigger := f.Settings.App.Trigger
 	x.function, x.trigger, x.call.Way = f, trigger.Type, relay.Event
+	x.trace = telemetry.NewTrace()
+	if trace, known := telemetry.Continue(r.Header); known {
+		x.trace = trace
+	}
+	x.call.Set = traceHeaders(x.trace)
+	s.begin(x, "")
 	if f.Relay == nil {
 		s.failEvent(w, x, errSettings)
 		return
@@ -87,10 +93,6 @@ func unreadable(err error) error {
 // eventRequest makes the one request of an event. GET and HEAD send neither body nor Content-Type.
 func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event, key string) *http.Request {
 	x := exchangeOf(r.Context())
-	x.trace = telemetry.NewTrace()
-	if trace, known := telemetry.Continue(r.Header); known {
-		x.trace = trace
-	}
 	x.call.Function = f.Relay
 	x.call.Budget, x.call.Limit = s.budget(f.Settings, relay.Event)
 	x.call.Values = relay.Values{Named: make(map[string]string), Event: true, GUID: eventGUID(x.call.InvocationID), Now: x.started}
@@ -99,7 +101,6 @@ func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event
 			x.call.Values.Named[strings.ToLower(name)] = text
 		}
 	}
-	x.call.Set = traceHeaders(x.trace)
 	x.call.Set["Idempotency-Key"] = []string{key}
 
 	req := &http.Request{

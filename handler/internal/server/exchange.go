@@ -134,6 +134,11 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	if x.answered != 0 {
 		status = x.answered
 	}
+	failure := x.problem
+	if failure == "" && x.err != nil {
+		failure = "failed"
+	}
+	x.call.Span.End(status, failure)
 	level := slog.LevelInfo
 	switch {
 	case x.call.Way == relay.Event && x.status >= 300, x.problem != "" && status >= 500, x.problem == "answer-cut":
@@ -190,6 +195,18 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	}
 	attrs = append(attrs, slog.Float64("duration_ms", milliseconds(time.Since(x.started))))
 	s.log.LogAttrs(ctx, level, "invocation", attrs...)
+}
+
+// begin starts the invocation's span, where spans are exported. Its end is the log line's.
+func (s *Server) begin(x *exchange, route string) {
+	in := telemetry.Invocation{ID: x.call.InvocationID, Function: x.function.Settings.App.Name, Trigger: x.trigger, Way: string(x.call.Way)}
+	if x.call.Way == relay.Event {
+		in.Way = string(relay.Wrapped)
+	} else {
+		in.Method, in.Route, in.Path = x.method, route, x.path
+	}
+	x.call.Span = s.telemetry.Begin(x.trace, in)
+	x.trace = x.call.Span.Trace(x.trace)
 }
 
 func milliseconds(d time.Duration) float64 {

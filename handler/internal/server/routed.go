@@ -68,6 +68,7 @@ func (s *Server) relayHTTP(w http.ResponseWriter, r *http.Request, match app.Mat
 		s.problem(w, r, errSettings)
 		return
 	}
+	s.begin(x, match.Function.Route.Template)
 	x.call.Function = f.Relay
 	x.call.RawQuery = query
 	x.call.Values = relay.Values{Named: match.Values, Escaped: true, CatchAll: match.Function.Route.CatchAll}

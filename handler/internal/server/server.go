@@ -38,7 +38,9 @@ type Config struct {
 	Healthy func() bool
 	// Doctor answers the doctor function; nil = 404.
 	Doctor http.Handler
-	Log    *slog.Logger // nil = discarded
+	// Telemetry exports spans and metrics; nil = nothing is exported.
+	Telemetry *telemetry.Telemetry
+	Log       *slog.Logger // nil = discarded
 }
 
 // Server answers the host. It is an http.Handler, safe for concurrent use.
@@ -49,6 +51,7 @@ type Server struct {
 	router    chi.Router
 	healthy   func() bool
 	doctor    http.Handler
+	telemetry *telemetry.Telemetry
 	log       *slog.Logger
 }
 
@@ -57,8 +60,8 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{app: c.App, functions: make(map[*app.Function]*Function), healthy: c.Healthy, doctor: c.Doctor, log: c.Log}
-	s.relay = relay.New(relay.Options{Transport: c.Transport, Problem: s.problem, Facts: c.Facts, ErrorLog: c.Log})
+	s := &Server{app: c.App, functions: make(map[*app.Function]*Function), healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry, log: c.Log}
+	s.relay = relay.New(relay.Options{Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, ErrorLog: c.Log})
 	router := chi.NewRouter()
 	router.Use(s.exchange)
 	router.Get("/", s.ready)
