@@ -33,6 +33,15 @@ function settings(project) {
   for (const name of appSettings(project)) if (!hosts.test(name) && !known.includes(name) && !percent.includes(name)) findings.push(`deploy/modules/region.bicep: ${name} is no setting of the program`);
   for (const name of ["TargetApp", "TargetTenantID", "TargetRole", "FunctionIdentity", "ApimUrl", "ApimKey", "ApimKeySecondary", "ApimKeyHeader"]) if (!appSettings(project).includes(name)) findings.push(`deploy/modules/region.bicep: ${name} is not set`);
   for (const name of all(project.texts.get("deploy/modules/region.bicep"), /\}__(\w+)'/g)) if (!known.includes(name)) findings.push(`deploy/modules/region.bicep: …__${name} is no setting of the program`);
+  const container = project.texts.get("deploy/container/containerapp.bicep");
+  const kubernetes = project.texts.get("deploy/container/kubernetes/relay.yaml");
+  for (const [file, list] of [
+    ["deploy/container/containerapp.bicep", all(container, /\{ name: '(\w+)', (?:value|secretRef):/g)],
+    ["deploy/container/kubernetes/relay.yaml", [...all(/\ndata:\n((?: {2}.*\n)+)/.exec(kubernetes)[1], /^ {2}(\w+):/gm), ...all(kubernetes, /- name: (Apim\w+)/g)]],
+  ]) {
+    for (const name of list) if (!hosts.test(name) && !known.includes(name) && !percent.includes(name)) findings.push(`${file}: ${name} is no setting of the program`);
+    for (const name of ["TargetApp", "TargetTenantID", "FunctionIdentity", "ApimUrl", "ApimKey", ...percent]) if (!list.includes(name)) findings.push(`${file}: ${name} is not set`);
+  }
   const example = project.texts.get("local.settings.json.example");
   if (example) for (const name of known) if (!example.includes(`"${name}"`)) findings.push(`local.settings.json.example: ${name} is missing`);
   return findings;
@@ -152,6 +161,8 @@ verify("nothing drifts", nothingDrifts, [
   { fault: "a misspelt setting", file: region, from: "TargetTenantID: ", to: "TargetTentantID: ", want: /TargetTentantID is no setting/ },
   { fault: "a setting that was forgotten", file: region, from: "        TargetRole: targetRole\n", to: "", want: /TargetRole is not set/ },
   { fault: "a misspelt setting of a function", file: region, from: "__FunctionIdentity'", to: "__FunctionIdentty'", want: /FunctionIdentty is no setting/ },
+  { fault: "a misspelt setting of the container", file: "deploy/container/containerapp.bicep", from: "name: 'TargetApp'", to: "name: 'TargetApplication'", want: /TargetApplication is no setting/ },
+  { fault: "a setting that the cluster forgot", file: "deploy/container/kubernetes/relay.yaml", from: "  FunctionIdentity: RunAs=Workload\n", to: "", want: /FunctionIdentity is not set/ },
   { fault: "a schedule that nobody sets", file: region, from: "        PollSchedule: '0 */5 * * * *'\n", to: "", want: /PollSchedule is not set/ },
   { fault: "a role that the registration lacks", file: "deploy/policies/operation-write.xml", from: "<value>Api.Write</value>", to: "<value>Api.Change</value>", want: /lacks the role Api\.Change/ },
   { fault: "a named value that nobody makes", file: "deploy/policies/api.xml", from: "{{app-id-uri}}", to: "{{app-uri}}", want: /app-uri is not made/ },

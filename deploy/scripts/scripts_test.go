@@ -1,3 +1,8 @@
+// Not under the race detector: nothing here is concurrent, and each of some hundred calls of the fake az would start a binary that it
+// makes ten times slower.
+
+//go:build !race
+
 // Package scripts tests the shell scripts of this folder against a fake az: the test binary itself, called again under that name.
 package scripts
 
