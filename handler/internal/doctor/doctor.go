@@ -36,8 +36,19 @@ import (
 	"apimrelay/handler/internal/settings"
 )
 
-// limit bounds a whole run. What has no result by then is a finding or not run; 15 s are promised.
-const limit = 14 * time.Second
+// times bound what is asked: the longest way, a token and a control request and then a call, stays below the whole, of which 15 s are promised.
+type times struct {
+	whole                time.Duration // what has no result by then is a finding, or not run
+	dial                 time.Duration // the identity endpoint
+	token                time.Duration // az is a Python program: it takes seconds to start
+	control              time.Duration
+	name, connect, probe time.Duration // the gateway
+}
+
+var defaultTimes = times{
+	whole: 14 * time.Second, dial: 2 * time.Second, token: 8 * time.Second, control: 2500 * time.Millisecond,
+	name: 2500 * time.Millisecond, connect: 3 * time.Second, probe: 3500 * time.Millisecond,
+}
 
 // Options say what is examined. Settings alone is required.
 type Options struct {
@@ -60,7 +71,7 @@ type Options struct {
 	// Progress is told of each check as it starts and ends, by any goroutine; nil: nobody.
 	Progress func(title string, done, all int)
 	Now      func() time.Time // nil: time.Now
-	limit    time.Duration    // 0: limit
+	times    times            // zero: defaultTimes
 }
 
 func (o Options) withDefaults() Options {
@@ -76,8 +87,8 @@ func (o Options) withDefaults() Options {
 	if o.Transport == nil {
 		o.Transport = newTransport()
 	}
-	if o.limit == 0 {
-		o.limit = limit
+	if o.times == (times{}) {
+		o.times = defaultTimes
 	}
 	return o
 }

@@ -56,7 +56,7 @@ func checkName(ctx context.Context, v *visit) []outcome {
 	if net.ParseIP(name) != nil {
 		return one(ok("%s is an address", name))
 	}
-	ctx, cancel := context.WithTimeout(ctx, nameTime)
+	ctx, cancel := context.WithTimeout(ctx, v.o.times.name)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
 	if err != nil {
@@ -86,7 +86,7 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 	if p := v.proxied(); p != "" {
 		return one(ok("through the proxy %s", p))
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, v.o.times.connect)
 	defer cancel()
 	address := net.JoinHostPort(name, port)
 	if v.f.Target.Scheme() == "http" {

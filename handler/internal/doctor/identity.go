@@ -15,13 +15,6 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// How long what is asked may take. Together they stay below limit.
-const (
-	dialTime    = 2 * time.Second
-	tokenTime   = 8 * time.Second // az is a Python program: it takes seconds to start
-	controlTime = 2500 * time.Millisecond
-)
-
 // control is a resource that every tenant has. Where it works and TargetApp does not, TargetApp is the fault, else the platform.
 const control = "https://management.azure.com/"
 
@@ -64,7 +57,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 			host = net.JoinHostPort(u.Hostname(), "80")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, v.o.times.dial)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
 	if err != nil {
@@ -118,7 +111,7 @@ func checkToken(ctx context.Context, v *visit) []outcome {
 	if tok.Value == "" {
 		from = "fetched now"
 		var err error
-		if tok, err = v.fetch(ctx, v.f.TargetApp, tokenTime); err != nil {
+		if tok, err = v.fetch(ctx, v.f.TargetApp, v.o.times.token); err != nil {
 			return one(v.refusedToken(ctx, err))
 		}
 	}
@@ -175,7 +168,7 @@ func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	if o.anchor != "resource-refused" {
 		return o
 	}
-	if _, other := v.fetch(ctx, control, controlTime); other != nil {
+	if _, other := v.fetch(ctx, control, v.o.times.control); other != nil {
 		o = find("identity-platform", err.Error()+"; a token for "+control+" is not to be had either", v.fill())
 		return o
 	}

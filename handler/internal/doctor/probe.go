@@ -14,13 +14,6 @@ import (
 	"apimrelay/handler/internal/relay"
 )
 
-// Times of the gateway's checks, in the order in which they come.
-const (
-	nameTime    = 2500 * time.Millisecond
-	connectTime = 3 * time.Second
-	probeTime   = 3500 * time.Millisecond
-)
-
 // kind is what an answer says about the way through the gateway: route, key, policy, backend.
 type kind int
 
@@ -81,7 +74,7 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 	if err != nil {
 		return answer{kind: nothing, err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	ctx, cancel := context.WithTimeout(ctx, v.o.times.probe)
 	defer cancel()
 	req := (&http.Request{Method: v.route.method, URL: u, Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	for name, values := range v.f.Headers {

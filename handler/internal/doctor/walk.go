@@ -163,7 +163,7 @@ func (r *route) key(p part) string {
 
 // run starts every node at once; each waits for those that it needs.
 func (w *walk) run(ctx context.Context) *Report {
-	ctx, cancel := context.WithTimeoutCause(ctx, w.o.limit, fmt.Errorf("no answer within %s: %w", w.o.limit, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, w.o.times.whole, fmt.Errorf("no answer within %s: %w", w.o.times.whole, context.DeadlineExceeded))
 	defer cancel()
 	for _, n := range w.nodes {
 		go w.visit(ctx, n)
