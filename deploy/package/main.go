@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	out := flags.String("o", "build/relay.zip", "the zip to write")
 	root := flags.String("root", "", "folder of host.json and functions/ (default: the module's root)")
 	handler := flags.String("handler", "", "a handler already built for linux/amd64 (default: it is built)")
-	ldflags := flags.String("ldflags", "", "more linker flags, for instance -X main.version=1.2.3")
+	ldflags := flags.String("ldflags", "", "more linker flags, for instance -X main.release=1.2.3")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (v *validator) open(e *evaluation, record func(outcome) bool) *token {
 	}
 	t, err := readToken(p.token)
 	if err == nil {
-		record(outcome{rule: Rule{Check: "format", Result: Pass, Want: "three segments, JSON in base64url", Got: "that"}})
+		record(outcome{rule: Rule{Check: "format", Result: Pass, Want: "three segments, JSON in base64url", Got: "three segments"}})
 		return t
 	}
 	if !right {
