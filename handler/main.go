@@ -200,11 +200,14 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 		p.log.Error("telemetry is off", "error", err.Error())
 	}
 	_ = p.telemetry.ObserveTokens(p.tokenStats)
+	counters := new(relay.Counters)
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,
 		Facts:     func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
 		Healthy:   func() bool { return healthy(functions, byFunction) },
 		Telemetry: p.telemetry,
+		Counters:  counters,
+		Doctor:    &doctorFunction{settings: set, sources: byFunction, all: p.sources, counters: counters},
 	})
 	return p
 }

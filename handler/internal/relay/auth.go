@@ -21,6 +21,7 @@ type transport struct {
 	base      http.RoundTripper
 	facts     func(string) slog.Value
 	telemetry *telemetry.Telemetry
+	counters  *Counters
 	now       func() time.Time
 	budgets   retryBudgets
 	sent      sent
@@ -60,10 +61,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			send, tries = next, tries+1
 			t.telemetry.Retry(f.Name, "connection")
+			t.counters.retried()
 			continue
 		}
 
 		call.Outcome.Status, call.Outcome.Refusal = res.StatusCode, classify(res)
+		t.counters.refused(call.Outcome.Refusal)
 		switch {
 		case call.Outcome.Refusal == KeyInvalid && !replayedKey:
 			replayedKey = true
@@ -72,6 +75,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 					drain(res)
 					key, send = other, next
 					call.Outcome.Replays = append(call.Outcome.Replays, "key")
+					t.counters.replayed("key")
 					continue
 				}
 			}
@@ -91,6 +95,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				drain(res)
 				token, send = fresh, next
 				call.Outcome.Replays = append(call.Outcome.Replays, "token")
+				t.counters.replayed("token")
 				continue
 			}
 		case call.Outcome.Refusal == TokenRefused:
@@ -118,6 +123,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			send, tries = next, tries+1
 			t.telemetry.Retry(f.Name, strconv.Itoa(call.Outcome.Status))
+			t.counters.retried()
 			continue
 		}
 		if call.Outcome.Refusal != NoRefusal {

@@ -111,6 +111,8 @@ type Options struct {
 	Facts func(token string) slog.Value
 	// Telemetry counts retries and refusals; nil = nothing is exported.
 	Telemetry *telemetry.Telemetry
+	// Counters count retries, replays and refusals; nil = nothing is counted.
+	Counters *Counters
 	// ErrorLog is for what net/http has to say; nil = discarded.
 	ErrorLog *slog.Logger
 }
@@ -130,7 +132,7 @@ func New(o Options) *Relay {
 	if o.ErrorLog == nil {
 		o.ErrorLog = slog.New(slog.DiscardHandler)
 	}
-	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, now: time.Now}
+	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, counters: o.Counters, now: time.Now}
 	r := &Relay{transport: t, problem: o.Problem}
 	r.proxy = &httputil.ReverseProxy{
 		Rewrite:        rewrite,

@@ -40,7 +40,9 @@ type Config struct {
 	Doctor http.Handler
 	// Telemetry exports spans and metrics; nil = nothing is exported.
 	Telemetry *telemetry.Telemetry
-	Log       *slog.Logger // nil = discarded
+	// Counters count the relay's retries, replays and refusals; nil = nothing is counted.
+	Counters *relay.Counters
+	Log      *slog.Logger // nil = discarded
 }
 
 // Server answers the host. It is an http.Handler, safe for concurrent use.
@@ -61,7 +63,9 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{app: c.App, functions: make(map[*app.Function]*Function), healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry, log: c.Log}
-	s.relay = relay.New(relay.Options{Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, ErrorLog: c.Log})
+	s.relay = relay.New(relay.Options{
+		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters, ErrorLog: c.Log,
+	})
 	router := chi.NewRouter()
 	router.Use(s.exchange)
 	router.Get("/", s.ready)
