@@ -164,7 +164,13 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 	var head bytes.Buffer
 	head.WriteString(o.method + " " + o.target + " HTTP/1.1\r\n")
 	o.hdr.write(&head)
-	if err := p.write(c, o, head.Bytes()); err != nil {
+	sent := func() bool { return true }
+	if o.stream == nil {
+		err = p.write(c, o, head.Bytes())
+	} else {
+		sent, err = p.upload(c, o, head.Bytes())
+	}
+	if err != nil {
 		return fail(err)
 	}
 	in, err = readAnswer(c.r, o.method)
@@ -176,7 +182,7 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 	var once sync.Once
 	in.release = func(whole bool) {
 		once.Do(func() {
-			if stop() && whole && reusable && c.r.Buffered() == 0 {
+			if stop() && whole && reusable && c.r.Buffered() == 0 && sent() {
 				p.put(c)
 				return
 			}
@@ -188,28 +194,12 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 
 var errNoAnswer = errors.New("no answer came")
 
-// write sends head and body. Small requests leave in one segment, chunked bodies piece by piece. With Expect the body waits for 100, a second at most.
+// write sends head and body: small requests leave in one segment, chunked bodies piece by piece.
 func (p *pool) write(c *handlerConn, o *outgoing, head []byte) error {
-	if o.hasBody() && strings.EqualFold(o.hdr.get("Expect"), "100-continue") {
-		if _, err := c.Write(head); err != nil {
-			return err
-		}
-		head = nil
-		_ = c.SetReadDeadline(time.Now().Add(p.clock.real(time.Second)))
-		peeked, err := c.r.Peek(12)
-		_ = c.SetReadDeadline(time.Time{})
-		var timeout net.Error
-		switch {
-		case err == nil && string(peeked[9:12]) != "100":
-			return nil // a final answer: the body stays here
-		case err != nil && !(errors.As(err, &timeout) && timeout.Timeout()):
-			return err
-		}
-	}
 	w := bufio.NewWriterSize(c, 4096)
 	_, _ = w.Write(head)
-	if o.stream != nil {
-		if err := o.stream(&flushed{w}); err != nil {
+	if o.hasBody() {
+		if final, err := p.expect(c, o, w); final || err != nil {
 			return err
 		}
 	}
@@ -226,13 +216,63 @@ func (p *pool) write(c *handlerConn, o *outgoing, head []byte) error {
 	return w.Flush()
 }
 
+// expect lets a body with Expect: 100-continue wait for 100, a second at most; final tells that another answer came, and the body stays here.
+func (p *pool) expect(c *handlerConn, o *outgoing, w *bufio.Writer) (final bool, err error) {
+	if !strings.EqualFold(o.hdr.get("Expect"), "100-continue") {
+		return false, nil
+	}
+	if err := w.Flush(); err != nil {
+		return false, err
+	}
+	_ = c.SetReadDeadline(time.Now().Add(p.clock.real(time.Second)))
+	peeked, err := c.r.Peek(12)
+	_ = c.SetReadDeadline(time.Time{})
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return false, nil
+	}
+	return err == nil && string(peeked[9:12]) != "100", err
+}
+
+// upload sends the head, and the body beside the reading of the answer, which may come first. sent tells whether the body has gone out whole.
+func (p *pool) upload(c *handlerConn, o *outgoing, head []byte) (sent func() bool, err error) {
+	w := bufio.NewWriterSize(c, 4096)
+	_, _ = w.Write(head)
+	final, err := p.expect(c, o, w)
+	if err != nil || final {
+		return func() bool { return false }, err
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := o.stream(&flushed{w})
+		if err == nil {
+			err = w.Flush()
+		}
+		if err != nil {
+			_ = c.Close() // nothing more can be said on this connection
+		}
+		done <- err
+	}()
+	return func() bool {
+		select {
+		case err := <-done:
+			return err == nil
+		default:
+			return false
+		}
+	}, nil
+}
+
 // flushed lets a streamed body leave as it comes.
-type flushed struct{ *bufio.Writer }
+type flushed struct{ w *bufio.Writer } // not embedded: its WriteString would not flush
 
 func (f *flushed) Write(p []byte) (int, error) {
-	n, err := f.Writer.Write(p)
+	n, err := f.w.Write(p)
 	if err == nil {
-		err = f.Writer.Flush()
+		err = f.w.Flush()
 	}
 	return n, err
 }

@@ -57,7 +57,14 @@ func readHostJSON(root string, environ []string) (*hostConfig, error) {
 		return nil, fmt.Errorf("reading host.json: the file is missing the required 'version' property, or it is not \"2.0\"")
 	}
 	override(v, environ)
-	return interpretHostJSON(v)
+	c, err := interpretHostJSON(v)
+	if err == nil && v.fold("functionTimeout") == nil {
+		// ScriptJobHostOptionsSetup.cs: five minutes on the Consumption plan, thirty elsewhere.
+		if sku, _ := settingLookup(environ)("WEBSITE_SKU"); strings.EqualFold(sku, "Dynamic") {
+			c.functionTimeout = 5 * time.Minute
+		}
+	}
+	return c, err
 }
 
 // override lays the settings of the form AzureFunctionsJobHost__section__key over the file, in any case, with __ or :.
@@ -107,7 +114,7 @@ func override(v *jvalue, environ []string) {
 }
 
 func interpretHostJSON(v *jvalue) (*hostConfig, error) {
-	c := &hostConfig{root: v, initTimeout: 30 * time.Second, functionTimeout: 5 * time.Minute, routePrefix: "api", maxDequeue: 5,
+	c := &hostConfig{root: v, initTimeout: 30 * time.Second, functionTimeout: 30 * time.Minute, routePrefix: "api", maxDequeue: 5,
 		telemetryMode: textOf(v.fold("telemetryMode"))}
 	section := v.fold("customHandler")
 	if section == nil {

@@ -82,7 +82,35 @@ func (h *Host) load() *instance {
 		}
 		h.log(Error, "Host.Startup", "The '%s' function is in error: %s", f.function, f.text)
 	}
+	if in.fault == "" {
+		in.announce()
+	}
 	return in
+}
+
+// announce logs what the host says of its functions and their routes (recording E-default-timeout).
+func (in *instance) announce() {
+	h := in.h
+	h.log(Information, "Host.Startup", "%d functions loaded", len(in.functions))
+	if len(in.functions) == 0 {
+		h.log(Warning, "Host.Startup", "No job functions found.")
+		return
+	}
+	found, routes := "", ""
+	for _, f := range in.functions {
+		found += "Host.Functions." + f.name + "\n"
+		if f.http() {
+			methods := "all"
+			if f.methods != nil {
+				methods = strings.ToLower(strings.Join(f.methods, ","))
+			}
+			routes += "Mapped function route '" + strings.TrimPrefix(in.cfg.routePrefix+"/"+f.routeText, "/") + "' [" + methods + "] to '" + f.name + "'\n"
+		}
+	}
+	h.log(Information, "Host.Startup", "Found the following functions:\n%s", found)
+	if routes != "" {
+		h.log(Information, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostHttpRoutesManager", "Initializing function HTTP routes\n%s", routes)
+	}
 }
 
 // run starts the handler and the timers; it returns at once.

@@ -182,10 +182,12 @@ func (l *stage) compareLife(spec life) {
 		got = got[:min(len(got), len(want))]
 	}
 	if spec.loose {
-		byLine := func(a, b string) int { return strings.Compare(a, b) }
-		slices.SortFunc(recd, func(a, b *received) int { return byLine(a.RequestLine, b.RequestLine) })
-		wantReqs = slices.Clone(wantReqs)
-		slices.SortFunc(wantReqs, func(a, b recordedRequest) int { return byLine(a.RequestLine, b.RequestLine) })
+		slices.SortStableFunc(recd, func(a, b *received) int {
+			return strings.Compare(a.RequestLine+varies(string(a.Body)), b.RequestLine+varies(string(b.Body)))
+		})
+		slices.SortStableFunc(wantReqs, func(a, b recordedRequest) int {
+			return strings.Compare(a.RequestLine+varies(string(recordedBody(a.Body, a.BodyBase64, 0))), b.RequestLine+varies(string(recordedBody(b.Body, b.BodyBase64, 0))))
+		})
 	}
 	if len(l.r.Argv) > 0 {
 		return // environment compares all that is recorded

@@ -78,29 +78,29 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	o := in.proxiedRequest(inv.req, inv.id)
-	var once sync.Once
-	consumed := false
+	w := &callerWatch{conn: conn, gone: func() { cancel(errCallerGone) }}
+	defer w.end()
 	if inv.req.chunked || inv.req.length > 0 {
-		o.stream = func(w io.Writer) error {
-			first := false
-			once.Do(func() { first = true })
-			if !first {
-				return newException(invalidOperation, "Stream was already consumed.")
+		o.stream = func(to io.Writer) error {
+			err := copyUpload(to, inv.req)
+			if err == nil {
+				w.begin()
 			}
-			consumed = true
-			return copyUpload(w, inv.req)
+			return err
 		}
+	} else {
+		w.begin()
 	}
-	if o.stream == nil {
-		stop := conn.watch(func() { cancel(errCallerGone) })
-		defer stop()
-	}
-	answer, err := inv.tryProxy(ctx, o, &consumed)
+	answer, err := inv.tryProxy(ctx, o)
 	if err != nil {
 		return false, newException(invalidOperation, "Failed to proxy request with ForwarderError: Request").because(asException(err))
 	}
 	defer answer.release(false)
 	in.h.history.update(func() { inv.record.HTTP = answer.status })
+	if answer.status == http.StatusSwitchingProtocols {
+		w.end()
+		return conn.tunnel(inv.req, answer)
+	}
 	return conn.stream(inv.req, answer, in.h.clock.real(activityTimeout))
 }
 
@@ -110,7 +110,7 @@ var errCallerGone = errors.New("the caller has hung up")
 const activityTimeout = 240 * time.Second
 
 // tryProxy repeats an exchange without an answer, 1.85 s of pauses in all; a body can be sent once (recordings P-ans-closed, P-headers-utf8).
-func (inv *invocation) tryProxy(ctx context.Context, o *outgoing, consumed *bool) (*incoming, error) {
+func (inv *invocation) tryProxy(ctx context.Context, o *outgoing) (*incoming, error) {
 	h := inv.in.h
 	pause := h.durations.ProxyPause
 	for try := 1; ; try++ {
@@ -127,16 +127,44 @@ func (inv *invocation) tryProxy(ctx context.Context, o *outgoing, consumed *bool
 		if err == nil {
 			return answer, nil
 		}
-		if asException(err).class != httpRequestException || try == proxyTries || *consumed && try > 1 || ctx.Err() != nil {
-			return nil, err
-		}
-		if !h.clock.sleep(ctx, pause) {
+		if asException(err).class != httpRequestException || try == proxyTries || ctx.Err() != nil || !h.clock.sleep(ctx, pause) {
 			return nil, err
 		}
 		pause = min(2*pause, h.durations.ProxyMost)
-		if *consumed {
+		if o.stream != nil && answer == nil && !refused(err) {
 			return nil, newException(invalidOperation, "Stream was already consumed.")
 		}
+	}
+}
+
+// refused tells that nothing of a request went out, so that its body can still be sent.
+func refused(err error) bool {
+	return strings.HasPrefix(asException(err).message, "Connection refused")
+}
+
+// callerWatch looks whether the caller hangs up, from the moment when its upload has been read.
+type callerWatch struct {
+	conn  *frontConn
+	gone  func()
+	mu    sync.Mutex
+	ended bool
+	stop  func()
+}
+
+func (w *callerWatch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended && w.stop == nil {
+		w.stop = w.conn.watch(w.gone)
+	}
+}
+
+func (w *callerWatch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	if w.stop != nil {
+		w.stop()
 	}
 }
 
@@ -268,6 +296,25 @@ func (in *incoming) cutShort() bool {
 	_, err := in.conn.r.Peek(want)
 	_ = in.conn.SetReadDeadline(time.Time{})
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// tunnel passes an upgraded connection on, both ways, until one side ends it.
+func (c *frontConn) tunnel(req *request, in *incoming) (sent bool, err error) {
+	req.closing = true
+	var b bytes.Buffer
+	writeStatus(&b, in.status, in.phrase())
+	in.hdr.write(&b)
+	if _, err := c.net.Write(b.Bytes()); err != nil {
+		return true, proxyFailure("UpgradeResponseDestination", "System.IO.IOException", "%s", err)
+	}
+	done := make(chan struct{}, 2)
+	go func() { _, _ = io.Copy(in.conn, c.r); done <- struct{}{} }()
+	go func() { _, _ = io.Copy(c.net, in.conn.r); done <- struct{}{} }()
+	<-done
+	in.release(false)
+	_ = c.net.Close()
+	<-done
+	return true, nil
 }
 
 func proxyFailure(kind, class, format string, args ...any) error {
