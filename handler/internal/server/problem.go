@@ -55,42 +55,39 @@ var (
 	errBadInvocation = errors.New("reading the invocation")
 )
 
-// problemOf is the only place where errors become answers.
+// problemCodes is the only place where errors become answers; the first that fits counts.
+var problemCodes = []struct {
+	fits func(error) bool
+	code string
+}{
+	{sentinel(errSettings), "settings"},
+	{sentinel(errNoRoute), "no-route"},
+	{sentinel(token.ErrRefused), "identity-refused"},
+	{sentinel(token.ErrUnavailable), "identity-unavailable"},
+	{sentinel(relay.ErrBudgetSpent), "budget-spent"},
+	{sentinel(relay.ErrAlreadySent), "already-sent"},
+	{sentinel(invocation.ErrBodyLost), "body-lost"},
+	{sentinel(invocation.ErrBodyDamaged), "body-damaged"},
+	{sentinel(invocation.ErrTooLarge), "too-large"},
+	{sentinel(context.Canceled), "caller-left"},
+	{is[*relay.PathError], "bad-path"},
+	{is[*relay.GatewayError], "gateway-unreachable"},
+	{is[*relay.UploadError], "upload-broken"},
+	{is[*invocation.CannotCarryError], "cannot-carry"},
+	{sentinel(errBadInvocation), "bad-invocation"},
+}
+
 func problemOf(err error) problem {
-	code := "internal"
-	switch {
-	case errors.Is(err, errSettings):
-		code = "settings"
-	case errors.Is(err, errNoRoute):
-		code = "no-route"
-	case errors.Is(err, token.ErrRefused):
-		code = "identity-refused"
-	case errors.Is(err, token.ErrUnavailable):
-		code = "identity-unavailable"
-	case errors.Is(err, relay.ErrBudgetSpent):
-		code = "budget-spent"
-	case errors.Is(err, relay.ErrAlreadySent):
-		code = "already-sent"
-	case errors.Is(err, invocation.ErrBodyLost):
-		code = "body-lost"
-	case errors.Is(err, invocation.ErrBodyDamaged):
-		code = "body-damaged"
-	case errors.Is(err, invocation.ErrTooLarge):
-		code = "too-large"
-	case errors.Is(err, context.Canceled):
-		code = "caller-left"
-	case is[*relay.PathError](err):
-		code = "bad-path"
-	case is[*relay.GatewayError](err):
-		code = "gateway-unreachable"
-	case is[*relay.UploadError](err):
-		code = "upload-broken"
-	case is[*invocation.CannotCarryError](err):
-		code = "cannot-carry"
-	case errors.Is(err, errBadInvocation):
-		code = "bad-invocation"
+	for _, c := range problemCodes {
+		if c.fits(err) {
+			return problems[c.code]
+		}
 	}
-	return problems[code]
+	return problems["internal"]
+}
+
+func sentinel(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
 }
 
 func is[E error](err error) bool {
