@@ -11,6 +11,7 @@ import (
 
 const usage = `usage: bench <what>
 
+  relay   the handler beside what a user would write instead; -full takes minutes
   token   bare azidentity beside the token source, situation by situation
 `
 
@@ -26,6 +27,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	switch args[0] {
+	case "relay":
+		return benchRelay(ctx, args[1:], stdout, stderr)
 	case "token":
 		return benchToken(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "--help":
