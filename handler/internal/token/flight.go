@@ -108,7 +108,8 @@ func (s *Source) try(f *flight) (h *held, failure *Error) {
 			return nil, e
 		}
 		if cause := context.Cause(f.ctx); !errors.Is(err, context.DeadlineExceeded) {
-			return nil, &Error{Err: fmt.Errorf("%w: %w", cause, err), Hint: Hint(err)}
+			// Not wrapped: context.Canceled in there is the flight's own end, and would pass for a caller that has left.
+			return nil, &Error{Err: fmt.Errorf("%w: %v", cause, err), Hint: Hint(err)}
 		}
 		return nil, asError(err)
 	}
