@@ -1,9 +1,7 @@
 package doctor
 
 import (
-	"crypto/tls"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -363,18 +361,23 @@ func (s *stage) send(why string) {
 
 // Each set-up must name its own cause and no other, at least once.
 func TestEachFailureNamesItsOwnCause(t *testing.T) {
-	named, tellable := 0, 0
-	used := map[string]bool{}
+	named, used := map[string]bool{}, map[string]bool{}
+	untold := 0
 	for _, row := range corpus {
+		// "A2 suspended" is another set-up of the row A2, which is named when all its set-ups are.
+		id, _, _ := strings.Cut(row.id, " ")
 		if row.anchor == "" {
+			untold++
 			if row.why == "" {
 				t.Errorf("%s: want a reason why it cannot be told", row.id)
 			}
 			continue
 		}
-		tellable++
+		if _, other := named[id]; !other {
+			named[id] = true
+		}
 		used[row.anchor] = true
-		t.Run(row.id+" "+row.name, func(t *testing.T) {
+		named[id] = t.Run(row.id+" "+row.name, func(t *testing.T) {
 			s := newStage(t)
 			var report *Report
 			if row.line != "" {
@@ -387,8 +390,7 @@ func TestEachFailureNamesItsOwnCause(t *testing.T) {
 				report = s.run()
 			}
 			if got := anchors(report); !slices.Equal(got, []string{row.anchor}) {
-				t.Errorf("want %s alone, got %v\n%s", row.anchor, got, table(t, report))
-				return
+				t.Fatalf("want %s alone, got %v\n%s", row.anchor, got, table(t, report))
 			}
 			for _, r := range report.Checks {
 				if r.Status == Finding && (r.Saw == "" || r.Fix == "") {
@@ -396,14 +398,15 @@ func TestEachFailureNamesItsOwnCause(t *testing.T) {
 				}
 			}
 			s.mustHoldNoSecret(report)
-			named++
-		})
+		}) && named[id]
 	}
-	t.Logf("%d of %d rows named, by %d entries of the catalogue; %d rows cannot be told from inside", named, tellable, len(used), len(corpus)-tellable)
-	if named != tellable {
-		t.Errorf("want all of them")
+	score := 0
+	for _, all := range named {
+		if all {
+			score++
+		}
 	}
-	_ = maps.Keys(used)
+	t.Logf("%d of %d rows named, by %d entries of the catalogue; %d more rows cannot be told from inside", score, len(named), len(used), untold)
 }
 
 // mustHoldNoSecret looks for every secret of the set-up in all forms of the output.
@@ -418,5 +421,3 @@ func (s *stage) mustHoldNoSecret(r *Report) {
 		}
 	}
 }
-
-var _ = tls.VersionTLS13

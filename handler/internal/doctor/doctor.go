@@ -9,22 +9,24 @@
 //
 // # What cannot be told from inside
 //
-// Some failures show themselves only elsewhere, or never meet this program:
+// corpus_test.go has a set-up for each failure that people met, numbered by kind: settings (S), managed identity (M), Entra (E), the gateway and the
+// token it sees (A). These have none:
 //
-//   - A missing role and a misspelt TargetApp are the same answer of the identity endpoint where the API demands an assignment. They share the finding
-//     resource-refused; the sign-in log of the service principal in Entra tells them apart.
-//   - A policy with a fixed error message says one thing for every fault of a token. Without -policy and TargetRole they share the finding token-refused.
-//   - A wrong key, a suspended subscription, a key of another product and one that was regenerated are one answer: key-invalid.
-//   - A key rollover that the gateway has not seen, and a deployed policy that differs from the file, are both token-signature: keys are not known here.
-//   - Names that envconfig reads in upper case only (three symptoms on Linux): settings reads them in any spelling, so they cannot occur.
-//   - A managed identity of a virtual machine, its endpoint and its texts (three symptoms): a function app has none, and identity never asks one.
-//   - A request without client_assertion, with `resource` for the v2 endpoint, malformed, or with the tenant as an option of its own (four symptoms): they
-//     are faults of a client's code, which azidentity does not have.
-//   - Instance discovery without a network, and an authority over http: discovery is off, and the address is refused before any request, with
-//     its own text (authority).
-//   - A consent between two applications of Microsoft, and a client that is told to wait because it asks in a loop: neither concerns this program's own
-//     registrations and cache. Their codes are explained in log lines all the same.
-//   - Bodies and URLs that are too large for the gateway: doctor sends none. `handler doctor -log` explains the line of such a call.
+//   - S1, S2, S3: names that envconfig reads in upper case only, on Linux. They cannot occur: settings reads a name in any spelling.
+//   - M10, M11: answers of the metadata service of a virtual machine. identity never asks it.
+//   - E3, E22, E23: a request without client_assertion, with `resource` at the v2 endpoint, malformed. azidentity makes none of them.
+//   - E32: a credential for one tenant that is asked for another. identity makes one for each.
+//
+// E24 (a client that asks in a loop) and A22 (a body above the tier's limit) are told from a log line alone: doctor neither loops nor sends bodies.
+//
+// These are one finding, since the answers are the same; each entry of the catalogue lists its causes and the command that tells:
+//
+//   - M7, M8 (resource-refused): a misspelt TargetApp, and an assignment that the API demands. Trouble of the platform is told from both by a control
+//     request for another resource.
+//   - A2 (key-invalid): a wrong key, a suspended subscription, a key of another product or of another instance, one that was regenerated.
+//   - A3 (token-refused): all faults of a token, where the policy has one text for all and neither -policy nor TargetRole is given.
+//   - A10 (token-signature): a key rollover that the gateway has not seen, and a deployed policy that differs from the file.
+//   - A6 (role-missing): a role that was not granted, and a token older than the grant.
 package doctor
 
 import (

@@ -74,7 +74,7 @@ func Explain(lines io.Reader, o Options) (*Report, error) {
 			continue
 		}
 		read++
-		for _, r := range l.explain(o) {
+		for _, r := range l.explain(o, redact) {
 			results = append(results, redact.result(r))
 		}
 	}
@@ -114,8 +114,11 @@ func parseLine(text string) (*logLine, bool) {
 	return nil, false
 }
 
-func (l *logLine) explain(o Options) []Result {
-	v := &visit{walk: &walk{o: o, redact: newRedactor(o)}, f: l.settingsOf(o)}
+func (l *logLine) explain(o Options, redact *redactor) []Result {
+	for _, text := range []*string{&l.Words, &l.Error, &l.Text, &l.Hint, &l.Message} {
+		*text = redact.text(*text)
+	}
+	v := &visit{walk: &walk{o: o, redact: redact}, f: l.settingsOf(o)}
 	functions := []string{}
 	if l.Function != "" {
 		functions = append(functions, l.Function)

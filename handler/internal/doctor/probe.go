@@ -97,21 +97,21 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 		return answer{kind: nothing, err: err}
 	}
 	a.status, a.header = res.StatusCode, res.Header
-	a.classify(body)
+	a.classify(body, v.redact)
 	return a
 }
 
 // classify reads the answer as the relay does, and what the relay does not ask.
-func (a *answer) classify(body []byte) {
+func (a *answer) classify(body []byte, redact *redactor) {
 	var own struct {
 		StatusCode int    `json:"statusCode"`
 		Message    string `json:"message"`
 		ActivityID string `json:"activityId"`
 	}
 	if json.Unmarshal(body, &own) == nil && own.StatusCode == a.status && own.Message != "" {
-		a.message = clip(own.Message)
+		a.message = clip(redact.text(own.Message))
 		if own.ActivityID != "" {
-			a.message += " (activity id " + clip(own.ActivityID) + ")"
+			a.message += " (activity id " + clip(redact.text(own.ActivityID)) + ")"
 		}
 	}
 	html := strings.HasPrefix(a.header.Get("Content-Type"), "text/html")
@@ -161,13 +161,13 @@ func (v *visit) trouble(a answer) (o outcome, found bool) {
 	}
 	saw := a.saw()
 	if after := a.header.Get("Retry-After"); after != "" && (a.kind == quotaSpent || a.kind == rateLimited) {
-		saw += ", Retry-After " + clip(after)
+		saw += ", Retry-After " + clip(v.redact.text(after))
 	}
 	if to := a.header.Get("Location"); to != "" && a.kind == redirect {
 		if i := strings.IndexAny(to, "?#"); i >= 0 {
 			to = to[:i]
 		}
-		saw += " to " + clip(to)
+		saw += " to " + clip(v.redact.text(to))
 	}
 	return find(anchor, saw, v.fill()), true
 }

@@ -1,0 +1,115 @@
+package doctor
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// golden compares with a file, or writes it where UPDATE is set.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if os.Getenv("UPDATE") != "" {
+		must(t, os.WriteFile(file, []byte(got), 0o644))
+		return
+	}
+	if diff := cmp.Diff(readFile(t, file), got); diff != "" {
+		t.Errorf("%s is another one; UPDATE=1 writes it (-file +now):\n%s", file, diff)
+	}
+}
+
+func fixed() *Report {
+	r := newReport([]Result{
+		{ID: "settings", Title: "the settings are complete", Functions: []string{"poll"}, Status: OK, Saw: "all shared"},
+		{ID: "settings", Title: "the settings are complete", Functions: []string{"relay"}, Status: OK, Saw: "all shared"},
+		{ID: "slips", Title: "no setting looks like a slip", Status: Warning, Saw: "ApimKey: blanks around the key are ignored", Fix: "enter the key anew", Anchor: "key-form"},
+		{ID: "token-role", Title: "the token carries the role that the API wants", Functions: []string{"poll"}, Status: Finding, Saw: "no roles; wanted Api.Read",
+			Fix: "deploy/scripts/grant-role --principal <id>", Anchor: "role-missing"},
+		{ID: "policy", Title: "the token passes the policy", Functions: []string{"poll"}, Status: NotRun, Saw: "no policy was given: -policy FILE"},
+		{ID: "call", Title: "the gateway accepts the token", Functions: []string{"relay"}, Status: OK},
+	})
+	r.Counters = &Counters{
+		Tokens: []TokenCounters{{Resource: "api://x", InHand: true, AgeS: 60, LeftS: 3600, Hash: "0123456789ab", Requests: 2, Forced: 1,
+			Refreshes: map[string]uint64{"new": 1, "same": 1, "refused": 0, "unavailable": 0}}},
+		Retries: 3, Replays: map[string]uint64{"key": 1, "token": 0}, Refusals: map[string]uint64{"key-invalid": 1, "token-refused": 2},
+	}
+	return r
+}
+
+func TestTableAndJSONAreAsDocumented(t *testing.T) {
+	r := fixed()
+	golden(t, "testdata/table.golden", table(t, r))
+	var json strings.Builder
+	must(t, r.WriteJSON(&json))
+	golden(t, "testdata/json.golden", json.String())
+	back, err := ReadJSON(strings.NewReader(json.String()))
+	must(t, err)
+	if diff := cmp.Diff(r, back); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyFindingsMakeAReportBad(t *testing.T) {
+	for status, exit := range map[Status]int{OK: 0, Warning: 0, NotRun: 0, Finding: 1} {
+		r := newReport([]Result{{ID: "a", Status: OK}, {ID: "b", Status: status}})
+		if r.Exit() != exit || r.OK != (exit == 0) {
+			t.Errorf("%s: want exit status %d, got %d and ok %v", status, exit, r.Exit(), r.OK)
+		}
+	}
+}
+
+func TestTheDocumentIsMadeFromTheCatalogue(t *testing.T) {
+	golden(t, "../../../docs/troubleshooting.md", Document())
+}
+
+func TestEachEntryIsCompleteAndLinked(t *testing.T) {
+	seen := map[string]bool{}
+	form := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$|^backend-not-found$`)
+	for i := range catalogue {
+		e := &catalogue[i]
+		if seen[e.anchor] || !form.MatchString(e.anchor) {
+			t.Errorf("%q: want an anchor of its own in small letters", e.anchor)
+		}
+		seen[e.anchor] = true
+		if e.title == "" || len(e.causes) == 0 || e.fix == "" || strings.Contains(e.title+e.fix+e.tells, "\n") {
+			t.Errorf("%s: want a title, causes and a fix in one line each", e.anchor)
+		}
+		if filled := e.fixFor(nil); regexp.MustCompile(`\{(app|group|client|object|resource|tenant|role)\}`).MatchString(filled) {
+			t.Errorf("%s: its fix keeps gaps: %s", e.anchor, filled)
+		}
+	}
+	for _, f := range fragments {
+		if !seen[f.anchor] {
+			t.Errorf("%v lead to %s, which is not in the catalogue", f.words, f.anchor)
+		}
+	}
+	for code, anchor := range codes {
+		if !seen[anchor] {
+			t.Errorf("AADSTS%s leads to %s, which is not in the catalogue", code, anchor)
+		}
+	}
+	for _, c := range checks {
+		if !seen[c.anchor] {
+			t.Errorf("the check %s leads to %s, which is not in the catalogue", c.id, c.anchor)
+		}
+		for _, id := range slices.Concat(c.needs, c.after) {
+			need := checkOf(id)
+			if !contains(c.of, need.of) {
+				t.Errorf("the check %s waits for %s, whose part it does not contain", c.id, id)
+			}
+		}
+	}
+}
+
+// contains tells whether functions that share a node of the part p share one of q as well.
+func contains(p, q part) bool {
+	holds := map[part][]part{
+		ofApp: {ofApp}, ofFunction: {ofApp, ofFunction}, ofIdentity: {ofApp, ofIdentity}, ofRole: {ofApp, ofIdentity, ofRole}, ofGateway: {ofApp, ofGateway},
+		ofURL: {ofApp, ofGateway, ofURL}, ofKey: {ofApp, ofGateway, ofURL, ofKey}, ofCall: {ofApp, ofGateway, ofURL, ofKey, ofIdentity, ofRole, ofCall},
+	}
+	return slices.Contains(holds[p], q)
+}
