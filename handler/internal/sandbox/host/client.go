@@ -38,6 +38,7 @@ type outgoing struct {
 	pieces         [][]byte                // the body, chunked in these pieces, or one piece with a Content-Length
 	chunked        bool                    // pieces are written as chunks
 	stream         func(w io.Writer) error // instead of pieces: a body that can be sent once
+	uploads        sync.WaitGroup          // runs of stream
 }
 
 func (o *outgoing) hasBody() bool { return o.pieces != nil || o.stream != nil }
@@ -246,7 +247,7 @@ func (p *pool) upload(c *handlerConn, o *outgoing, head []byte) (sent func() boo
 		return nil, err
 	}
 	done := make(chan error, 1)
-	go func() {
+	o.uploads.Go(func() {
 		err := o.stream(&flushed{w})
 		if err == nil {
 			err = w.Flush()
@@ -255,7 +256,7 @@ func (p *pool) upload(c *handlerConn, o *outgoing, head []byte) (sent func() boo
 			_ = c.Close() // nothing more can be said on this connection
 		}
 		done <- err
-	}()
+	})
 	return func() bool {
 		select {
 		case err := <-done:

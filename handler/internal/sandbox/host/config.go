@@ -39,7 +39,7 @@ type Config struct {
 
 // Durations are times of the host that no file sets. A zero is the host's own value.
 type Durations struct {
-	ProbePause   time.Duration // between two readiness probes: 25 ms, 28 with what a try costs (recording E-never-listens: 1201 of them in 34 s)
+	ProbePause   time.Duration // between two readiness probes: 28 ms; the window of 30 s counts 25 of them (recording E-never-listens: 1201 tries in 34 s)
 	ReadyWait    time.Duration // a request waits so long for a handler that does not get ready: 135 s (recording E-exe-missing)
 	TimeoutGrace time.Duration // between the time-out of a function and the kill: 2 s
 	Shutdown     time.Duration // running invocations may end after a signal: 30 s

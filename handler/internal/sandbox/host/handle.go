@@ -92,16 +92,17 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 			return status(http.StatusBadRequest), false
 		}
 	}
-	var rp *reply
-	sent := false
+	// Kept apart from the attempt: one that goes on behind its time-out may still write them.
+	var made atomic.Pointer[reply]
+	var begun atomic.Bool
 	switch inv.way {
 	case "proxied":
 		inv.attempt = func(ctx context.Context, inv *invocation, _ string) error {
 			if err := noHost(req, fn); err != nil {
 				return err
 			}
-			var err error
-			sent, err = inv.proxy(ctx, req.conn)
+			sent, err := inv.proxy(ctx, req.conn)
+			begun.Store(sent)
 			return err
 		}
 	case "forwarded":
@@ -110,7 +111,7 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 				return err
 			}
 			r, err := inv.forward(ctx, body)
-			rp = r
+			made.Store(r)
 			return err
 		}
 	default:
@@ -127,12 +128,13 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 				return err
 			}
 			in.h.deliver(fn, inv.id, e)
-			rp = r
+			made.Store(r)
 			return nil
 		}
 	}
 	err := inv.run(ctx)
-	if sent {
+	rp := made.Load()
+	if begun.Load() {
 		return nil, true
 	}
 	if err != nil || rp == nil {

@@ -206,13 +206,12 @@ func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) 
 		if _, err := answer.all(); err != nil {
 			return nil, err
 		}
-		next := *o
-		next.target = target
+		next := &outgoing{method: o.method, target: target, hdr: o.hdr, pieces: o.pieces, chunked: o.chunked}
 		if answer.status != 307 && answer.status != 308 && o.method == "POST" {
 			next.method, next.pieces, next.chunked = "GET", nil, false
 			next.hdr = o.hdr.without("Transfer-Encoding", "Content-Type", "Content-Length")
 		}
-		o = &next
+		o = next
 	}
 }
 

@@ -267,8 +267,12 @@ func (r *jreader) str() (string, error) {
 		}
 		if c != '\\' {
 			flush()
-			b.WriteByte(c)
-			r.at++
+			end := r.at
+			for end < len(r.s) && r.s[end] != quote && r.s[end] != '\\' {
+				end++
+			}
+			b.WriteString(r.s[r.at:end])
+			r.at = end
 			continue
 		}
 		if r.at+1 >= len(r.s) {

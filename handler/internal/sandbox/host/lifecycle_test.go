@@ -113,6 +113,7 @@ func (l *stage) settle() {
 		events := l.events()
 		return len(events) > 0 && slices.ContainsFunc(events, func(e event) bool { return e.Ev == "exit" || e.Ev == "selfsignal" })
 	})
+	until(l.t, "the end of the process", func() bool { return !isAlive(l.events()[0].Pid) })
 	time.Sleep(60 * time.Millisecond)
 }
 

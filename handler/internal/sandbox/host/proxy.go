@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -80,10 +81,21 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 	o := in.proxiedRequest(inv.req, inv.id)
 	w := &callerWatch{conn: conn, gone: func() { cancel(errCallerGone) }}
 	defer w.end()
+	whole := atomic.Bool{}
+	defer func() {
+		if o.stream != nil && !whole.Load() {
+			// The answer is there and the upload is not over: what is left of it cannot be told from the next request.
+			inv.req.closing = true
+			_ = conn.net.SetReadDeadline(time.Unix(1, 0))
+			o.uploads.Wait()
+			_ = conn.net.SetReadDeadline(time.Time{})
+		}
+	}()
 	if inv.req.chunked || inv.req.length > 0 {
 		o.stream = func(to io.Writer) error {
 			err := copyUpload(to, inv.req)
 			if err == nil {
+				whole.Store(true)
 				w.begin()
 			}
 			return err

@@ -329,7 +329,8 @@ func (w *worker) restart() {
 
 // probe asks GET / until the port accepts. Any answer is ready, and so is a connection that ends without one.
 func (w *worker) probe(ctx context.Context, p *process) error {
-	tries := int(w.in.cfg.initTimeout/(25*time.Millisecond)) + 1
+	pause := w.in.h.durations.ProbePause
+	tries := int(w.in.cfg.initTimeout/(pause*25/28)) + 1
 	o := &outgoing{method: "GET", target: "/", hdr: headers{{"Host", w.addr()}}}
 	w.in.trace(&o.hdr, nil, traceProbe)
 	for range tries {
@@ -347,7 +348,7 @@ func (w *worker) probe(ctx context.Context, p *process) error {
 				return nil
 			}
 		}
-		if !w.in.h.clock.sleep(ctx, w.in.h.durations.ProbePause) {
+		if !w.in.h.clock.sleep(ctx, pause) {
 			return ctx.Err()
 		}
 	}

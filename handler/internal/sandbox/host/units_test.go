@@ -1,0 +1,321 @@
+package host
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSchedulesFireWhereNCrontabSaysSo(t *testing.T) {
+	const layout = "2006-01-02 15:04:05"
+	for _, tc := range []struct{ name, expression, after, want string }{
+		{"every two seconds", "*/2 * * * * *", "2026-11-23 16:10:41", "2026-11-23 16:10:42"},
+		{"five fields have no seconds", "* * * * *", "2026-11-23 16:10:41", "2026-11-23 16:11:00"},
+		{"the moment itself is not the next", "0 * * * * *", "2026-11-23 16:10:00", "2026-11-23 16:11:00"},
+		{"names, lists and ranges", "0 30 9-17 * jan,Mar mon-fri", "2026-11-23 16:10:00", "2027-01-01 09:30:00"},
+		{"day and weekday both must fit", "0 0 0 13 * fri", "2026-11-23 00:00:00", "2027-08-13 00:00:00"},
+		{"a step from a start", "0 5/20 * * * *", "2026-11-23 16:06:00", "2026-11-23 16:25:00"},
+		{"the 29th of February", "0 0 0 29 2 *", "2026-11-23 00:00:00", "2028-02-29 00:00:00"},
+		{"once a year", "0 0 0 1 1 *", "2026-11-23 16:10:41", "2027-01-01 00:00:00"},
+		{"a time span", "01:00:00", "2026-11-23 16:10:41", "2026-11-23 17:10:41"},
+		{"24:00:00 is 24 days", "24:00:00", "2026-11-01 00:00:00", "2026-11-25 00:00:00"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, err := parseSchedule(tc.expression, time.UTC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _ := time.Parse(layout, tc.after)
+			if got := s.next(after).Format(layout); got != tc.want {
+				t.Errorf("want %s, got %s", tc.want, got)
+			}
+		})
+	}
+	for _, bad := range []string{"", "0 0 0 1 1 7", "@hourly", "0 0 0 L * *", "61 * * * * *", "* * *", "00:00:00", "0 0 0 ? * *", "*/0 * * * * *"} {
+		if _, err := parseSchedule(bad, time.UTC); err == nil || !strings.Contains(err.Error(), "was not recognized as a valid cron expression") {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+}
+
+func TestACronScheduleCrossesTheClockChange(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Zurich")
+	if err != nil {
+		t.Skip(err)
+	}
+	s, err := parseSchedule("0 30 2 * * *", zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// On 29 March 2026 there is no 02:30.
+	next := s.next(time.Date(2026, 3, 28, 12, 0, 0, 0, zone))
+	if next.Before(time.Date(2026, 3, 29, 0, 0, 0, 0, zone)) || next.After(time.Date(2026, 3, 30, 3, 0, 0, 0, zone)) {
+		t.Errorf("got %s", next)
+	}
+	if s.next(next).Sub(next) > 49*time.Hour {
+		t.Errorf("then %s", s.next(next))
+	}
+}
+
+func TestTimeSpans(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"00:00:05": 5 * time.Second, "1.00:00:00": 24 * time.Hour, "01:30": 90 * time.Minute, "00:00:01.9971330": 1997133 * time.Microsecond,
+		"7": 7 * 24 * time.Hour, "-00:00:01": -time.Second, "10:20:30:40": 10*24*time.Hour + 20*time.Hour + 30*time.Minute + 40*time.Second,
+	} {
+		if got, err := parseTimeSpan(text); err != nil || got != want {
+			t.Errorf("%s: want %s, got %s, %v", text, want, got, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "00:60:00", "1:2:3:4:5", "5s", "99:00"} {
+		if d, err := parseTimeSpan(bad); err == nil {
+			t.Errorf("%q: got %s", bad, d)
+		}
+	}
+	for want, d := range map[string]time.Duration{"00:00:05": 5 * time.Second, "1.02:00:00": 26 * time.Hour, "00:00:01.9971330": 1997133 * time.Microsecond} {
+		if got := formatTimeSpan(d); got != want {
+			t.Errorf("want %s, got %s", want, got)
+		}
+	}
+}
+
+func TestRouteTemplates(t *testing.T) {
+	for _, tc := range []struct {
+		name, template, path string
+		want                 map[string]string // nil: no match; "-" is a missing optional one
+	}{
+		{"literals ignore case", "api/Hello", "API/hello", map[string]string{}},
+		{"a trailing slash does not count", "api/hello", "api/hello/", map[string]string{}},
+		{"two slashes do", "api/hello", "api//hello", nil},
+		{"an optional one is missing", "items/{name}/{id:int?}", "items/one", map[string]string{"name": "one", "id": "-"}},
+		{"an optional one is there", "items/{name}/{id:int?}", "items/one/7", map[string]string{"name": "one", "id": "7"}},
+		{"a constraint fails", "items/{name}/{id:int?}", "items/one/x", nil},
+		{"a catch-all takes nothing", "api/{*path}", "api", map[string]string{"path": "-"}},
+		{"a catch-all keeps empty segments", "rest/{*path}", "rest/a//b/", map[string]string{"path": "a//b/"}},
+		{"two parameters in a segment", "f/{name}.{ext}", "f/a.b.c", map[string]string{"name": "a.b", "ext": "c"}},
+		{"an optional extension is missing", "f/{name}.{ext?}", "f/a", map[string]string{"name": "a", "ext": "-"}},
+		{"literals around a parameter", "v{n:int}-x/{g:guid}", "V12-X/11111111-2222-3333-4444-555555555555", map[string]string{"n": "12", "g": "11111111-2222-3333-4444-555555555555"}},
+		{"a default", "a/{x=5}", "a", map[string]string{"x": "5"}},
+		{"a range and a length", "a/{x:range(1,9)}/{y:length(2,3)}", "a/9/abc", map[string]string{"x": "9", "y": "abc"}},
+		{"a regular expression", `a/{x:regex(^\d{{2}}$)}`, "a/42", map[string]string{"x": "42"}},
+		{"a regular expression that fails", `a/{x:regex(^\d{{2}}$)}`, "a/423", nil},
+		{"more segments than the template", "a/{x}", "a/b/c", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tmpl, err := parseTemplate(tc.template)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, ok := tmpl.match(tc.path)
+			if ok != (tc.want != nil) {
+				t.Fatalf("matched: %v", ok)
+			}
+			if !ok {
+				return
+			}
+			got := map[string]string{}
+			for _, v := range values {
+				got[v.name] = v.value
+				if v.missing {
+					got[v.name] = "-"
+				}
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+	for _, bad := range []string{"/a", "a//b", "x/{a", "x/a}", "{*a}/b", "{a}/{A}", "{a}{b}", "{a:nope}", "a/{*b?}", "x{*a}", "~a", "{}"} {
+		if _, err := parseTemplate(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestJSONAsNewtonsoftReadsAndWritesIt(t *testing.T) {
+	for _, tc := range []struct{ name, text, compact string }{
+		{"numbers", `[1.10, 1e400, -0.0, 0.1234567890123456789, 12345678901234567890, 1E5, 0x1F, 017, 1e-7, 1e15]`,
+			`[1.1,"Infinity",-0.0,0.12345678901234568,12345678901234567890,100000.0,31,15,1E-07,1E+15]`},
+		{"dates", `["2026-01-02T03:04:05.000Z","2026-01-02T03:04:05.120","2026-01-02T03:04:05.12345678Z","2026-13-02T03:04:05Z","2026-01-02T03:04:05+01:00","/Date(0)/"]`,
+			`["2026-01-02T03:04:05Z","2026-01-02T03:04:05.12","2026-01-02T03:04:05.12345678Z","2026-13-02T03:04:05Z","2026-01-02T02:04:05+00:00","1970-01-01T00:00:00Z"]`},
+		{"strings", `"\u00e9\ud83d\ude00 <&>'\/ \u2028 \u0000 \ud800"`, "\"é😀 <&>'/ \\u2028 \\u0000 \ufffd\""},
+		{"laxness", "/*a*/{a:1,'b':[1,],//x\n\"c\":undefined,}", `{"a":1,"b":[1],"c":null}`},
+		{"repeated names", `{"a":1,"b":2,"a":3}`, `{"a":3,"b":2}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v, nothing, err := parseJSON(tc.text, true)
+			if err != nil || nothing {
+				t.Fatal(err, nothing)
+			}
+			if got := v.compact(); got != tc.compact {
+				t.Errorf("want %s, got %s", tc.compact, got)
+			}
+		})
+	}
+	for _, bad := range []string{"{", "[1", `{"a"}`, `"x`, "tru", "{1 2}", "1.2.3", `"\x"`, strings.Repeat("[", 300) + strings.Repeat("]", 300)} {
+		if _, _, err := parseJSON(bad, true); err == nil {
+			t.Errorf("%q is taken", short(bad))
+		}
+	}
+	for _, empty := range []string{"", "  \n", "/* only a comment */", "\ufeff"} {
+		if _, nothing, err := parseJSON(empty, true); !nothing || err != nil {
+			t.Errorf("%q: want nothing, got %v", empty, err)
+		}
+	}
+}
+
+func FuzzParseJSON(f *testing.F) {
+	for _, s := range []string{`{"a":[1,"2026-01-02T03:04:05Z",null]}`, "[0x", "{'a':NaN,}", `"\ud83d"`, "//", "-Infinity"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v, nothing, err := parseJSON(s, true)
+		if err != nil || nothing {
+			return
+		}
+		again, _, err := parseJSON(v.compact(), true)
+		if err != nil || again.compact() != v.compact() {
+			t.Errorf("%q became %q, then %v", s, v.compact(), err)
+		}
+	})
+}
+
+func TestCommandLinesComeApartAsInDotNet(t *testing.T) {
+	for line, want := range map[string][]string{
+		`--a two words`: {"--a", "two", "words"},
+		`"a b" c`:       {"a b", "c"},
+		`a\b "c\"d" e`:  {`a\b`, `c"d`, "e"},
+		`"a""b"`:        {`a"b`},
+		`"" x`:          {"", "x"},
+		`a\\"b c"`:      {`a\b c`},
+		`a\`:            {`a\`},
+		`  `:            nil,
+	} {
+		if got := splitArguments(line); !slices.Equal(got, want) {
+			t.Errorf("%s: want %q, got %q", line, want, got)
+		}
+	}
+}
+
+func TestAppSettingsOverrideHostJSON(t *testing.T) {
+	v, err := parseWhole(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"a"},"enableForwardingHttpRequest":true}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	override(v, []string{"AzureFunctionsJobHost__customHandler__description__DEFAULTEXECUTABLEPATH=b", "azurefunctionsjobhost:customHandler:enableForwardingHttpRequest=False",
+		"AzureFunctionsJobHost__extensions__http__routePrefix=x/y", "AzureFunctionsJobHost__customHandler__description__arguments__0=one", "PATH=/bin"})
+	c, err := interpretHostJSON(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.executable != "b" || c.forwarding || c.routePrefix != "x/y" {
+		t.Errorf("got executable %q, forwarding %v, prefix %q", c.executable, c.forwarding, c.routePrefix)
+	}
+}
+
+func TestHostJSONThatCannotWorkSaysWhy(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"version":"1.0"}`:                      "version",
+		`{`:                                      "line 1",
+		`[]`:                                     "object",
+		`{"version":"2.0","functionTimeout":"5"`: "",
+		`{"version":"2.0","functionTimeout":"00:00:00"}`:               "functionTimeout",
+		`{"version":"2.0","functionTimeout":"soon"}`:                   "functionTimeout",
+		`{"version":"2.0","retry":{"strategy":"x","maxRetryCount":1}}`: "strategy",
+	} {
+		root := t.TempDir()
+		(&rig{t: t, root: root}).file("host.json", text)
+		if _, err := readHostJSON(root, nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}
+
+func TestRetriesWaitByTheirPolicy(t *testing.T) {
+	p, err := readRetry(mustJSON(t, `{"strategy":"exponentialBackoff","maxRetryCount":5,"minimumInterval":"00:00:02","maximumInterval":"00:00:10"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []time.Duration
+	for n := 1; n <= 5; n++ {
+		got = append(got, p.wait(n, 0.5))
+	}
+	want := []time.Duration{2 * time.Second, 3 * time.Second, 5 * time.Second, 9 * time.Second, 10 * time.Second}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for _, bad := range []string{`{"strategy":"fixedDelay","maxRetryCount":1}`, `{"strategy":"fixedDelay","delayInterval":"00:00:01"}`, `{}`} {
+		if _, err := readRetry(mustJSON(t, bad)); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+func mustJSON(t *testing.T, s string) *jvalue {
+	t.Helper()
+	v, err := parseWhole(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestFunctionsThatCannotWork(t *testing.T) {
+	app := map[string]string{
+		"good":   anyHTTP,
+		"1num":   anyHTTP,
+		"host":   anyHTTP,
+		"none":   `{"bindings":[]}`,
+		"two":    `{"bindings":[{"type":"httpTrigger","name":"a"},{"type":"queueTrigger","name":"b","queueName":"q"}]}`,
+		"notrig": `{"bindings":[{"type":"http","direction":"out","name":"a"}]}`,
+		"name":   `{"bindings":[{"type":"httpTrigger","name":"a b"}]}`,
+		"cron":   `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"never"}]}`,
+		"unset":  `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"%NOT_SET%"}]}`,
+		"admins": `{"bindings":[{"type":"httpTrigger","name":"a","route":"administrators"}]}`,
+		"get":    `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["get"]}]}`,
+		"post":   `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["post"]}]}`,
+	}
+	r := &rig{t: t, root: t.TempDir()}
+	r.file("host.json", `{"version":"2.0"}`)
+	for name, text := range app {
+		r.file(name+"/function.json", text)
+	}
+	cfg, err := readHostJSON(r.root, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, faults := readFunctions(r.root, cfg, settingLookup(nil))
+	var names []string
+	for _, f := range functions {
+		names = append(names, f.name)
+	}
+	if d := cmp.Diff([]string{"get", "good", "post"}, names); d != "" {
+		t.Error(d)
+	}
+	want := map[string]string{"1num": "not a valid function name", "host": "not a valid function name", "none": "At least one binding", "two": "single trigger", "notrig": "No trigger",
+		"name": "binding name", "cron": "not recognized", "unset": "'%NOT_SET%' does not resolve to a value.", "admins": "built in routes"}
+	for _, f := range faults {
+		if w := want[f.function]; w == "" || !strings.Contains(f.text, w) || f.whole {
+			t.Errorf("%s: want %q, got %q", f.function, w, f.text)
+		}
+		delete(want, f.function)
+	}
+	if len(want) > 0 {
+		t.Errorf("no fault of %v", want)
+	}
+}
+
+func TestLinesOfTheLogAsJSON(t *testing.T) {
+	var b strings.Builder
+	WriteJSON(&b)(LogEntry{Level: Warning, Category: "Function.a.User", Text: "<a> & \"b\"\nc"})
+	if want := `{"level":"Warning","category":"Function.a.User","text":"<a> & \"b\"\nc"}` + "\n"; b.String() != want {
+		t.Errorf("want %s, got %s", want, b.String())
+	}
+	var e struct{ Level, Category, Text string }
+	if err := json.Unmarshal([]byte(b.String()), &e); err != nil || e.Level != "Warning" {
+		t.Errorf("%v, %v", e, err)
+	}
+}
