@@ -12,6 +12,7 @@ import (
 const usage = `usage: bench <what>
 
   relay   the handler beside what a user would write instead; -full takes minutes
+  profile the handler's processor profile under such a load, for handler/default.pgo
   token   bare azidentity beside the token source, situation by situation
 `
 
@@ -29,6 +30,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "relay":
 		return benchRelay(ctx, args[1:], stdout, stderr)
+	case "profile":
+		return benchProfile(ctx, args[1:], stdout, stderr)
 	case "token":
 		return benchToken(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "--help":

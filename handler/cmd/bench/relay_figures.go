@@ -26,6 +26,7 @@ var figures = []figure{
 	{"wrapped, 10 MiB up and down, 4 at once, peak RSS", "1/6 of tutorial's", wrappedPeak},
 	{"proxied, big stream up and down, peak RSS above idle", "8 MiB", streamPeak},
 	{"warm token", "50 ns, 0 allocations", warmToken},
+	{"allocations per forwarded request", "bare + 15", allocations},
 	{"64 first callers at once, token requests", "1", firstCallers},
 	{"process start to first relayed answer", "1.1 x tutorial's", startUp},
 	{"RSS at rest after first calls", "16 MiB", idleSize},
