@@ -17,8 +17,8 @@ func adminPath(path string) bool {
 		strings.HasPrefix(lower, "/runtime/webhooks/")
 }
 
-// admin is the part of the admin API that a laptop needs (Azure/azure-functions-host src/WebJobs.Script.WebHost/Controllers/{Functions,Host}Controller.cs;
-// recordings A-admin-*, C-admin-*).
+// admin is the part of the admin API that a laptop needs (Azure/azure-functions-host
+// src/WebJobs.Script.WebHost/Controllers/{Functions,Host}Controller.cs; recordings A-admin-*, C-admin-*).
 func (h *Host) admin(in *instance, req *request) *reply {
 	path := strings.TrimSuffix(strings.ToLower(req.path), "/")
 	if strings.HasPrefix(path, "/runtime/webhooks") {
@@ -146,10 +146,22 @@ func (f *function) adminJSON(in *instance, host string) string {
 		}
 		invoke = quoteJSON(base + "/" + strings.ToLower(route))
 	}
-	return members{{"name", quoteJSON(f.name)}, {"script_root_path_href", quoteJSON(folder)}, {"script_href", "null"}, {"config_href", quoteJSON(folder + "function.json")},
-		{"test_data_href", quoteJSON(base + "/admin/vfs" + strings.TrimSuffix(temp, "/") + "/FunctionsData/" + f.name + ".dat")}, {"href", quoteJSON(base + "/admin/functions/" + f.name)},
-		{"invoke_url_template", invoke}, {"language", "null"}, {"config", f.raw.compact()}, {"files", "null"}, {"test_data", `""`},
-		{"isDisabled", fmt.Sprint(f.disabled)}, {"isDirect", "false"}, {"isProxy", "false"}}.String()
+	return members{
+		{"name", quoteJSON(f.name)},
+		{"script_root_path_href", quoteJSON(folder)},
+		{"script_href", "null"},
+		{"config_href", quoteJSON(folder + "function.json")},
+		{"test_data_href", quoteJSON(base + "/admin/vfs" + strings.TrimSuffix(temp, "/") + "/FunctionsData/" + f.name + ".dat")},
+		{"href", quoteJSON(base + "/admin/functions/" + f.name)},
+		{"invoke_url_template", invoke},
+		{"language", "null"},
+		{"config", f.raw.compact()},
+		{"files", "null"},
+		{"test_data", `""`},
+		{"isDisabled", fmt.Sprint(f.disabled)},
+		{"isDirect", "false"},
+		{"isProxy", "false"},
+	}.String()
 }
 
 // homepage is the start page; the real one is larger and by Microsoft (recording A-root).
@@ -157,6 +169,7 @@ func (h *Host) homepage(in *instance) *reply {
 	if v, ok := in.lookup("AzureWebJobsDisableHomepage"); ok && (v == "1" || strings.EqualFold(v, "true")) {
 		return status(http.StatusNoContent)
 	}
-	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}}, body: []byte("<!DOCTYPE html>\n<title>Functions host stand-in</title>\n" +
-		"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n")}
+	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}},
+		body: []byte("<!DOCTYPE html>\n<title>Functions host stand-in</title>\n" +
+			"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n")}
 }

@@ -18,8 +18,8 @@ type command struct {
 
 var percentName = regexp.MustCompile(`%([^%\s]+)%`)
 
-// resolveCommand follows Azure/azure-functions-host src/WebJobs.Script/Workers/ProcessManagement/WorkerDescription.cs and WorkerProcessUtilities.cs;
-// recordings E-exe-*, E-environment-arguments, E-environment-workerpath.
+// resolveCommand follows Azure/azure-functions-host src/WebJobs.Script/Workers/ProcessManagement/WorkerDescription.cs and
+// WorkerProcessUtilities.cs; recordings E-exe-*, E-environment-arguments, E-environment-workerpath.
 func resolveCommand(root string, d *jvalue, environ []string) command {
 	lookup := exactLookup(environ)
 	var c command
@@ -81,8 +81,9 @@ func resolveCommand(root string, d *jvalue, environ []string) command {
 	return c
 }
 
-// splitArguments takes a command line apart as .NET does on Unix (dotnet/runtime src/libraries/System.Diagnostics.Process/src/System/Diagnostics/Process.Unix.cs,
-// ParseArgumentsIntoList): blanks separate outside of quotes, backslashes escape only in front of a quote, "" inside quotes is a quote.
+// splitArguments takes a command line apart as .NET does on Unix (dotnet/runtime
+// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/Process.Unix.cs, ParseArgumentsIntoList): blanks separate outside of quotes,
+// backslashes escape only in front of a quote, "" inside quotes is a quote.
 func splitArguments(s string) []string {
 	var out []string
 	for i := 0; i < len(s); {

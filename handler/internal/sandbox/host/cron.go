@@ -37,7 +37,8 @@ var cronFields = [6]struct {
 	{name: "day of week", hi: 6, words: []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}},
 }
 
-// parseSchedule reads a timer's schedule: cron first, then a time span (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Scheduling/TimerSchedule.cs).
+// parseSchedule reads a timer's schedule: cron first, then a time span (Azure/azure-webjobs-sdk-extensions
+// Extensions/Timers/Scheduling/TimerSchedule.cs).
 func parseSchedule(s string, zone *time.Location) (schedule, error) {
 	fields := strings.Fields(s)
 	if len(fields) == 5 || len(fields) == 6 {

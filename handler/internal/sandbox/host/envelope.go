@@ -13,8 +13,9 @@ type envelope struct {
 	ret     *jvalue // nil: absent or null
 }
 
-// readEnvelope reads the handler's answer to a wrapped request. A nil envelope without an error is an answer that means nothing: the host waits for
-// ever (recordings E-hang-*). Source: DefaultHttpWorkerService.cs, HttpScriptInvocationResult.cs, System.Net.Http.Formatting JsonMediaTypeFormatter.
+// readEnvelope reads the handler's answer to a wrapped request. A nil envelope without an error is an answer that means nothing: the host waits
+// for ever (recordings E-hang-*). Source: DefaultHttpWorkerService.cs, HttpScriptInvocationResult.cs, System.Net.Http.Formatting
+// JsonMediaTypeFormatter.
 func readEnvelope(in *incoming, body []byte) (*envelope, error) {
 	if in.status < 200 || in.status > 299 {
 		e := newException(httpRequestException, "Response status code does not indicate success: %d (%s).", in.status, in.phrase())
@@ -150,7 +151,8 @@ func (in *incoming) dump(body []byte) string {
 		version = "1.0"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "StatusCode: %d, ReasonPhrase: '%s', Version: %s, Content: System.Net.Http.HttpConnectionResponseContent, Headers:\n{", in.status, in.phrase(), version)
+	fmt.Fprintf(&b, "StatusCode: %d, ReasonPhrase: '%s', Version: %s, Content: System.Net.Http.HttpConnectionResponseContent, Headers:\n{",
+		in.status, in.phrase(), version)
 	var content headers
 	for _, f := range in.hdr {
 		if contentHeaders[strings.ToLower(f.name)] {
@@ -170,5 +172,6 @@ func (in *incoming) dump(body []byte) string {
 }
 
 // The headers that .NET keeps with the content (System.Net.Http/Headers/KnownHeaders.cs).
-var contentHeaders = map[string]bool{"allow": true, "content-disposition": true, "content-encoding": true, "content-language": true, "content-length": true,
+var contentHeaders = map[string]bool{"allow": true, "content-disposition": true, "content-encoding": true, "content-language": true,
+	"content-length":   true,
 	"content-location": true, "content-md5": true, "content-range": true, "content-type": true, "expires": true, "last-modified": true}

@@ -10,8 +10,8 @@ import (
 type Event struct {
 	// Input is the message, or a timer's input; nil for none.
 	Input *string
-	// Many are the items of a batch, for triggers with cardinality many (Event Hubs by default, Service Bus and Kafka on request) and Cosmos DB; nil makes
-	// a batch of Input alone.
+	// Many are the items of a batch, for triggers with cardinality many (Event Hubs by default, Service Bus and Kafka on request) and Cosmos DB;
+	// nil makes a batch of Input alone.
 	Many []string
 	// Metadata replaces or adds values of the trigger's metadata, by name, as text: MessageId, PartitionKey, Name of a blob.
 	Metadata map[string]string
@@ -33,8 +33,9 @@ func (r *Fired) Err() error {
 	return r.err
 }
 
-// Fire runs a function that is no HTTP function, as its trigger would: a queue's message is delivered again until maxDequeueCount and then goes to the
-// poison queue; a timer runs as by POST /admin/functions/<name>. It returns once the run has begun. An HTTP function fails as the host fails it.
+// Fire runs a function that is no HTTP function, as its trigger would: a queue's message is delivered again until maxDequeueCount and then goes
+// to the poison queue; a timer runs as by POST /admin/functions/<name>. It returns once the run has begun. An HTTP function fails as the host
+// fails it.
 func (h *Host) Fire(name string, e Event) (*Fired, error) {
 	in := h.inside()
 	if in == nil {
@@ -61,7 +62,8 @@ func (in *instance) fireByHand(fn *function, e Event) *Fired {
 	switch {
 	case fn.http():
 		return in.start(fn, byHostAPI, "", func(string) (*payload, error) {
-			return nil, newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException("System.NotSupportedException",
+			return nil, newException(invalidOperation, "Exception binding parameter '%s'",
+				fn.trigger.name).because(newException("System.NotSupportedException",
 				"An HttpRequest is required"))
 		})
 	case fn.trigger.is("timerTrigger"):
@@ -103,7 +105,8 @@ func (in *instance) deliverOnce(fn *function, id, reason, details string, build 
 	return inv.run(in.ctx)
 }
 
-// deliverQueue delivers a message until it succeeds or has been dequeued maxDequeueCount times; then it goes to <queue>-poison (recording F-queue-fail).
+// deliverQueue delivers a message until it succeeds or has been dequeued maxDequeueCount times; then it goes to <queue>-poison (recording
+// F-queue-fail).
 func (in *instance) deliverQueue(fn *function, e Event) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
 	queue := target(fn.trigger)
@@ -117,14 +120,17 @@ func (in *instance) deliverQueue(fn *function, e Event) *Fired {
 			if m.count > 1 {
 				id = newGUID()
 			}
-			details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count, m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
+			details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count,
+				m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
 			r.err = in.deliverOnce(fn, id, "New queue message detected on '"+queue+"'.", details, func(string) (*payload, error) { return m.payload(in.h, fn) })
 			if r.err == nil || in.ctx.Err() != nil {
 				return
 			}
 			if m.count >= in.cfg.maxDequeue {
-				in.h.log(Warning, "Host.Triggers.Queue", "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.", in.cfg.maxDequeue, queue)
-				in.h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name, Kind: "queue", Target: queue + "-poison", Body: []byte(m.text)})
+				in.h.log(Warning, "Host.Triggers.Queue", "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
+					in.cfg.maxDequeue, queue)
+				in.h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name, Kind: "queue", Target: queue + "-poison",
+					Body: []byte(m.text)})
 				return
 			}
 			if !in.h.clock.sleep(in.ctx, in.cfg.visibility) {

@@ -2,8 +2,8 @@ package host
 
 import "fmt"
 
-// exception is a .NET exception as the host's log and a RetryContext show it: class, message, what caused it. There are no stack frames: they name the
-// host's own methods, which do not exist here.
+// exception is a .NET exception as the host's log and a RetryContext show it: class, message, what caused it. There are no stack frames: they
+// name the host's own methods, which do not exist here.
 type exception struct {
 	class, message string
 	inner          *exception

@@ -138,8 +138,8 @@ func (inv *invocation) forward(ctx context.Context, body []byte) (*reply, error)
 	return forwardedReply(inv.req, answer, text), nil
 }
 
-// forwardedReply copies an answer: headers of the message, then those of the content. One that Kestrel does not take ends it with a 500 that keeps the
-// handler's reason phrase (recordings D-ans-header-utf8, D-ans-disposition-utf8).
+// forwardedReply copies an answer: headers of the message, then those of the content. One that Kestrel does not take ends it with a 500 that
+// keeps the handler's reason phrase (recordings D-ans-header-utf8, D-ans-disposition-utf8).
 func forwardedReply(req *request, in *incoming, body []byte) *reply {
 	r := &reply{status: in.status, reason: in.phrase(), body: body}
 	var message, content headers
@@ -252,7 +252,8 @@ func splitProducts(s string) []string {
 
 // cacheControl is CacheControlHeaderValue.ToString (recording D-ans-headers: no-cache="x", max-age=0, private).
 func cacheControl(value string) string {
-	order := []string{"no-store", "no-transform", "only-if-cached", "public", "must-revalidate", "proxy-revalidate", "no-cache", "max-age", "s-maxage", "max-stale",
+	order := []string{"no-store", "no-transform", "only-if-cached", "public", "must-revalidate", "proxy-revalidate", "no-cache", "max-age",
+		"s-maxage", "max-stale",
 		"min-fresh", "private"}
 	items := splitList(value)
 	place := func(item string) int {

@@ -52,7 +52,8 @@ func (f *function) outputs() []*binding {
 	return out
 }
 
-// simple is a function that can be forwarded or proxied: one httpTrigger and one http output, nothing else (recordings D-noout-forward, D-bothout-forward).
+// simple is a function that can be forwarded or proxied: one httpTrigger and one http output, nothing else (recordings D-noout-forward,
+// D-bothout-forward).
 func (f *function) simple() bool {
 	outs := f.outputs()
 	return f.http() && len(f.bindings) == 2 && len(outs) == 1 && outs[0].is("http")

@@ -3,7 +3,8 @@ package host
 import "strings"
 
 // Kestrel lists the headers that it knows first, in this order and this case, then Content-Length, then all others in the order they came
-// (dotnet/aspnetcore src/Servers/Kestrel/shared/KnownHeaders.cs: four primary ones, the others by name). Recordings A-headers-*, A-options, A-traceparent.
+// (dotnet/aspnetcore src/Servers/Kestrel/shared/KnownHeaders.cs: four primary ones, the others by name). Recordings A-headers-*, A-options,
+// A-traceparent.
 var kestrelKnown = func() map[string]knownHeader {
 	names := []string{
 		"Accept", "Connection", "Host", "User-Agent",

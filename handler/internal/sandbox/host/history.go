@@ -71,7 +71,8 @@ func (s *history) note(e LogEntry) {
 	}
 }
 
-// History lists the invocations since the start, oldest first, at most Config.History of them. It is safe for concurrent use; what it returns is a copy.
+// History lists the invocations since the start, oldest first, at most Config.History of them. It is safe for concurrent use; what it returns is
+// a copy.
 func (h *Host) History() []Invocation {
 	h.history.mu.Lock()
 	defer h.history.mu.Unlock()

@@ -63,8 +63,8 @@ func New(cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// Run serves until ctx ends or the host ends by itself (the third crash of the handler, a request that waited for it in vain, app_offline.htm), then
-// shuts down. It returns nil in all of these cases, as the host's process exits with 0.
+// Run serves until ctx ends or the host ends by itself (the third crash of the handler, a request that waited for it in vain, app_offline.htm),
+// then shuts down. It returns nil in all of these cases, as the host's process exits with 0.
 func (h *Host) Run(ctx context.Context) error {
 	if err := h.Start(); err != nil {
 		return err
@@ -97,7 +97,8 @@ func (h *Host) Addr() string { return h.front.ln.Addr().String() }
 // Done is closed when the host has ended by itself; Stop is still to be called.
 func (h *Host) Done() <-chan struct{} { return h.ended }
 
-// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed without any signal before. It returns when all is over.
+// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed without any signal before. It returns when
+// all is over.
 func (h *Host) Stop() {
 	h.mu.Lock()
 	if h.closing {

@@ -233,7 +233,8 @@ func readRetry(v *jvalue) (*retryPolicy, error) {
 	}
 }
 
-// wait is the pause in front of retry n (1 is the first). The host randomizes an exponential one by a fifth (recording C-timer-retry: 1 s, then 1.997 s).
+// wait is the pause in front of retry n (1 is the first). The host randomizes an exponential one by a fifth (recording C-timer-retry: 1 s, then
+// 1.997 s).
 func (p *retryPolicy) wait(n int, random float64) time.Duration {
 	if !p.exponential {
 		return p.delay

@@ -7,7 +7,8 @@ import (
 )
 
 // httpReply turns an envelope into what the caller gets.
-// Sources: Azure/azure-functions-host src/WebJobs.Script/Binding/Http/HttpBinding.cs, RawScriptResult.cs, Workers/Http/HttpOutputBindingResponse.cs; recordings B-*.
+// Sources: Azure/azure-functions-host src/WebJobs.Script/Binding/Http/HttpBinding.cs, RawScriptResult.cs,
+// Workers/Http/HttpOutputBindingResponse.cs; recordings B-*.
 func httpReply(fn *function, e *envelope) (*reply, error) {
 	var named, returned *binding
 	for _, b := range fn.outputs() {
@@ -66,7 +67,8 @@ func responseOf(v *jvalue) (*response, error) {
 	}
 	if v.kind != jobject {
 		if class := map[jkind]string{jint: "System.Int64", jfloat: "System.Double", jbool: "System.Boolean"}[v.kind]; class != "" {
-			failed.inner = newException("System.ArgumentException", "Could not cast or convert from %s to Microsoft.Azure.WebJobs.Script.Workers.Http.HttpOutputBindingResponse.", class)
+			failed.inner = newException("System.ArgumentException",
+				"Could not cast or convert from %s to Microsoft.Azure.WebJobs.Script.Workers.Http.HttpOutputBindingResponse.", class)
 		}
 		return nil, failed
 	}
@@ -87,7 +89,8 @@ func responseOf(v *jvalue) (*response, error) {
 	return r, nil
 }
 
-// returnReply is $return with an http binding: an object with a body key is the response, any other object is the body; text is decoded where it is base64.
+// returnReply is $return with an http binding: an object with a body key is the response, any other object is the body; text is decoded where it
+// is base64.
 func returnReply(v *jvalue) (*reply, error) {
 	if v.kind == jstring {
 		if inner, nothing, err := parseJSON(v.s, true); err == nil && !nothing && inner.kind == jobject && inner.fold("body") != nil {
@@ -120,7 +123,8 @@ func plainReply(v *jvalue) *reply {
 	return &reply{status: 200, hdr: headers{{"Content-Type", "application/json; charset=utf-8"}}, body: []byte(v.compact())}
 }
 
-// raw is RawScriptResult: headers one by one, then status, content type and body. A header that cannot be set ends it with a 500 that keeps what was set.
+// raw is RawScriptResult: headers one by one, then status, content type and body. A header that cannot be set ends it with a 500 that keeps what
+// was set.
 func raw(r *response) *reply {
 	out := &reply{status: 200, chunked: true}
 	contentType, length, encoded := "", "", false
@@ -174,7 +178,8 @@ func failedReply(so *reply, contentType string) *reply {
 	return &reply{status: http.StatusInternalServerError, hdr: so.hdr.without("Content-Length", "Transfer-Encoding")}
 }
 
-// withUTF8 is what the output formatter makes of a content type: utf-8 replaces any charset, or is appended (recordings B-string-octet, B-string-latin1).
+// withUTF8 is what the output formatter makes of a content type: utf-8 replaces any charset, or is appended (recordings B-string-octet,
+// B-string-latin1).
 func withUTF8(contentType string) string {
 	if contentType == "" {
 		return "text/plain; charset=utf-8"

@@ -143,9 +143,12 @@ func TestEventsHaveTheShapesOfTheirTriggers(t *testing.T) {
 		metadata map[string]string // rendered values that must be there
 	}{
 		{"bus", input(`{"a":1,"MessageId":"mine"}`), `{"m":"\"{\\\"a\\\":1,\\\"MessageId\\\":\\\"mine\\\"}\""}`,
-			map[string]string{"DeliveryCount": `"1"`, "SequenceNumber": `"1"`, "MessageId": `"\"mine\""`, "a": `"\"1\""`, "ApplicationProperties": "{}"}},
-		{"busm", Event{Many: []string{"a", "b"}}, `{"m":"[\"a\",\"b\"]"}`, map[string]string{"SequenceNumberArray": `"[1,2]"`, "DeliveryCountArray": `"[1,1]"`}},
-		{"hubs", Event{Many: []string{`{"a":1}`, "x"}}, `{"e":"[\"{\\\"a\\\":1}\",\"x\"]"}`, map[string]string{"SequenceNumberArray": `"[0,1]"`, "PropertiesArray": `"[{},{}]"`}},
+			map[string]string{"DeliveryCount": `"1"`, "SequenceNumber": `"1"`, "MessageId": `"\"mine\""`, "a": `"\"1\""`,
+				"ApplicationProperties": "{}"}},
+		{"busm", Event{Many: []string{"a", "b"}}, `{"m":"[\"a\",\"b\"]"}`,
+			map[string]string{"SequenceNumberArray": `"[1,2]"`, "DeliveryCountArray": `"[1,1]"`}},
+		{"hubs", Event{Many: []string{`{"a":1}`, "x"}}, `{"e":"[\"{\\\"a\\\":1}\",\"x\"]"}`,
+			map[string]string{"SequenceNumberArray": `"[0,1]"`, "PropertiesArray": `"[{},{}]"`}},
 		{"hub1", input("one"), `{"e":"\"one\""}`, map[string]string{"SequenceNumber": `"0"`, "Properties": "{}"}},
 		{"grid", input(`{"id":"1","data":{"k":"v"}}`), `{"e":{"id":"1","data":{"k":"v"}}}`, map[string]string{"data": `{"k":"v"}`}},
 		{"docs", Event{Many: []string{`{"id":"1"}`}}, `{"d":"[{\"id\":\"1\"}]"}`, nil},
@@ -242,7 +245,8 @@ func kindsOf(events []event, kind string) []event {
 func TestAFileThatCannotBeRunIsNoHandler(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{"not executable": 0o644, "not a program": 0o755} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"text"}}}`), json.RawMessage(helloFunction))
+			g := newRig(t, json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"text"}}}`),
+				json.RawMessage(helloFunction))
 			if err := os.WriteFile(filepath.Join(g.root, "text"), []byte("\x00\x01text"), mode); err != nil {
 				t.Fatal(err)
 			}

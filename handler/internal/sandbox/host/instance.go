@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// instance is the host's inside, the ScriptHost: what host.json and the function.json files say, the handler and the timers. A change of those files
-// replaces it by a new one.
+// instance is the host's inside, the ScriptHost: what host.json and the function.json files say, the handler and the timers. A change of those
+// files replaces it by a new one.
 type instance struct {
 	h         *Host
 	cfg       *hostConfig
@@ -42,7 +42,8 @@ func (h *Host) load() *instance {
 	cfg, err := readHostJSON(h.cfg.Root, h.cfg.Environ)
 	if err != nil {
 		in.fault = err.Error()
-		in.cfg = &hostConfig{root: &jvalue{kind: jobject}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1, maxOutstanding: -1}
+		in.cfg = &hostConfig{root: &jvalue{kind: jobject}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1,
+			maxOutstanding: -1}
 		in.limits = newLimits(in.cfg)
 		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\n%s", err)
 		return in
@@ -104,7 +105,8 @@ func (in *instance) announce() {
 			if f.methods != nil {
 				methods = strings.ToLower(strings.Join(f.methods, ","))
 			}
-			routes += "Mapped function route '" + strings.TrimPrefix(in.cfg.routePrefix+"/"+f.routeText, "/") + "' [" + methods + "] to '" + f.name + "'\n"
+			route := strings.TrimPrefix(in.cfg.routePrefix+"/"+f.routeText, "/")
+			routes += "Mapped function route '" + route + "' [" + methods + "] to '" + f.name + "'\n"
 		}
 	}
 	h.log(Information, "Host.Startup", "Found the following functions:\n%s", found)
@@ -176,7 +178,8 @@ func (in *instance) find(name string) *function {
 	return nil
 }
 
-// signature changes when host.json or a function.json changes, appears or goes; a new executable or any other file leaves it (recording E-file-change).
+// signature changes when host.json or a function.json changes, appears or goes; a new executable or any other file leaves it (recording
+// E-file-change).
 func signature(root string) string {
 	var b strings.Builder
 	note := func(path string) {

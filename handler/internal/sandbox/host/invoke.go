@@ -52,7 +52,8 @@ func (inv *invocation) run(ctx context.Context) error {
 			return err
 		}
 		wait := p.wait(n+1, rand.Float64())
-		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.", formatTimeSpan(wait), n+1, p.max)
+		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.",
+			formatTimeSpan(wait), n+1, p.max)
 		if !inv.in.h.clock.sleep(ctx, wait) {
 			return err
 		}
@@ -77,7 +78,8 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	inv.in.running.Add(1)
 	defer inv.in.running.Done()
 	started := h.clock.now()
-	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(), Attempt: n, Started: started, Status: Running}
+	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(),
+		Attempt: n, Started: started, Status: Running}
 	if inv.req != nil {
 		inv.record.Method, inv.record.Path = inv.req.method, inv.req.path+inv.req.query.without("code")
 	}
@@ -99,7 +101,8 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	case <-expired:
 	}
 	limit := formatTimeSpan(inv.in.cfg.functionTimeout)
-	inv.log(Error, inv.category(), "Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit, inv.fn.name, inv.id)
+	inv.log(Error, inv.category(), "Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit,
+		inv.fn.name, inv.id)
 	err := newException(timeoutException, "Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)
 	inv.finish(started, err)
 	inv.timed = true
@@ -107,7 +110,8 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 		return <-done
 	}
 	h.clock.sleep(ctx, h.durations.TimeoutGrace)
-	h.log(Warning, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler", "A function timeout has occurred. Restarting worker process executing invocationId '%s'.", inv.id)
+	h.log(Warning, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler",
+		"A function timeout has occurred. Restarting worker process executing invocationId '%s'.", inv.id)
 	cancel(errTimeout)
 	inv.in.worker.restart()
 	return err
@@ -186,7 +190,8 @@ func (inv *invocation) traceRequest(o *outgoing, body string) {
 // The redirects that HttpClient follows at most (MaxAutomaticRedirections).
 const maxRedirects = 50
 
-// follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into a GET, 307 and 308 repeat it (recordings B-handler-302*).
+// follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into a GET, 307 and 308 repeat it (recordings
+// B-handler-302*).
 func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) {
 	for n := 0; ; n++ {
 		answer, err := in.worker.client.send(ctx, o)

@@ -130,7 +130,8 @@ func (l *stage) waitForAll() {
 }
 
 // compared are the events that the scripted handler notes as the recorder did.
-var compared = map[string]bool{"start": true, "listening": true, "request": true, "answered": true, "exit": true, "closedByUs": true, "neverListen": true, "selfsignal": true}
+var compared = map[string]bool{"start": true, "listening": true, "request": true, "answered": true, "exit": true, "closedByUs": true,
+	"neverListen": true, "selfsignal": true}
 
 // kinds writes events down as the order of what happened: in which life of the handler, on which connection.
 func kinds(events []event) []string {
@@ -187,7 +188,8 @@ func (l *stage) compareLife(spec life) {
 			return strings.Compare(a.RequestLine+varies(string(a.Body)), b.RequestLine+varies(string(b.Body)))
 		})
 		slices.SortStableFunc(wantReqs, func(a, b recordedRequest) int {
-			return strings.Compare(a.RequestLine+varies(string(recordedBody(a.Body, a.BodyBase64, 0))), b.RequestLine+varies(string(recordedBody(b.Body, b.BodyBase64, 0))))
+			return strings.Compare(a.RequestLine+varies(string(recordedBody(a.Body, a.BodyBase64, 0))),
+				b.RequestLine+varies(string(recordedBody(b.Body, b.BodyBase64, 0))))
 		})
 	}
 	if len(l.r.Argv) > 0 {
@@ -261,7 +263,8 @@ func (l *stage) sideBySide(n int, target string) []*clientGot {
 	var wg sync.WaitGroup
 	for i := range out {
 		wg.Go(func() {
-			out[i] = ask(l.host.Addr(), clientRequest{RequestLine: "GET " + target + " HTTP/1.1", Headers: [][2]string{{"Host", "localhost:7160"}}}, 15*time.Second)
+			out[i] = ask(l.host.Addr(), clientRequest{RequestLine: "GET " + target + " HTTP/1.1",
+				Headers: [][2]string{{"Host", "localhost:7160"}}}, 15*time.Second)
 		})
 	}
 	wg.Wait()
@@ -294,7 +297,8 @@ func (l *stage) stopInFlight() {
 	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	got := make(chan *clientGot, 1)
 	go func() {
-		got <- ask(l.host.Addr(), clientRequest{RequestLine: "GET /api/hello HTTP/1.1", Headers: [][2]string{{"Host", "localhost:7120"}}}, 15*time.Second)
+		got <- ask(l.host.Addr(), clientRequest{RequestLine: "GET /api/hello HTTP/1.1", Headers: [][2]string{{"Host", "localhost:7120"}}},
+			15*time.Second)
 	}()
 	until(l.t, "the request", func() bool { return len(requests(l.events(), false)) > 0 })
 	began := time.Now()

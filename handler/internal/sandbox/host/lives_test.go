@@ -114,7 +114,8 @@ var lives = map[string]life{
 		until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 		done := make(chan *clientGot, 2)
 		send := func(target string) {
-			done <- ask(l.host.Addr(), clientRequest{RequestLine: "GET " + target + " HTTP/1.1", Headers: [][2]string{{"Host", "localhost:7139"}}}, 15*time.Second)
+			done <- ask(l.host.Addr(), clientRequest{RequestLine: "GET " + target + " HTTP/1.1",
+				Headers: [][2]string{{"Host", "localhost:7139"}}}, 15*time.Second)
 		}
 		go send("/api/hello")
 		time.Sleep(360 * time.Millisecond)

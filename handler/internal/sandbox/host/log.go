@@ -44,7 +44,8 @@ type LogEntry struct {
 	Invocation string `json:"-"`
 }
 
-// The category of the lines that the handler's process writes (Azure/azure-functions-host src/WebJobs.Script/Diagnostics/WorkerFunctionConsoleLog…).
+// The category of the lines that the handler's process writes (Azure/azure-functions-host
+// src/WebJobs.Script/Diagnostics/WorkerFunctionConsoleLog…).
 const consoleCategory = "Host.Function.Console"
 
 // WriteJSON returns an OnLog that writes each entry as one line of JSON: {"level":"Information","category":"Function.orders.User","text":"…"}.

@@ -53,7 +53,8 @@ func text(h *Host, s string) string {
 	return twice(s)
 }
 
-// message puts the values of a JSON message: where the trigger has one of that name they replace it in place, others come behind sys (recording F-queue-json).
+// message puts the values of a JSON message: where the trigger has one of that name they replace it in place, others come behind sys (recording
+// F-queue-json).
 func (p *payload) message(s string) {
 	var values members
 	values.addJSON(s)
@@ -163,14 +164,14 @@ func repeat(n int, item func(i int) string) string {
 }
 
 func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(string) string, now time.Time, id string) {
-	p.metadata = members{{"MessageReceiver", "{}"}, {"MessageSession", "{}"}, {"MessageActions", "{}"}, {"SessionActions", "{}"}, {"ReceiveActions", "{}"},
+	p.metadata = members{{"MessageReceiver", "{}"}, {"MessageSession", "{}"}, {"MessageActions", "{}"}, {"SessionActions", "{}"},
+		{"ReceiveActions", "{}"},
 		{"Client", `{"FullyQualifiedNamespace":"sandbox.servicebus.windows.net","IsClosed":false,"TransportType":0,"Identifier":"sandbox"}`}}
 	iso := now.Format("2006-01-02T15:04:05")
 	expires := now.Add(14 * 24 * time.Hour)
 	if many {
 		n := len(batch)
 		p.data.add(t.name, quoteJSON(stringArray(batch)))
-		p.metadata.add("MessageReceiver", "{}")
 		for _, m := range []member{
 			{"DeliveryCountArray", repeat(n, func(int) string { return "1" })},
 			{"LockTokenArray", repeat(n, func(int) string { return quoteJSON(newGUID()) })},
@@ -189,9 +190,19 @@ func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(str
 	}
 	p.data.add(t.name, one(batch[0]))
 	messageID := strings.ReplaceAll(id, "-", "")
-	p.metadata = append(p.metadata, member{"DeliveryCount", `"1"`}, member{"LockToken", twice(newGUID())}, member{"ExpiresAtUtc", quoteJSON(expires.Format("2006-01-02T15:04:05"))},
-		member{"ExpiresAt", wholeSeconds(expires)}, member{"EnqueuedTimeUtc", quoteJSON(iso)}, member{"EnqueuedTime", wholeSeconds(now)}, member{"MessageId", twice(messageID)},
-		member{"ContentType", twice("application/json")}, member{"SequenceNumber", `"1"`}, member{"ApplicationProperties", "{}"}, member{"UserProperties", "{}"})
+	p.metadata = append(p.metadata, members{
+		{"DeliveryCount", `"1"`},
+		{"LockToken", twice(newGUID())},
+		{"ExpiresAtUtc", quoteJSON(expires.Format("2006-01-02T15:04:05"))},
+		{"ExpiresAt", wholeSeconds(expires)},
+		{"EnqueuedTimeUtc", quoteJSON(iso)},
+		{"EnqueuedTime", wholeSeconds(now)},
+		{"MessageId", twice(messageID)},
+		{"ContentType", twice("application/json")},
+		{"SequenceNumber", `"1"`},
+		{"ApplicationProperties", "{}"},
+		{"UserProperties", "{}"},
+	}...)
 	p.message(batch[0])
 }
 
@@ -214,8 +225,14 @@ func (p *payload) eventHub(t *binding, batch []string, many bool, one func(strin
 		return
 	}
 	p.data.add(t.name, one(batch[0]))
-	p.metadata = append(p.metadata, member{"PartitionKey", `"null"`}, member{"Offset", twice("0")}, member{"SequenceNumber", `"0"`}, member{"EnqueuedTimeUtc", quoteJSON(iso)},
-		member{"Properties", "{}"}, member{"SystemProperties", `{"SequenceNumber":0,"Offset":"0","PartitionKey":null,"EnqueuedTimeUtc":"` + iso + `Z"}`})
+	p.metadata = append(p.metadata, members{
+		{"PartitionKey", `"null"`},
+		{"Offset", twice("0")},
+		{"SequenceNumber", `"0"`},
+		{"EnqueuedTimeUtc", quoteJSON(iso)},
+		{"Properties", "{}"},
+		{"SystemProperties", `{"SequenceNumber":0,"Offset":"0","PartitionKey":null,"EnqueuedTimeUtc":"` + iso + `Z"}`},
+	}...)
 	p.message(batch[0])
 }
 

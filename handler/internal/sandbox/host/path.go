@@ -89,8 +89,8 @@ func unescape(raw string, path bool) (string, bool) {
 	return b.String(), true
 }
 
-// removeDots resolves the dot segments of a decoded path, as Kestrel does before routing (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs).
-// "..%2Fb" is no dot segment (recording D-path-percent-2e).
+// removeDots resolves the dot segments of a decoded path, as Kestrel does before routing
+// (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs). "..%2Fb" is no dot segment (recording D-path-percent-2e).
 func removeDots(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -143,7 +143,8 @@ func escapeExcept(s, allowed string, keepEscapes bool) string {
 	return b.String()
 }
 
-// escapePath is PathString.ToUriComponent: what a path may hold stays, an escape stays (dotnet/aspnetcore src/Http/Http.Abstractions/src/PathString.cs).
+// escapePath is PathString.ToUriComponent: what a path may hold stays, an escape stays (dotnet/aspnetcore
+// src/Http/Http.Abstractions/src/PathString.cs).
 func escapePath(path string) string { return escapeExcept(path, pchars, true) }
 
 // escapePathAll is YARP's: a percent sign is escaped whatever follows, which makes %252F of a %2F that Kestrel left

@@ -31,7 +31,8 @@ func startHostProcess(l *stage) *hostProcess {
 		l.t.Fatal(err)
 	}
 	p := &hostProcess{cmd: exec.Command(exe)}
-	p.cmd.Env = []string{hostVariable + "=" + strings.Join([]string{"-root", l.root, "-addr", "127.0.0.1:0", "-json", "-function-key", "f", "-master-key", "m"}, "\n"),
+	p.cmd.Env = []string{hostVariable + "=" + strings.Join([]string{"-root", l.root, "-addr", "127.0.0.1:0", "-json", "-function-key", "f",
+		"-master-key", "m"}, "\n"),
 		scriptVariable + "=" + filepath.Join(l.dir, "script.json"), "PATH=" + os.Getenv("PATH"), "FUNCTIONS_WORKER_RUNTIME=custom"}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = time.Second // a handler that lives on holds nothing up

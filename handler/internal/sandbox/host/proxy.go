@@ -15,8 +15,8 @@ import (
 )
 
 // Proxying: YARP between caller and handler, bodies streamed both ways.
-// Sources: Azure/azure-functions-host DefaultHttpProxyService.cs, RetryProxyHandler.cs; dotnet/yarp src/ReverseProxy/Forwarder/{HttpForwarder,HttpTransformer,
-// RequestUtilities}.cs; recordings P-*.
+// Sources: Azure/azure-functions-host DefaultHttpProxyService.cs, RetryProxyHandler.cs; dotnet/yarp
+// src/ReverseProxy/Forwarder/{HttpForwarder,HttpTransformer, RequestUtilities}.cs; recordings P-*.
 
 // Headers that YARP passes in neither direction.
 var hopByHop = func() map[string]bool {
@@ -227,7 +227,8 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	if in.status == http.StatusResetContent {
 		var b [1]byte
 		if n, _ := in.body.Read(b[:]); n > 0 {
-			return false, proxyFailure("ResponseBodyClient", invalidOperation, "Responses with status code 205 cannot have a non-zero Content-Length value.")
+			return false, proxyFailure("ResponseBodyClient", invalidOperation,
+				"Responses with status code 205 cannot have a non-zero Content-Length value.")
 		}
 		noBody = true
 		hdr = append(hdr.without("Content-Length"), field{"Content-Length", "0"})
@@ -288,8 +289,8 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	return true, nil
 }
 
-// cutShort tells whether the handler's connection has ended in the middle of the body: the reset that follows then overtakes the last piece, which the
-// caller does not get (recording P-ans-chunked-cut).
+// cutShort tells whether the handler's connection has ended in the middle of the body: the reset that follows then overtakes the last piece,
+// which the caller does not get (recording P-ans-chunked-cut).
 func (in *incoming) cutShort() bool {
 	switch b := in.body.(type) {
 	case *lengthReader:

@@ -10,8 +10,8 @@ type queryItem struct {
 	values []string
 }
 
-// parseQuery is QueryHelpers.ParseQuery (dotnet/aspnetcore src/Http/WebUtilities/src/QueryHelpers.cs): & separates, + is a blank, a name without = has an
-// empty value, empty pairs vanish, malformed escapes stay.
+// parseQuery is QueryHelpers.ParseQuery (dotnet/aspnetcore src/Http/WebUtilities/src/QueryHelpers.cs): & separates, + is a blank, a name without
+// = has an empty value, empty pairs vanish, malformed escapes stay.
 func parseQuery(raw string) query {
 	var q query
 	for pair := range strings.SplitSeq(strings.TrimPrefix(raw, "?"), "&") {

@@ -263,7 +263,8 @@ func short(s string) string {
 	return s
 }
 
-// comparePieces compares the sizes of chunks: as recorded where the length is the same, by the rule (1024 characters) where the time has other digits.
+// comparePieces compares the sizes of chunks: as recorded where the length is the same, by the rule (1024 characters) where the time has other
+// digits.
 func comparePieces(want recordedRequest, got *received) string {
 	total := 0
 	for _, n := range got.Chunks {

@@ -18,7 +18,8 @@ var only = flag.String("recording", "", "replay the recordings whose name matche
 // How much faster than real the replayed hosts run.
 const replaySpeed = 10
 
-// TestRecordingsAreRepeated replays every recording of the real host and holds the list of those that differ on purpose, which is in the package comment.
+// TestRecordingsAreRepeated replays every recording of the real host and holds the list of those that differ on purpose, which is in the package
+// comment.
 func TestRecordingsAreRepeated(t *testing.T) {
 	all := loadRecordings(t)
 	pick := regexp.MustCompile(*only)

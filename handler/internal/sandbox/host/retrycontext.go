@@ -45,7 +45,8 @@ func serializeFailure(inv *invocation, e *exception) string {
 	}
 	cause := "null"
 	if e.inner != nil {
-		cause = members{{"Message", quoteJSON(e.inner.message)}, {"Data", "{}"}, {"InnerException", "null"}, {"HelpLink", "null"}, {"Source", quoteJSON(source)},
+		cause = members{{"Message", quoteJSON(e.inner.message)}, {"Data", "{}"}, {"InnerException", "null"}, {"HelpLink", "null"},
+			{"Source", quoteJSON(source)},
 			{"HResult", "-2146232800"}, {"StackTrace", "null"}}.String()
 	}
 	inner = append(inner, member{"Message", quoteJSON(e.message)}, member{"Data", "{}"}, member{"InnerException", cause}, member{"HelpLink", "null"},
@@ -60,8 +61,10 @@ func serializeFailure(inv *invocation, e *exception) string {
 	} else {
 		class, message = e.class, e.message
 	}
-	return members{{"InstanceId", quoteJSON(inv.id)}, {"MethodName", quoteJSON("Host.Functions." + inv.fn.name)}, {"Handled", "false"}, {"ClassName", quoteJSON(class)},
-		{"Message", quoteJSON(message)}, {"Data", "null"}, {"InnerException", innerJSON}, {"HelpURL", "null"}, {"StackTraceString", quoteJSON(outerFrame + tryFrame)},
+	return members{{"InstanceId", quoteJSON(inv.id)}, {"MethodName", quoteJSON("Host.Functions." + inv.fn.name)}, {"Handled", "false"},
+		{"ClassName", quoteJSON(class)},
+		{"Message", quoteJSON(message)}, {"Data", "null"}, {"InnerException", innerJSON}, {"HelpURL", "null"}, {"StackTraceString",
+			quoteJSON(outerFrame + tryFrame)},
 		{"RemoteStackTraceString", "null"}, {"RemoteStackIndex", "0"}, {"ExceptionMethod", "null"}, {"HResult", "-2146233088"},
 		{"Source", quoteJSON("System.Private.CoreLib")}, {"WatsonBuckets", "null"}}.String()
 }

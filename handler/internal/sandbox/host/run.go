@@ -13,8 +13,8 @@ import (
 	"apimrelay/handler/internal/secret"
 )
 
-// Run is `sandbox host`: it serves the script root of -root until ctx ends, a SIGINT or SIGTERM comes or the host ends by itself, which is exit status 0.
-// 2 is a wrong command line, 1 a root or an address that cannot be used. The handler inherits this process's environment.
+// Run is `sandbox host`: it serves the script root of -root until ctx ends, a SIGINT or SIGTERM comes or the host ends by itself, which is exit
+// status 0. 2 is a wrong command line, 1 a root or an address that cannot be used. The handler inherits this process's environment.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("sandbox host", flag.ContinueOnError)
 	set.SetOutput(stderr)

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// The handler of these tests is this test's own binary, run again: it answers what a script says and writes down what it got. It reads HTTP by its own few
-// lines, so that a fault of the package under test shows.
+// The handler of these tests is this test's own binary, run again: it answers what a script says and writes down what it got. It reads HTTP by
+// its own few lines, so that a fault of the package under test shows.
 
 const scriptVariable = "HOST_TEST_SCRIPT"
 

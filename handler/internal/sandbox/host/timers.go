@@ -118,8 +118,8 @@ func (in *instance) listen(f *function) {
 	}
 }
 
-// lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the others wait (recordings E-two-hosts-same-app*). Azure keeps
-// a lease on a blob.
+// lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the others wait (recordings E-two-hosts-same-app*).
+// Azure keeps a lease on a blob.
 func (in *instance) lock(f *function) (unlock func(), ok bool) {
 	h := in.h
 	if h.cfg.StatusDir == "" {

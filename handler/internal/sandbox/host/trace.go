@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// traceparent by the host's telemetry (recordings A-traceparent, E-appinsights-*, E-otel-*): none adds nothing, Application Insights gives a wrapped call
-// the host's span and leaves a forwarded caller's alone, OpenTelemetry gives both the host's span.
+// traceparent by the host's telemetry (recordings A-traceparent, E-appinsights-*, E-otel-*): none adds nothing, Application Insights gives a
+// wrapped call the host's span and leaves a forwarded caller's alone, OpenTelemetry gives both the host's span.
 
 type traceFor int
 

@@ -97,7 +97,8 @@ func TestRouteTemplates(t *testing.T) {
 		{"a catch-all keeps empty segments", "rest/{*path}", "rest/a//b/", map[string]string{"path": "a//b/"}},
 		{"two parameters in a segment", "f/{name}.{ext}", "f/a.b.c", map[string]string{"name": "a.b", "ext": "c"}},
 		{"an optional extension is missing", "f/{name}.{ext?}", "f/a", map[string]string{"name": "a", "ext": "-"}},
-		{"literals around a parameter", "v{n:int}-x/{g:guid}", "V12-X/11111111-2222-3333-4444-555555555555", map[string]string{"n": "12", "g": "11111111-2222-3333-4444-555555555555"}},
+		{"literals around a parameter", "v{n:int}-x/{g:guid}", "V12-X/11111111-2222-3333-4444-555555555555",
+			map[string]string{"n": "12", "g": "11111111-2222-3333-4444-555555555555"}},
 		{"a default", "a/{x=5}", "a", map[string]string{"x": "5"}},
 		{"a range and a length", "a/{x:range(1,9)}/{y:length(2,3)}", "a/9/abc", map[string]string{"x": "9", "y": "abc"}},
 		{"a regular expression", `a/{x:regex(^\d{{2}}$)}`, "a/42", map[string]string{"x": "42"}},
@@ -205,7 +206,8 @@ func TestAppSettingsOverrideHostJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	override(v, []string{"AzureFunctionsJobHost__customHandler__description__DEFAULTEXECUTABLEPATH=b", "azurefunctionsjobhost:customHandler:enableForwardingHttpRequest=False",
+	override(v, []string{"AzureFunctionsJobHost__customHandler__description__DEFAULTEXECUTABLEPATH=b",
+		"azurefunctionsjobhost:customHandler:enableForwardingHttpRequest=False",
 		"AzureFunctionsJobHost__extensions__http__routePrefix=x/y", "AzureFunctionsJobHost__customHandler__description__arguments__0=one", "PATH=/bin"})
 	c, err := interpretHostJSON(v)
 	if err != nil {
@@ -295,7 +297,8 @@ func TestFunctionsThatCannotWork(t *testing.T) {
 	if d := cmp.Diff([]string{"get", "good", "post"}, names); d != "" {
 		t.Error(d)
 	}
-	want := map[string]string{"1num": "not a valid function name", "host": "not a valid function name", "none": "At least one binding", "two": "single trigger", "notrig": "No trigger",
+	want := map[string]string{"1num": "not a valid function name", "host": "not a valid function name", "none": "At least one binding",
+		"two": "single trigger", "notrig": "No trigger",
 		"name": "binding name", "cron": "not recognized", "unset": "'%NOT_SET%' does not resolve to a value.", "admins": "built in routes"}
 	for _, f := range faults {
 		if w := want[f.function]; w == "" || !strings.Contains(f.text, w) || f.whole {

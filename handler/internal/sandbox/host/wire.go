@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// net/http sorts headers, changes their case, refuses odd statuses and writes no framing but its own. Each of these is what a host is compared by, so
-// HTTP/1.1 is read and written here.
+// net/http sorts headers, changes their case, refuses odd statuses and writes no framing but its own. Each of these is what a host is compared
+// by, so HTTP/1.1 is read and written here.
 
 // field is one header line; headers keep their order and the case of their names.
 type field struct{ name, value string }

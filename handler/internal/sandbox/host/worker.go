@@ -174,7 +174,8 @@ func (w *worker) watch(ctx context.Context, p *process) (counted bool) {
 				if ctx.Err() != nil {
 					return false
 				}
-				w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id, "Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
+				w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id,
+					"Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
 				w.stop(p)
 				return true
 			}
@@ -196,7 +197,8 @@ func (w *worker) watch(ctx context.Context, p *process) (counted bool) {
 				return false
 			case err := <-probed:
 				if err != nil && ctx.Err() == nil {
-					w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id, "Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
+					w.in.h.log(Error, "Worker.HttpWorkerChannel."+p.id,
+						"Failed to start http worker process. workerId:%s\nSystem.TimeoutException: Initializing HttpWorker timed out.", p.id)
 					return true
 				}
 				w.set(workerReady) // somebody else answers on the port
@@ -267,7 +269,8 @@ func (w *worker) spawn() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id, "Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path, c.dir, c.line)
+	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id, "Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path,
+		c.dir, c.line)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the handler: %w", err)
 	}
@@ -387,8 +390,8 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	}
 }
 
-// caughtUp waits, a moment at most, until what the handler has written to its console is in the log: lines that it wrote before its answer come before the
-// lines of the invocation's end (recording E-console-during-request).
+// caughtUp waits, a moment at most, until what the handler has written to its console is in the log: lines that it wrote before its answer come
+// before the lines of the invocation's end (recording E-console-during-request).
 func (p *process) caughtUp() {
 	for range 40 {
 		if p.busy.Load() <= 0 && !pending(p.pipes[0]) && !pending(p.pipes[1]) {

@@ -9,8 +9,8 @@ import (
 )
 
 // The wrapped request: POST /<Function> with {"Data":{…},"Metadata":{…}}.
-// Sources: Azure/azure-functions-host src/WebJobs.Script/Workers/MessageExtensions/ScriptInvocationContextExtensions.cs, Extensions/HttpRequestExtensions.cs,
-// Azure/azure-webjobs-sdk-extensions HttpTriggerAttributeBindingProvider.cs; recordings A-*, C-*, F-*.
+// Sources: Azure/azure-functions-host src/WebJobs.Script/Workers/MessageExtensions/ScriptInvocationContextExtensions.cs,
+// Extensions/HttpRequestExtensions.cs, Azure/azure-webjobs-sdk-extensions HttpTriggerAttributeBindingProvider.cs; recordings A-*, C-*, F-*.
 
 // members is a JSON object under construction: rendered values by name, in order.
 type members []member
@@ -39,7 +39,8 @@ func (m members) has(name string) bool {
 	return false
 }
 
-// without leaves out what the host does: names that end in "trigger", and for HTTP the name of the trigger itself (recording A-post-json-body-query-clash).
+// without leaves out what the host does: names that end in "trigger", and for HTTP the name of the trigger itself (recording
+// A-post-json-body-query-clash).
 func (m members) without(fn *function) members {
 	out := make(members, 0, len(m)+3)
 	for _, e := range m {
