@@ -102,6 +102,7 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 				return err
 			}
 			sent, err := inv.proxy(ctx, req.conn)
+			in.worker.caughtUp()
 			begun.Store(sent)
 			return err
 		}
