@@ -36,6 +36,7 @@ type exchange struct {
 	err      error
 	message  string // the gateway's own words about a failed event
 	probe    bool   // the host's readiness probe: not logged
+	upload   *chunkedUpload
 }
 
 type exchangeKey struct{}
@@ -112,13 +113,16 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 && status >= 200 {
 		x.status = status
+		if x.upload != nil && !x.upload.ended.Load() {
+			x.w.Header().Set("Connection", "close")
+		}
 	}
 	x.w.WriteHeader(status)
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
-		x.status = http.StatusOK
+		x.WriteHeader(http.StatusOK)
 	}
 	return x.w.Write(b)
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/relay"
@@ -34,6 +36,10 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 		// Without it net/http reads an upload to its end before it lets an early answer out.
 		_ = http.NewResponseController(x.w).EnableFullDuplex()
 	}
+	if r.ContentLength < 0 {
+		x.upload = &chunkedUpload{ReadCloser: r.Body}
+		r.Body = x.upload
+	}
 	s.relayHTTP(w, r, match, query)
 }
 
@@ -53,6 +59,21 @@ func wayOf(r *http.Request) relay.Way {
 		return relay.Proxied
 	}
 	return relay.Forwarded
+}
+
+// chunkedUpload remembers whether a chunked upload has come to its end. Where it has not when the answer begins, or broke off, the connection ends with the
+// answer: with full duplex net/http goes on to read the next request behind a chunk that it could not read, which may be anything.
+type chunkedUpload struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+func (u *chunkedUpload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err == io.EOF {
+		u.ended.Store(true)
+	}
+	return n, err
 }
 
 // relayHTTP relays the request of an HTTP trigger, however it came. The exchange knows its way already.
