@@ -2,9 +2,9 @@
 .DEFAULT_GOAL := help
 
 GO        ?= go
-APP       := build/app
+ROOT      := build/app
 FUNCTIONS := $(wildcard functions/*/function.json)
-STAGED    := $(FUNCTIONS:functions/%=$(APP)/%)
+STAGED    := $(FUNCTIONS:functions/%=$(ROOT)/%)
 # IDENTITY=az and GATEWAY=real put the real thing in place of a stand-in; settings come from local.settings.json then.
 IDENTITY  ?= sandbox
 GATEWAY   ?= sandbox
@@ -22,15 +22,15 @@ demo: app sandbox ## the same once; the exit status tells
 	@build/sandbox -once -identity $(IDENTITY) -gateway $(GATEWAY)
 
 .PHONY: app
-app: $(APP)/handler $(APP)/host.json $(STAGED) ## stage the script root for this machine in build/app
-	@for d in $(APP)/*/; do test -f functions/$$(basename $$d)/function.json || rm -r $$d; done
+app: $(ROOT)/handler $(ROOT)/host.json $(STAGED) ## stage the script root for this machine in build/app
+	@for d in $(ROOT)/*/; do test -f functions/$$(basename $$d)/function.json || rm -r $$d; done
 
-.PHONY: $(APP)/handler
-$(APP)/handler:
+.PHONY: $(ROOT)/handler
+$(ROOT)/handler:
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $@ ./handler
-$(APP)/host.json: host.json
+$(ROOT)/host.json: host.json
 	@mkdir -p $(@D) && cp $< $@
-$(APP)/%: functions/%
+$(ROOT)/%: functions/%
 	@mkdir -p $(@D) && cp $< $@
 
 .PHONY: sandbox
@@ -39,7 +39,7 @@ sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and
 
 .PHONY: start
 start: app ## start with Azure Functions Core Tools and your az login
-	@handler/start.sh $(APP)
+	@handler/start.sh $(ROOT)
 
 .PHONY: package
 package: ## write the zip that is deployed: build/relay.zip, the same bytes on every system
@@ -48,6 +48,14 @@ package: ## write the zip that is deployed: build/relay.zip, the same bytes on e
 .PHONY: deploy
 deploy: ## deploy everything with azd (docs/deploy.md)
 	@cd deploy && azd up
+
+.PHONY: doctor
+doctor: app ## say why calls are refused, and how to mend it: here, or in a deployed app with APP=<name>
+	@handler/doctor.sh $(ROOT)/handler $(APP)
+
+.PHONY: request
+request: app ## print what to ask of the team that owns the API, as Markdown
+	@$(ROOT)/handler doctor -request
 
 .PHONY: test
 test: ## run the tests
