@@ -21,7 +21,8 @@ type tokens struct {
 	mu      sync.Mutex
 	n       int
 	err     error
-	same    bool // a renewal brings the same token
+	same    bool // a renewal says that there is no other token
+	again   bool // a renewal brings the refused token, and no error
 	renewed []string
 }
 
@@ -39,6 +40,9 @@ func (t *tokens) Renew(_ context.Context, refused string) (string, error) {
 	t.renewed = append(t.renewed, refused)
 	if t.same {
 		return "", errSame
+	}
+	if t.again {
+		return refused, nil
 	}
 	t.n++
 	return fmt.Sprintf("token-%d", t.n), nil

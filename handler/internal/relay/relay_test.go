@@ -219,12 +219,14 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 }
 
 func TestTheSameTokenIsNotSentAgain(t *testing.T) {
-	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(401, tokenRefusedBody), nil })
-	b.tokens.same = true
-	w, call := b.call(get(), nil)
-	b.gateway.requests(t, 1)
-	if w.Code != 401 || w.Body.String() != tokenRefusedBody || call.Outcome.Refusal != TokenRefused || call.Outcome.Token.String() == "" {
-		t.Errorf("answer %d %q %+v", w.Code, w.Body, call.Outcome)
+	for _, source := range []*tokens{{n: 1, same: true}, {n: 1, again: true}} {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(401, tokenRefusedBody), nil })
+		b.function.Tokens = source
+		w, call := b.call(get(), nil)
+		b.gateway.requests(t, 1)
+		if w.Code != 401 || w.Body.String() != tokenRefusedBody || call.Outcome.Refusal != TokenRefused || call.Outcome.Token.String() == "" {
+			t.Errorf("answer %d %q %+v", w.Code, w.Body, call.Outcome)
+		}
 	}
 }
 
