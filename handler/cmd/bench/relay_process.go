@@ -49,9 +49,9 @@ func oneCore(n int) *unix.CPUSet {
 }
 
 // build builds a program as it is deployed.
-func build(ctx context.Context, dir, pkg string, flags ...string) (string, error) {
-	out := filepath.Join(dir, strings.NewReplacer("/", "-", ".", "").Replace(pkg)+strings.Join(flags, ""))
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath", "-ldflags=-s -w"}, flags...), "-o", out, pkg)...)
+func build(ctx context.Context, dir, pkg string) (string, error) {
+	out := filepath.Join(dir, filepath.Base(pkg))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, text)
