@@ -464,6 +464,12 @@ func TestRecordedAnswersPassOrAreProblems(t *testing.T) {
 				if rec.Answered.Raw != "" {
 					return
 				}
+				for name := range res.Header {
+					sent := slices.ContainsFunc(rec.Answered.Headers, func(h [2]string) bool { return strings.EqualFold(h[0], name) })
+					if !sent && name != "Content-Length" {
+						t.Errorf("%s: %q was added to the answer", name, res.Header[name])
+					}
+				}
 				for _, h := range rec.Answered.Headers {
 					name := http.CanonicalHeaderKey(h[0])
 					switch {

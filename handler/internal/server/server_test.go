@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/token"
 )
 
 const restFunction = `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","route":"rest/{*path}"},{"type":"http","direction":"out","name":"res"}]}`
@@ -96,6 +98,21 @@ func TestProblems(t *testing.T) {
 				t.Errorf("the log does not name %s: %s", c.code, r.log.String())
 			}
 		})
+	}
+}
+
+func TestAnUnavailableIdentitySaysWhenToComeBack(t *testing.T) {
+	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, func(f *Function) {
+		f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, RetryAfter: 1500 * time.Millisecond, Err: errors.New("no answer")}}
+	})
+	res, _ := r.do(r.proxiedCall("GET", "/api/rest/x", nil))
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") != "2" {
+		t.Errorf("answered %d, Retry-After %q, want 503 and 2", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	w := httptest.NewRecorder() // net/http itself would hide a body that answers HEAD
+	r.server.Config.Handler.ServeHTTP(w, httptest.NewRequest("HEAD", "/api/rest/x", nil))
+	if w.Code != 503 || w.Body.Len() != 0 {
+		t.Errorf("HEAD: answered %d with %q", w.Code, w.Body)
 	}
 }
 
