@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"apimrelay/handler/internal/telemetry"
@@ -25,6 +26,22 @@ type transport struct {
 	now       func() time.Time
 	budgets   retryBudgets
 	sent      sent
+	bearers   atomic.Pointer[bearer]
+}
+
+// bearer is the value of an Authorization header, kept from one request to the next: a token has a kilobyte or two.
+type bearer struct {
+	token string
+	line  []string // shared by all requests, changed by none
+}
+
+func (t *transport) bearer(token string) []string {
+	if b := t.bearers.Load(); b != nil && b.token == token {
+		return b.line
+	}
+	b := &bearer{token, []string{"Bearer " + token}}
+	t.bearers.Store(b)
+	return b.line
 }
 
 // RoundTrip sends the request of the [Call] in its context, as often as the rules allow. The answer is the gateway's last. An error is the token's, a
@@ -134,24 +151,27 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// send makes one attempt.
+// send makes one attempt. The first one is req itself, which is the relay's own; of the later ones each has a header of its own, since the transport may
+// still be reading the one before.
 func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, token string, key int) (*http.Response, error) {
-	ctx := req.Context()
+	out := req
+	if call.Outcome.Attempts > 0 {
+		out = req.WithContext(req.Context())
+		out.Header = maps.Clone(req.Header)
+	}
 	if call.guarded(req.Method) {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		out = out.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 			// Called before the first byte can leave.
 			WroteHeaderField: func(string, []string) { t.sent.add(call.InvocationID, t.now()) },
-		})
+		}))
 	}
-	out := req.WithContext(ctx)
-	out.Header = maps.Clone(req.Header)
 	out.Body = body
 	if body == http.NoBody {
 		out.Body = nil
 	}
-	out.Header["Authorization"] = []string{"Bearer " + token}
+	out.Header["Authorization"] = t.bearer(token)
 	if key >= 0 {
-		out.Header[http.CanonicalHeaderKey(call.Function.Keys.header)] = []string{call.Function.Keys.keys[key].Reveal()}
+		out.Header[call.Function.Keys.header] = call.Function.Keys.lines[key]
 	}
 	call.token, call.key = token, key
 	span := call.attemptSpan(out)

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -168,8 +167,7 @@ func (a *attempt) Close() error {
 type answer struct {
 	body  io.ReadCloser
 	call  *Call
-	ctx   context.Context
-	atEnd func() // called once, at io.EOF
+	res   *http.Response
 	ended bool
 }
 
@@ -182,10 +180,12 @@ func (a *answer) Read(p []byte) (int, error) {
 	case err == nil || a.ended:
 	case err == io.EOF:
 		a.ended = true
-		a.atEnd()
+		if len(a.res.Trailer) > 0 {
+			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, cleanAnswer(a.res.Trailer, a.call.secrets())...)
+		}
 	default:
 		a.ended = true
-		a.call.Outcome.Cut = called(a.ctx, err)
+		a.call.Outcome.Cut = called(a.res.Request.Context(), err)
 	}
 	return n, err
 }

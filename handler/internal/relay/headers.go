@@ -106,6 +106,9 @@ func callersAgent(agent string) string {
 // P-ans-header-utf8; a Location is escaped instead) and what gives our credentials back to the caller. It returns the names of what it dropped.
 func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 	for name, values := range h {
+		if harmless(name, values, secrets) {
+			continue
+		}
 		keep := values[:0]
 		for i, value := range values {
 			if !ascii(value) && name == "Location" {
@@ -125,6 +128,16 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 		}
 	}
 	return dropped
+}
+
+// harmless tells the fields that stay as they are: nearly all.
+func harmless(name string, values, secrets []string) bool {
+	for _, value := range values {
+		if !ascii(value) || holds(value, secrets) {
+			return false
+		}
+	}
+	return !holds(name, secrets)
 }
 
 // asciiPrintable is what escape leaves alone in a Location: everything but bytes outside ASCII.

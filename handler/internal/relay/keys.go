@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/http"
 	"sync/atomic"
 
 	"apimrelay/handler/internal/secret"
@@ -9,17 +10,18 @@ import (
 // Keys are the one or two subscription keys of an API, and which of them is in use. All functions that share the settings share the value, so that one
 // refusal moves them all. A nil *Keys is an API that needs none. It is safe for concurrent use.
 type Keys struct {
-	header string
+	header string // in net/http's canonical form
 	keys   []secret.String
+	lines  [][]string // of the keys, as values of a header; shared by all requests, changed by none
 	inUse  atomic.Int32
 }
 
 // NewKeys takes the name of the header and the keys in order of preference; empty ones are left out. It returns nil where no key is left or header is "".
 func NewKeys(header string, keys ...secret.String) *Keys {
-	k := &Keys{header: header}
+	k := &Keys{header: http.CanonicalHeaderKey(header)}
 	for _, key := range keys {
 		if !key.Empty() {
-			k.keys = append(k.keys, key)
+			k.keys, k.lines = append(k.keys, key), append(k.lines, []string{key.Reveal()})
 		}
 	}
 	if header == "" || len(k.keys) == 0 {

@@ -73,6 +73,7 @@ type Call struct {
 	budget *budget
 	token  string // the one sent last
 	key    int    // index of the key sent last
+	held   [3]string
 }
 
 // Outcome is what became of a call, for the log line.
@@ -88,16 +89,17 @@ type Outcome struct {
 	Cut      error         // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
 }
 
-type callKey struct{}
+// CallKey is the key under which a context carries its *[Call]. It is for a context that holds more than the call; others are made by [NewContext].
+type CallKey struct{}
 
 // NewContext returns a context that carries the call.
 func NewContext(ctx context.Context, c *Call) context.Context {
-	return context.WithValue(ctx, callKey{}, c)
+	return context.WithValue(ctx, CallKey{}, c)
 }
 
 // FromContext returns the call that the context carries, or nil.
 func FromContext(ctx context.Context) *Call {
-	c, _ := ctx.Value(callKey{}).(*Call)
+	c, _ := ctx.Value(CallKey{}).(*Call)
 	return c
 }
 
@@ -150,7 +152,7 @@ func New(o Options) *Relay {
 // (learn.microsoft.com "Troubleshoot intermittent outbound connection errors in Azure App Service").
 func NewTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 new(proxies).of,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -163,13 +165,32 @@ func NewTransport() *http.Transport {
 	}
 }
 
+// proxies remembers what http.ProxyFromEnvironment says of a gateway: asked for each request, it takes the host's name apart each time. The environment
+// is read once by net/http, and the hosts are those of the settings.
+type proxies struct{ byHost sync.Map }
+
+type proxy struct {
+	url *url.URL
+	err error
+}
+
+func (p *proxies) of(req *http.Request) (*url.URL, error) {
+	host := req.URL.Scheme + "://" + req.URL.Host
+	known, ok := p.byHost.Load(host)
+	if !ok {
+		u, err := http.ProxyFromEnvironment(req)
+		known, _ = p.byHost.LoadOrStore(host, proxy{u, err})
+	}
+	return known.(proxy).url, known.(proxy).err
+}
+
 // ServeHTTP relays an HTTP request: its method, header and body are the caller's; target and query come from the [Call] in its context. Nothing is buffered
 // but the first 64 KiB of an upload, for a replay. Whatever goes wrong before the answer's header is answered by Options.Problem; after it, the
-// connection is cut as net/http does it.
+// connection is cut as net/http does it. What must not reach the gateway is removed from req's header itself.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	call := FromContext(req.Context())
 	var err error
-	if call.url, err = call.Function.Target.URL(call.Values, call.RawQuery); err != nil {
+	if call.url, err = call.Function.Target.url(&call.Values, call.RawQuery); err != nil {
 		r.problem(w, req, err)
 		return
 	}
@@ -180,6 +201,12 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
 	defer budget.stop()
 	call.budget = budget
+	// Before ReverseProxy copies the header: most of what a front end adds need not be copied. It still has to see what Connection names.
+	connection := req.Header["Connection"]
+	strip(req.Header, call.Function.KeyHeader)
+	if connection != nil {
+		req.Header["Connection"] = connection
+	}
 	// The server would sniff a missing Content-Type and date the answer; a nil value keeps it from both, and what the gateway sends is added to it.
 	w.Header()["Content-Type"] = nil
 	w.Header()["Date"] = nil
@@ -191,7 +218,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 	call := FromContext(req.Context())
 	var err error
-	if call.url, err = call.Function.Target.URL(call.Values, call.RawQuery); err != nil {
+	if call.url, err = call.Function.Target.url(&call.Values, call.RawQuery); err != nil {
 		return nil, err
 	}
 	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
@@ -237,11 +264,10 @@ func (c *Call) setFixed(h http.Header) {
 	}
 }
 
-// rewrite strips first and sets then: nothing of the caller's survives under a name of ours.
+// rewrite sets, after the caller's header was stripped: nothing of it survives under a name of ours.
 func rewrite(p *httputil.ProxyRequest) {
 	call := FromContext(p.In.Context())
 	p.Out.URL, p.Out.Host = call.url, ""
-	strip(p.Out.Header, call.Function.KeyHeader)
 	call.setFixed(p.Out.Header)
 	if len(p.In.Trailer) > 0 {
 		p.Out.Trailer = make(http.Header)
@@ -294,17 +320,13 @@ func modifyResponse(res *http.Response) error {
 		res.Header.Set("Content-Length", "0")
 		return nil
 	}
-	res.Body = &answer{body: res.Body, call: call, ctx: res.Request.Context(), atEnd: func() {
-		if len(res.Trailer) > 0 {
-			call.Outcome.Dropped = append(call.Outcome.Dropped, cleanAnswer(res.Trailer, secrets)...)
-		}
-	}}
+	res.Body = &answer{body: res.Body, call: call, res: res}
 	return nil
 }
 
 // secrets are the texts that no answer may hold: the token that was sent, and both keys.
 func (c *Call) secrets() []string {
-	texts := make([]string, 0, 3)
+	texts := c.held[:0]
 	if c.token != "" {
 		texts = append(texts, c.token)
 	}

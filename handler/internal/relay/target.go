@@ -227,12 +227,15 @@ func (e *PathError) Error() string { return "building the upstream url: " + e.Re
 // URL fills the expressions in, appends the catch-all's remainder unless ApimUrl names it, and adds the caller's raw query behind ApimUrl's own,
 // less `code` and `subscription-key`. Escapes stay as they arrived. Whatever the values hold, the result keeps ApimUrl's scheme, host and fixed path;
 // a value that would change them is a [*PathError].
-func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) {
-	path, err := t.fillPath(&v)
+func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) { return t.url(&v, rawQuery) }
+
+// url is URL, and leaves in v what it made for {DateTime} and {rand-guid}.
+func (t *Target) url(v *Values, rawQuery string) (*url.URL, error) {
+	path, err := t.fillPath(v)
 	if err != nil {
 		return nil, err
 	}
-	query, err := t.fillQuery(&v, rawQuery)
+	query, err := t.fillQuery(v, rawQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -245,8 +248,15 @@ func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) {
 }
 
 func (t *Target) fillPath(v *Values) (string, error) {
-	var b strings.Builder
 	named := v.CatchAll == ""
+	if len(t.path) == 0 || len(t.path) == 1 && t.path[0].name == "" { // nothing to fill in, and ParseTarget has looked at it
+		path := ""
+		if len(t.path) == 1 {
+			path = t.path[0].text
+		}
+		return withRest(path, v, named)
+	}
+	var b strings.Builder
 	var segment strings.Builder // of the segment being built, to drop it where an optional parameter is absent
 	absent := false
 	endSegment := func() {
@@ -315,6 +325,11 @@ func (t *Target) fillPath(v *Values) (string, error) {
 			return "", &PathError{Reason: "\".\" or \"..\" as a segment"}
 		}
 	}
+	return withRest(path, v, named)
+}
+
+// withRest appends the catch-all's remainder where ApimUrl does not name it.
+func withRest(path string, v *Values, named bool) (string, error) {
 	if named {
 		return path, nil
 	}
@@ -340,6 +355,9 @@ func remainder(rest string) (string, error) {
 // D-path-percent-2e), and proxied it escapes a %2F once more, so the text is looked at as it is, decoded once and decoded twice, with slashes and
 // backslashes both as separators.
 func judge(text string) error {
+	if strings.IndexByte(text, '.') < 0 && strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 {
+		return nil // most paths
+	}
 	if strings.Contains(text, `\`) {
 		return &PathError{Reason: "backslash in the path"}
 	}
@@ -427,6 +445,9 @@ items:
 // callersQuery is the caller's query byte for byte, less the two parameters that are credentials. Only what no request line can hold is escaped: control
 // characters and blanks, which a wrapped call's JSON could bring, and a raw #, which would end the query.
 func callersQuery(raw string) string {
+	if raw == "" {
+		return ""
+	}
 	clean := true
 	for i := range len(raw) {
 		clean = clean && raw[i] > ' ' && raw[i] != 0x7f && raw[i] != '#'
