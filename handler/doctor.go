@@ -33,20 +33,21 @@ not run.
 
 // doctorOptions are the command line's.
 type doctorOptions struct {
-	root, settings       string
-	policy, namedValues  string
-	log, show            string
-	json, call, offline  bool
-	request              bool
-	values               map[string]string
-	stdin                io.Reader
-	stdout, stderr       io.Writer
-	environ              []string
-	lookup               func(string) (string, bool)
-	evaluated            *policy.Policy
-	app                  *app.App
-	set                  *settings.Settings
-	progressOn, logGiven bool
+	root, settings      string
+	policy, namedValues string
+	log, show           string
+	logGiven            bool // -log "" is a line too
+	json, call, offline bool
+	request             bool
+	values              map[string]string
+
+	environ        []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	app       *app.App
+	set       *settings.Settings
+	evaluated *policy.Policy // nil without -policy
 }
 
 // runDoctor is the command. Its exit statuses: 0, 1 findings, 2 could not run.
@@ -119,7 +120,7 @@ func (o *doctorOptions) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	d := doctor.Options{
-		Settings: o.set, Lookup: os.LookupEnv, Policy: o.evaluated, PolicyFile: o.policy, Call: o.call, Offline: o.offline, Values: o.values,
+		Settings: o.set, Lookup: os.LookupEnv, Policy: o.evaluated, Call: o.call, Offline: o.offline, Values: o.values,
 	}
 	switch {
 	case o.logGiven:
@@ -205,12 +206,10 @@ func (o *doctorOptions) readSettings() error {
 			}
 			o.environ = append(o.environ, name+"="+value)
 		}
-		lookup = settings.Lookup(o.environ)
 	}
-	o.app = app.Load(o.root, lookup)
+	o.app = app.Load(o.root, settings.Lookup(o.environ))
 	o.set = settings.Load(o.environ, o.app)
 	settings.Scrub()
-	o.lookup = lookup
 	return nil
 }
 

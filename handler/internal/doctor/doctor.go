@@ -61,10 +61,9 @@ type Options struct {
 	// Held returns the token in hand for a function, "" where there is none; nil: there never is one. Without one in hand a token is fetched.
 	Held func(f *settings.Function) string
 
-	Policy     *policy.Policy // to hold the token against, offline; nil: none
-	PolicyFile string         // its name, for people
-	Call       bool           // also call methods other than GET and HEAD
-	Offline    bool           // send nothing to the gateway
+	Policy  *policy.Policy // to hold the token against, offline; nil: none
+	Call    bool           // also call methods other than GET and HEAD
+	Offline bool           // send nothing to the gateway
 	// Values fill expressions in ApimUrl and the remainder of a catch-all, by name in lower case, for the probes.
 	Values map[string]string
 

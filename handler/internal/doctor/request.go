@@ -98,7 +98,11 @@ func (w *walk) request(ctx context.Context, out io.Writer, n int, routes []*rout
 	resource := known(f.TargetApp, "<App ID URI: set TargetApp>")
 	tenant := known(f.TargetTenantID, "<tenant id: set TargetTenantID>")
 
-	fmt.Fprintf(out, "\n## %d. %s\n\n", n, f.Identity)
+	who := f.Identity.String()
+	if f.Identity.Kind == identity.None {
+		who = "an identity that is still to be set (FunctionIdentity)"
+	}
+	fmt.Fprintf(out, "\n## %d. %s\n\n", n, who)
 	fmt.Fprint(out, "| | |\n| --- | --- |\n")
 	row := func(name, value string) { fmt.Fprintf(out, "| %s | %s |\n", name, w.redact.text(line(value))) }
 	row("tenant", "`"+tenant+"`")
