@@ -114,7 +114,7 @@ func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event
 		req.ContentLength = int64(len(body))
 		req.Header["Content-Type"] = []string{ev.ContentType}
 	}
-	return req.WithContext(relay.NewContext(r.Context(), &x.call))
+	return req.WithContext(r.Context())
 }
 
 // eventGUID is the value of {rand-guid}. It follows from the invocation id, which the host keeps when it repeats an invocation by a retry policy

@@ -28,8 +28,7 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 	trace, known := telemetry.Continue(r.Header)
 	if !known {
 		trace = telemetry.NewTrace()
-		r.Header.Del("Tracestate")
-		x.call.Set = http.Header{"Traceparent": {trace.Traceparent()}}
+		trace.Inject(r.Header)
 	}
 	x.trace = trace
 	if r.ContentLength != 0 {
@@ -95,7 +94,7 @@ func (s *Server) relayHTTP(w http.ResponseWriter, r *http.Request, match app.Mat
 	x.call.Values = relay.Values{Named: match.Values, Escaped: true, CatchAll: match.Function.Route.CatchAll}
 	s.addSys(x, f)
 	x.call.Budget, x.call.Limit = s.budget(f.Settings, x.call.Way)
-	s.relay.ServeHTTP(w, r.WithContext(relay.NewContext(r.Context(), &x.call)))
+	s.relay.ServeHTTP(w, r)
 }
 
 // addSys gives an HTTP call's expressions the values that the host keeps under sys. They are made here: the envelope's own stand in Metadata, which a
