@@ -38,15 +38,11 @@ func (a API) authorize(h http.Header) {
 
 // Stock is httputil.ReverseProxy as it comes, which adds the credentials and logs nothing.
 func Stock(a API) http.Handler {
-	proxy := httputil.NewSingleHostReverseProxy(a.URL)
-	direct := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		r.URL.Path = strings.TrimPrefix(r.URL.Path, a.Prefix)
-		direct(r)
-		r.Host = a.URL.Host
-		a.authorize(r.Header)
-	}
-	return proxy
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, a.Prefix)
+		r.SetURL(a.URL)
+		a.authorize(r.Out.Header)
+	}}
 }
 
 // Bare is httputil.ReverseProxy made as fast as its options allow, with the handler's log line. It is what the handler's own work is measured against.
