@@ -284,3 +284,23 @@ func TestSlowHeadersEnd(t *testing.T) {
 	}
 	r.requests(0)
 }
+
+// An answer that breaks off early begins all the same: the host repeats an exchange of which it has not seen a byte, up to 40 times.
+func TestAnAnswerCutShortBegins(t *testing.T) {
+	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
+	r.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	res, err := http.DefaultTransport.RoundTrip(r.proxiedCall("GET", "/api/rest/x", nil))
+	if err != nil {
+		t.Fatalf("no byte of an answer came: %v", err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err == nil || res.StatusCode != 200 {
+		t.Errorf("answered %d %q, want it cut", res.StatusCode, body)
+	}
+	r.requests(1)
+}
