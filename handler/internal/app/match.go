@@ -45,13 +45,19 @@ func splitPath(escaped string) (requestPath, bool) {
 	if !strings.HasPrefix(escaped, "/") {
 		return requestPath{}, false
 	}
-	p := requestPath{raw: escaped}
+	n := strings.Count(escaped, "/")
+	p := requestPath{raw: escaped, segments: make([]segment, 0, n)}
+	// Three pieces of memory for all segments: this is done for each request.
+	text, numbers := make([]rune, 0, len(escaped)), make([]int, 0, len(escaped)+2*n)
+	p.starts, numbers = numbers[:0:n], numbers[n:n]
 	for at := 1; at < len(escaped); {
 		end := strings.IndexByte(escaped[at:], '/')
 		if end < 0 {
 			end = len(escaped) - at
 		}
-		p.segments = append(p.segments, decodeSegment(escaped[at:at+end]))
+		s := decodeInto(escaped[at:at+end], text, numbers)
+		text, numbers = text[len(s.text):len(s.text)], numbers[len(s.start):len(s.start)]
+		p.segments = append(p.segments, s)
 		p.starts = append(p.starts, at)
 		at += end + 1
 	}
@@ -68,7 +74,10 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 		}
 	}
 	values := make(map[string]string, len(r.Params))
-	decoded := make(map[string]string, len(r.Params))
+	var decoded map[string]string // only constraints look at it
+	if r.constrained() {
+		decoded = make(map[string]string, len(r.Params))
+	}
 	m := Match{Values: values, HasRest: r.CatchAll != ""}
 	i := 0
 	for ; i < len(path.segments); i++ {
@@ -80,7 +89,10 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 		parts := r.segments[i]
 		if parts[0].catchAll {
 			m.Rest = path.raw[path.starts[i]:]
-			values[parts[0].name], decoded[parts[0].name] = m.Rest, string(decodeSegment(m.Rest).text)
+			values[parts[0].name] = m.Rest
+			if decoded != nil {
+				decoded[parts[0].name] = string(decodeSegment(m.Rest).text)
+			}
 			i = len(r.segments)
 			break
 		}
@@ -97,7 +109,10 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 	for _, parts := range r.segments {
 		for _, p := range parts {
 			if _, set := values[p.name]; p.param() && !set && p.hasFallback {
-				values[p.name], decoded[p.name] = url.PathEscape(p.fallback), p.fallback
+				values[p.name] = url.PathEscape(p.fallback)
+				if decoded != nil {
+					decoded[p.name] = p.fallback
+				}
 				if p.catchAll {
 					m.Rest = (&url.URL{Path: "/" + p.fallback}).EscapedPath()[1:]
 					values[p.name] = m.Rest
@@ -109,6 +124,17 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 		}
 	}
 	return m, true
+}
+
+func (r *Route) constrained() bool {
+	for _, parts := range r.segments {
+		for _, p := range parts {
+			if len(p.constraints) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func constraintsHold(p part, decoded map[string]string, loose bool) bool {
@@ -131,7 +157,10 @@ func constraintsHold(p part, decoded map[string]string, loose bool) bool {
 func matchSegment(parts []part, seg segment, values, decoded map[string]string) bool {
 	if len(parts) == 1 {
 		if parts[0].param() {
-			values[parts[0].name], decoded[parts[0].name] = seg.raw, string(seg.text)
+			values[parts[0].name] = seg.raw
+			if decoded != nil {
+				decoded[parts[0].name] = string(seg.text)
+			}
 			return true
 		}
 		return foldEqual(parts[0].literal, seg.text)
@@ -194,7 +223,9 @@ func matchParts(parts []part, last int, seg segment, values, decoded map[string]
 	}
 	for _, s := range found {
 		values[s.name] = seg.raw[seg.start[s.from]:seg.start[s.to]]
-		decoded[s.name] = string(seg.text[s.from:s.to])
+		if decoded != nil {
+			decoded[s.name] = string(seg.text[s.from:s.to])
+		}
 	}
 	return true
 }

@@ -19,7 +19,12 @@ type segment struct {
 // decodeSegment decodes as Kestrel does (dotnet/aspnetcore src/Shared/UrlDecoder): escaped UTF-8 becomes its character, %2F stays as it is, and
 // so does every escape that is no valid UTF-8. Of "%252F" it makes "%2F", once, never a slash.
 func decodeSegment(raw string) segment {
-	s := segment{raw: raw, text: make([]rune, 0, len(raw)), start: make([]int, 0, len(raw)+1)}
+	return decodeInto(raw, make([]rune, 0, len(raw)), make([]int, 0, len(raw)+1))
+}
+
+// decodeInto is decodeSegment with the memory for text and start.
+func decodeInto(raw string, text []rune, start []int) segment {
+	s := segment{raw: raw, text: text, start: start}
 	for i := 0; i < len(raw); {
 		s.start = append(s.start, i)
 		if raw[i] == '%' {

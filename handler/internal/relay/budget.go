@@ -25,17 +25,17 @@ type budget struct {
 	last   atomic.Int64  // of the progress, from start
 }
 
-// newBudget returns a context that ends with ErrBudgetSpent. Zero durations are no bound. The caller calls stop.
-func newBudget(parent context.Context, header, hard time.Duration) (context.Context, *budget) {
+// begin returns a context that ends with ErrBudgetSpent. Zero durations are no bound. The caller calls stop.
+func (b *budget) begin(parent context.Context, header, hard time.Duration) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
-	b := &budget{cancel: cancel, start: time.Now(), hard: hard}
+	b.cancel, b.start, b.hard = cancel, time.Now(), hard
 	b.span.Store(int64(header))
 	if left, bounded := b.left(); bounded {
 		b.timer = time.AfterFunc(left, b.fire)
 	} else {
 		b.timer = time.AfterFunc(silence, b.fire) // it may become bounded when the header is there
 	}
-	return ctx, b
+	return ctx
 }
 
 // left is the time until the budget ends as things are; bounded is false where it does not.

@@ -66,7 +66,8 @@ func strip(h http.Header, keyHeader string) {
 	}
 	if agent, ok := h["User-Agent"]; ok {
 		if own := callersAgent(agent[len(agent)-1]); own != "" {
-			h["User-Agent"] = []string{own}
+			agent[0] = own
+			h["User-Agent"] = agent[:1]
 		} else {
 			delete(h, "User-Agent")
 		}

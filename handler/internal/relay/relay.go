@@ -73,6 +73,12 @@ type Call struct {
 	budget *budget
 	token  string // the one sent last
 	key    int    // index of the key sent last
+
+	// What each call needs one of, in the same piece of memory.
+	place  url.URL
+	clock  budget
+	final  finalWriter
+	answer answer
 	held   [3]string
 }
 
@@ -189,8 +195,7 @@ func (p *proxies) of(req *http.Request) (*url.URL, error) {
 // connection is cut as net/http does it. What must not reach the gateway is removed from req's header itself.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	call := FromContext(req.Context())
-	var err error
-	if call.url, err = call.Function.Target.url(&call.Values, call.RawQuery); err != nil {
+	if err := call.resolve(); err != nil {
 		r.problem(w, req, err)
 		return
 	}
@@ -198,9 +203,8 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.problem(w, req, ErrAlreadySent)
 		return
 	}
-	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
-	defer budget.stop()
-	call.budget = budget
+	ctx := call.start(req.Context())
+	defer call.budget.stop()
 	// Before ReverseProxy copies the header: most of what a front end adds need not be copied. It still has to see what Connection names.
 	connection := req.Header["Connection"]
 	strip(req.Header, call.Function.KeyHeader)
@@ -210,20 +214,33 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	// The server would sniff a missing Content-Type and date the answer; a nil value keeps it from both, and what the gateway sends is added to it.
 	w.Header()["Content-Type"] = nil
 	w.Header()["Date"] = nil
-	r.proxy.ServeHTTP(&finalWriter{w}, req.WithContext(ctx))
+	call.final.ResponseWriter = w
+	r.proxy.ServeHTTP(&call.final, req.WithContext(ctx))
+}
+
+// resolve finds out where the call goes.
+func (c *Call) resolve() error {
+	if err := c.Function.Target.fill(&c.place, &c.Values, c.RawQuery); err != nil {
+		return err
+	}
+	c.url = &c.place
+	return nil
+}
+
+// start starts the call's budget. The context ends with it.
+func (c *Call) start(parent context.Context) context.Context {
+	c.budget = &c.clock
+	return c.budget.begin(parent, c.Budget, c.Limit)
 }
 
 // Do relays an event: the server made the request (method, header, body with GetBody; no URL). The caller closes the answer's body, which ends the call.
 // Errors are the same as ServeHTTP's problems.
 func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 	call := FromContext(req.Context())
-	var err error
-	if call.url, err = call.Function.Target.url(&call.Values, call.RawQuery); err != nil {
+	if err := call.resolve(); err != nil {
 		return nil, err
 	}
-	ctx, budget := newBudget(req.Context(), call.Budget, call.Limit)
-	call.budget = budget
-	req = req.WithContext(ctx)
+	req = req.WithContext(call.start(req.Context()))
 	req.URL, req.Host = call.url, ""
 	call.setFixed(req.Header)
 	res, err := r.transport.RoundTrip(req)
@@ -231,10 +248,10 @@ func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 		err = modifyResponse(res)
 	}
 	if err != nil {
-		budget.stop()
+		call.budget.stop()
 		return nil, err
 	}
-	res.Body = &lastBody{res.Body, budget}
+	res.Body = &lastBody{res.Body, call.budget}
 	return res, nil
 }
 
@@ -320,7 +337,8 @@ func modifyResponse(res *http.Response) error {
 		res.Header.Set("Content-Length", "0")
 		return nil
 	}
-	res.Body = &answer{body: res.Body, call: call, res: res}
+	call.answer = answer{body: res.Body, call: call, res: res}
+	res.Body = &call.answer
 	return nil
 }
 

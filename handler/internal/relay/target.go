@@ -227,24 +227,30 @@ func (e *PathError) Error() string { return "building the upstream url: " + e.Re
 // URL fills the expressions in, appends the catch-all's remainder unless ApimUrl names it, and adds the caller's raw query behind ApimUrl's own,
 // less `code` and `subscription-key`. Escapes stay as they arrived. Whatever the values hold, the result keeps ApimUrl's scheme, host and fixed path;
 // a value that would change them is a [*PathError].
-func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) { return t.url(&v, rawQuery) }
+func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) {
+	u := new(url.URL)
+	if err := t.fill(u, &v, rawQuery); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
 
-// url is URL, and leaves in v what it made for {DateTime} and {rand-guid}.
-func (t *Target) url(v *Values, rawQuery string) (*url.URL, error) {
+// fill is URL, and leaves in v what it made for {DateTime} and {rand-guid}.
+func (t *Target) fill(u *url.URL, v *Values, rawQuery string) error {
 	path, err := t.fillPath(v)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	query, err := t.fillQuery(v, rawQuery)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	u := &url.URL{Scheme: t.scheme, Host: t.host, RawPath: path, RawQuery: query}
+	*u = url.URL{Scheme: t.scheme, Host: t.host, RawPath: path, RawQuery: query}
 	// Path and RawPath must agree, or net/http encodes Path anew and loses what RawPath keeps apart: %2F from a slash.
 	if u.Path, err = url.PathUnescape(path); err != nil {
-		return nil, &PathError{Reason: "broken escape in the path"}
+		return &PathError{Reason: "broken escape in the path"}
 	}
-	return u, nil
+	return nil
 }
 
 func (t *Target) fillPath(v *Values) (string, error) {

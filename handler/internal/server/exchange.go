@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/telemetry"
 )
@@ -39,6 +41,7 @@ type exchange struct {
 	probe    bool   // the host's readiness probe: not logged
 	upload   *chunkedUpload
 	ctx      exchangeContext
+	route    chi.Context
 }
 
 type exchangeKey struct{}
@@ -56,6 +59,9 @@ func (c *exchangeContext) Value(key any) any {
 		return c.x
 	case relay.CallKey:
 		return &c.x.call
+	}
+	if key == chi.RouteCtxKey { // or chi would make one, and a copy of the request to hold it
+		return &c.x.route
 	}
 	return c.Context.Value(key)
 }
@@ -180,10 +186,12 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	if !s.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := (*attributes.Get().(*[]slog.Attr))[:0]
+	pooled := attributes.Get().(*[]slog.Attr)
+	attrs := (*pooled)[:0]
 	defer func() { // a record keeps no part of what it is made of
 		clear(attrs)
-		attributes.Put(&attrs)
+		*pooled = attrs
+		attributes.Put(pooled)
 	}()
 	text := func(key, value string) {
 		if value != "" {

@@ -50,7 +50,7 @@ type Server struct {
 	app       *app.App
 	functions map[*app.Function]*Function
 	relay     *relay.Relay
-	router    chi.Router
+	handler   http.Handler
 	healthy   func() bool
 	doctor    http.Handler
 	telemetry *telemetry.Telemetry
@@ -67,7 +67,6 @@ func New(c Config) *Server {
 		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters, ErrorLog: c.Log,
 	})
 	router := chi.NewRouter()
-	router.Use(s.exchange)
 	router.Get("/", s.ready)
 	for _, f := range c.Functions {
 		s.functions[f.Settings.App] = f
@@ -78,7 +77,7 @@ func New(c Config) *Server {
 	// The host's routes ignore case, prefer no static ones and know any method; chi does none of that. So they are not chi's patterns.
 	router.NotFound(s.routed)
 	router.MethodNotAllowed(s.routed)
-	s.router = router
+	s.handler = s.exchange(router)
 	return s
 }
 
@@ -93,7 +92,7 @@ func (s *Server) reachableWrapped(f *app.Function) bool {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // ready answers the host's probe. Any answer will do, so it says nothing of settings or identity: a handler that is not ready three times ends the host.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
