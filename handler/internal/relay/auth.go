@@ -82,7 +82,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			continue
 		}
 
-		call.Outcome.Status, call.Outcome.Refusal = res.StatusCode, classify(res)
+		call.Outcome.Status = res.StatusCode
+		call.Outcome.Refusal, call.Outcome.Message = classify(res)
 		t.counters.refused(call.Outcome.Refusal)
 		switch {
 		case call.Outcome.Refusal == KeyInvalid && !replayedKey:

@@ -26,17 +26,31 @@ const (
 // refusalPrefix bounds what is read of an answer to classify it. The gateway's own answers have 54 to 200 bytes.
 const refusalPrefix = 4 << 10
 
-// classify reads at most refusalPrefix bytes of a 401 or 403 and puts them back, so that the caller gets the answer whole.
-func classify(res *http.Response) Refusal {
+// classify reads at most refusalPrefix bytes of a 401 or 403 and puts them back, so that the caller gets the answer whole. message is what the gateway
+// itself says.
+func classify(res *http.Response) (class Refusal, message string) {
 	if res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusForbidden {
-		return NoRefusal
+		return NoRefusal, ""
 	}
 	if res.Body == nil || res.ContentLength > refusalPrefix || res.Header.Get("Content-Encoding") != "" {
-		return Classify(res.StatusCode, res.Header, nil)
+		return Classify(res.StatusCode, res.Header, nil), ""
 	}
 	prefix, err := io.ReadAll(io.LimitReader(res.Body, refusalPrefix))
 	res.Body = &putBack{head: prefix, err: err, rest: res.Body}
-	return Classify(res.StatusCode, res.Header, prefix)
+	return Classify(res.StatusCode, res.Header, prefix), Message(res.StatusCode, prefix)
+}
+
+// Message is what the gateway says in an answer of its own, {"statusCode":…,"message":…}; "" where body has another form or another status. A backend
+// can imitate it, so ask [Call.Holds] before it goes into a log.
+func Message(status int, body []byte) string {
+	var answer struct {
+		StatusCode int    `json:"statusCode"`
+		Message    string `json:"message"`
+	}
+	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &answer) != nil || answer.StatusCode != status {
+		return ""
+	}
+	return answer.Message
 }
 
 // Classify tells what an answer of the gateway is about from its status, its header and the beginning of its body. Other statuses than 401 and 403 are
@@ -45,12 +59,8 @@ func Classify(status int, h http.Header, body []byte) Refusal {
 	if status != http.StatusUnauthorized && status != http.StatusForbidden {
 		return NoRefusal
 	}
-	var answer struct {
-		StatusCode int    `json:"statusCode"`
-		Message    string `json:"message"`
-	}
-	own := json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &answer) == nil && answer.StatusCode == status && answer.Message != ""
-	message := strings.ToLower(answer.Message)
+	message := strings.ToLower(Message(status, body))
+	own := message != ""
 	switch {
 	case own && strings.Contains(message, "missing subscription key"):
 		return KeyMissing

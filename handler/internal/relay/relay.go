@@ -88,6 +88,7 @@ type Outcome struct {
 	Attempts int           // requests sent, replays included
 	Upstream time.Duration // from the first attempt to the answer's header
 	Refusal  Refusal       // of the gateway's last answer
+	Message  string        // what the gateway itself says about that refusal; see [Call.Holds]
 	Replays  []string      // what was sent again because of a refusal: "key", "token"
 	Key      string        // name of the key sent last: primary, secondary, none
 	Token    slog.Value    // public facts of a refused token
@@ -341,6 +342,9 @@ func modifyResponse(res *http.Response) error {
 	res.Body = &call.answer
 	return nil
 }
+
+// Holds tells whether a text contains the token that was sent or a key, plain or percent-encoded.
+func (c *Call) Holds(text string) bool { return holds(text, c.secrets()) }
 
 // secrets are the texts that no answer may hold: the token that was sent, and both keys.
 func (c *Call) secrets() []string {

@@ -162,7 +162,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			body, _ := io.ReadAll(c.answer.Body)
 			c.answer.Body = io.NopCloser(bytes.NewReader(body))
-			if got := classify(c.answer); got != c.want {
+			if got, _ := classify(c.answer); got != c.want {
 				t.Errorf("classify = %q, want %q", got, c.want)
 			}
 			if after, err := io.ReadAll(c.answer.Body); err != nil || !bytes.Equal(after, body) {

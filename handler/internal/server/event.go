@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +55,9 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	defer res.Body.Close()
 	success := res.StatusCode >= 200 && res.StatusCode <= 299
 	if !success && !slices.Contains(f.Settings.Acknowledge, res.StatusCode) {
-		x.message = gatewayMessage(res.Body)
+		// Nothing of a backend's answer is logged: nobody knows what it holds.
+		prefix, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+		x.call.Outcome.Message = relay.Message(res.StatusCode, prefix)
 		s.failEvent(w, x, fmt.Errorf("relaying the event: want 2xx, got %d", res.StatusCode))
 		return
 	}
@@ -139,16 +140,4 @@ func (s *Server) failEvent(w http.ResponseWriter, x *exchange, err error) {
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
 	w.WriteHeader(http.StatusInternalServerError)
 	_ = invocation.WriteFailure(w, p.title)
-}
-
-// gatewayMessage is what the gateway itself says about a failure, in its own form. Nothing of a backend's answer is logged: nobody knows what it holds.
-func gatewayMessage(body io.Reader) string {
-	var answer struct {
-		StatusCode int    `json:"statusCode"`
-		Message    string `json:"message"`
-	}
-	if json.NewDecoder(io.LimitReader(body, 4<<10)).Decode(&answer) != nil || answer.StatusCode == 0 || len(answer.Message) > 300 {
-		return ""
-	}
-	return answer.Message
 }

@@ -37,8 +37,7 @@ type exchange struct {
 	answered int
 	problem  string // code of our own problem answer
 	err      error
-	message  string // the gateway's own words about a failed event
-	probe    bool   // the host's readiness probe: not logged
+	probe    bool // the host's readiness probe: not logged
 	upload   *chunkedUpload
 	ctx      exchangeContext
 	route    chi.Context
@@ -228,13 +227,18 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	if x.err != nil {
 		text("error", x.err.Error())
 	}
-	text("message", x.message)
+	if o.Message != "" && !x.call.Holds(o.Message) {
+		text("message", strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], ""))
+	}
 	if x.trace.Valid() {
 		text("trace_id", x.trace.TraceIDString())
 	}
 	attrs = append(attrs, slog.Float64("duration_ms", milliseconds(time.Since(x.started))))
 	s.log.LogAttrs(ctx, level, "invocation", attrs...)
 }
+
+// longestMessage is how much of the gateway's words a line holds, in bytes; its own have up to 150.
+const longestMessage = 300
 
 var attributes = sync.Pool{New: func() any { a := make([]slog.Attr, 0, 24); return &a }}
 
