@@ -99,7 +99,6 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		"500 fails":                {status: 500, body: "backend's secret", want: 500, logged: []string{`got 500`}},
 		"a message that holds the token is not logged": {status: 400, body: `{"statusCode":400,"message":"what is Bearer canary-token?"}`, want: 500, logged: []string{`got 400`}},
 		"503 fails": {status: 503, want: 500},
-		"a message that holds the token is not logged": {status: 400, body: `{"statusCode":400,"message":"what is Bearer canary-token?"}`, want: 500, logged: []string{`got 400`}},
 		"no token": {change: func(f *Function) {
 			f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, Err: errors.New("identity endpoint: no answer")}}
 		}, want: 500, logged: []string{`"problem":"identity-unavailable"`, "identity endpoint: no answer"}, unsent: true},
