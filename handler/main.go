@@ -111,6 +111,7 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	}
 	defer listener.Close()
 
+	tuneMemory()
 	p := assemble(environ, stdout, stderr)
 	for _, s := range p.sources {
 		s.Prefetch()

@@ -174,7 +174,9 @@ func NewTransport() *http.Transport {
 
 // proxies remembers what http.ProxyFromEnvironment says of a gateway: asked for each request, it takes the host's name apart each time. The environment
 // is read once by net/http, and the hosts are those of the settings.
-type proxies struct{ byHost sync.Map }
+type proxies struct{ byGateway memo[origin, proxy] }
+
+type origin struct{ scheme, host string }
 
 type proxy struct {
 	url *url.URL
@@ -182,13 +184,13 @@ type proxy struct {
 }
 
 func (p *proxies) of(req *http.Request) (*url.URL, error) {
-	host := req.URL.Scheme + "://" + req.URL.Host
-	known, ok := p.byHost.Load(host)
-	if !ok {
-		u, err := http.ProxyFromEnvironment(req)
-		known, _ = p.byHost.LoadOrStore(host, proxy{u, err})
-	}
-	return known.(proxy).url, known.(proxy).err
+	known := p.byGateway.of(origin{req.URL.Scheme, req.URL.Host}, proxyFor)
+	return known.url, known.err
+}
+
+func proxyFor(o origin) (made proxy) {
+	made.url, made.err = http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: o.scheme, Host: o.host}})
+	return made
 }
 
 // ServeHTTP relays an HTTP request: its method, header and body are the caller's; target and query come from the [Call] in its context. Nothing is buffered

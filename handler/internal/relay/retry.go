@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -116,12 +115,6 @@ func (b *retryBudget) spend() bool {
 }
 
 // retryBudgets holds one for each gateway, by host and port.
-type retryBudgets struct{ byHost sync.Map }
+type retryBudgets struct{ byHost memo[string, *retryBudget] }
 
-func (b *retryBudgets) of(host string) *retryBudget {
-	if v, ok := b.byHost.Load(host); ok {
-		return v.(*retryBudget)
-	}
-	v, _ := b.byHost.LoadOrStore(host, newRetryBudget())
-	return v.(*retryBudget)
-}
+func (b *retryBudgets) of(host string) *retryBudget { return b.byHost.of(host, func(string) *retryBudget { return newRetryBudget() }) }
