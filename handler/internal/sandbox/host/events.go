@@ -84,9 +84,9 @@ func (in *instance) fireByHand(fn *function, e Event) *Fired {
 // start runs fn once, with its policy, in the background.
 func (in *instance) start(fn *function, reason, details string, build func(id string) (*payload, error)) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
-	in.running.Add(1)
+	in.running.add()
 	go func() {
-		defer in.running.Done()
+		defer in.running.done()
 		defer close(r.done)
 		r.err = in.deliverOnce(fn, r.ID, reason, details, build)
 	}()
@@ -111,9 +111,9 @@ func (in *instance) deliverQueue(fn *function, e Event) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
 	queue := target(fn.trigger)
 	m := newQueueMessage(in.h, e)
-	in.running.Add(1)
+	in.running.add()
 	go func() {
-		defer in.running.Done()
+		defer in.running.done()
 		defer close(r.done)
 		for m.count = 1; ; m.count++ {
 			id := r.ID

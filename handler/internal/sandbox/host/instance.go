@@ -30,7 +30,7 @@ type instance struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup // worker and timers
-	running sync.WaitGroup // invocations
+	running inFlight       // invocations
 	limits  *limits
 	started time.Time
 }
@@ -149,8 +149,7 @@ func (in *instance) run() {
 // stop ends timers and handler; running invocations get up to grace to end by themselves.
 func (in *instance) stop(grace time.Duration) {
 	if grace > 0 {
-		idle := make(chan struct{})
-		go func() { in.running.Wait(); close(idle) }()
+		idle := in.running.idle()
 		over, stop := in.h.clock.after(grace)
 		select {
 		case <-idle:
@@ -167,6 +166,43 @@ func (in *instance) stop(grace time.Duration) {
 		in.worker.client.closeIdle()
 		in.worker.proxy.closeIdle()
 	}
+}
+
+// inFlight counts what runs. It is no sync.WaitGroup, since timers and redeliveries may begin while stop waits for the count to be zero.
+type inFlight struct {
+	mu      sync.Mutex
+	n       int
+	waiting []chan struct{}
+}
+
+func (f *inFlight) add() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+}
+
+func (f *inFlight) done() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n--; f.n == 0 {
+		for _, c := range f.waiting {
+			close(c)
+		}
+		f.waiting = nil
+	}
+}
+
+// idle returns a channel that is closed once nothing runs.
+func (f *inFlight) idle() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := make(chan struct{})
+	if f.n == 0 {
+		close(c)
+	} else {
+		f.waiting = append(f.waiting, c)
+	}
+	return c
 }
 
 func (in *instance) find(name string) *function {

@@ -75,8 +75,8 @@ const (
 
 func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	h := inv.in.h
-	inv.in.running.Add(1)
-	defer inv.in.running.Done()
+	inv.in.running.add()
+	defer inv.in.running.done()
 	started := h.clock.now()
 	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(),
 		Attempt: n, Started: started, Status: Running}
