@@ -33,6 +33,7 @@ type exchange struct {
 	method   string // the caller's
 	path     string // the caller's, without its query
 	trace    telemetry.Trace
+	traceID  string // as a text, where the header that goes on holds it
 	// answered is the status that the caller gets where it is not the one of this exchange: in an envelope.
 	answered int
 	problem  string // code of our own problem answer
@@ -230,7 +231,10 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	if o.Message != "" && !x.call.Holds(o.Message) {
 		text("message", strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], ""))
 	}
-	if x.trace.Valid() {
+	switch {
+	case x.traceID != "":
+		text("trace_id", x.traceID)
+	case x.trace.Valid():
 		text("trace_id", x.trace.TraceIDString())
 	}
 	attrs = append(attrs, slog.Float64("duration_ms", milliseconds(time.Since(x.started))))

@@ -31,6 +31,7 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 		trace.Inject(r.Header)
 	}
 	x.trace = trace
+	x.traceID = r.Header["Traceparent"][0][3:35] // it is there, and valid: as it came, or as it was just made
 	if r.ContentLength != 0 {
 		// Without it net/http reads an upload to its end before it lets an early answer out.
 		_ = http.NewResponseController(x.w).EnableFullDuplex()
