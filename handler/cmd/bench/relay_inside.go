@@ -123,7 +123,7 @@ func allocations(_ context.Context, s *set, _ pace) (result, error) {
 		}
 		counts[i] = slices.Min(tries)
 	}
-	return result{fmt.Sprintf("%.0f", counts[0]), fmt.Sprintf("%.0f", counts[1]), fmt.Sprintf("%+.0f", counts[0]-counts[1]), counts[0] <= counts[1]+15}, nil
+	return result{fmt.Sprintf("%.1f", counts[0]), fmt.Sprintf("%.1f", counts[1]), fmt.Sprintf("%+.1f", counts[0]-counts[1]), counts[0] <= counts[1]+15}, nil
 }
 
 // benchProfile writes a processor profile of the handler under the bench's load, for the compiler (default.pgo) and for people.

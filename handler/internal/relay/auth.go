@@ -53,7 +53,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	token, err := f.Tokens.Token(ctx)
 	if err != nil {
-		return nil, called(ctx, fmt.Errorf("getting a token: %w", err))
+		return nil, called(ctx, err)
 	}
 	body := newUpload(req, call.budget)
 	retries := t.budgets.of(f.Target.host)

@@ -149,6 +149,7 @@ func New(o Options) *Relay {
 		ErrorHandler:   r.problem,
 		Transport:      t,
 		BufferPool:     buffers{},
+		FlushInterval:  -1, // a piece of an answer goes on when it is there, also where its length is known
 		ErrorLog:       slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug),
 	}
 	return r
@@ -214,9 +215,6 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if connection != nil {
 		req.Header["Connection"] = connection
 	}
-	// The server would sniff a missing Content-Type and date the answer; a nil value keeps it from both, and what the gateway sends is added to it.
-	w.Header()["Content-Type"] = nil
-	w.Header()["Date"] = nil
 	call.final.ResponseWriter = w
 	r.proxy.ServeHTTP(&call.final, req.WithContext(ctx))
 }
@@ -362,13 +360,22 @@ func (c *Call) secrets() []string {
 	return texts
 }
 
-// finalWriter drops 1xx answers: the host drops them anyway (recordings D-ans-103, P-ans-103), and a 100 for an upload is the server's own.
+// finalWriter drops 1xx answers: the host drops them anyway (recordings D-ans-103, P-ans-103), and a 100 for an upload is the server's own. It also
+// keeps net/http from sniffing a missing Content-Type and from dating the answer: a nil value does, and only here it holds, since ReverseProxy empties the
+// header after each 1xx.
 type finalWriter struct{ http.ResponseWriter }
 
 func (w *finalWriter) WriteHeader(status int) {
-	if status >= 200 {
-		w.ResponseWriter.WriteHeader(status)
+	if status < 200 {
+		return
 	}
+	h := w.Header()
+	for _, name := range []string{"Content-Type", "Date"} {
+		if _, sent := h[name]; !sent {
+			h[name] = nil
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap lets http.ResponseController reach Flush and full duplex.
@@ -377,13 +384,13 @@ func (w *finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // copyBuffer is the size of the pieces in which answers pass.
 const copyBuffer = 64 << 10
 
-var bufferPool = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
+var bufferPool = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
 // buffers is ReverseProxy's pool of copy buffers.
 type buffers struct{}
 
-func (buffers) Get() []byte  { return *bufferPool.Get().(*[]byte) }
-func (buffers) Put(b []byte) { bufferPool.Put(&b) }
+func (buffers) Get() []byte  { return bufferPool.Get().(*[copyBuffer]byte)[:] }
+func (buffers) Put(b []byte) { bufferPool.Put((*[copyBuffer]byte)(b)) }
 
 // A GatewayError tells that no answer of the gateway came: no connection, a broken one, or something that is not HTTP. Unwrap gives the cause.
 type GatewayError struct {

@@ -117,4 +117,6 @@ func (b *retryBudget) spend() bool {
 // retryBudgets holds one for each gateway, by host and port.
 type retryBudgets struct{ byHost memo[string, *retryBudget] }
 
-func (b *retryBudgets) of(host string) *retryBudget { return b.byHost.of(host, func(string) *retryBudget { return newRetryBudget() }) }
+func (b *retryBudgets) of(host string) *retryBudget {
+	return b.byHost.of(host, func(string) *retryBudget { return newRetryBudget() })
+}
