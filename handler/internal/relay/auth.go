@@ -83,10 +83,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 
 		call.Outcome.Status = res.StatusCode
-		call.Outcome.Refusal, call.Outcome.Message = classify(res)
-		t.counters.refused(call.Outcome.Refusal)
+		class, message := classify(res)
+		if class != NoRefusal {
+			call.Outcome.Refusal, call.Outcome.Message = class, message
+			t.counters.refused(class)
+			t.telemetry.Refusal(f.Name, string(class))
+		}
 		switch {
-		case call.Outcome.Refusal == KeyInvalid && !replayedKey:
+		case class == KeyInvalid && !replayedKey:
 			replayedKey = true
 			if other, ok := f.Keys.refused(key); ok {
 				if next, ok := body.again(); ok {
@@ -97,7 +101,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 					continue
 				}
 			}
-		case call.Outcome.Refusal == TokenRefused && !replayedToken:
+		case class == TokenRefused && !replayedToken:
 			replayedToken = true
 			call.refused(t, token)
 			if !body.repeatable() {
@@ -116,7 +120,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				t.counters.replayed("token")
 				continue
 			}
-		case call.Outcome.Refusal == TokenRefused:
+		case class == TokenRefused:
 			call.refused(t, token)
 		case retryable(res.StatusCode) && tries < f.Attempts && call.again(req) && body.repeatable():
 			wait, told := retryAfter(res.Header, t.now())
@@ -143,9 +147,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			t.telemetry.Retry(f.Name, strconv.Itoa(call.Outcome.Status))
 			t.counters.retried()
 			continue
-		}
-		if call.Outcome.Refusal != NoRefusal {
-			t.telemetry.Refusal(f.Name, string(call.Outcome.Refusal))
 		}
 		call.budget.answered()
 		return res, nil

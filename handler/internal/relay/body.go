@@ -181,7 +181,14 @@ func (a *answer) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		a.ended = true
 		if len(a.res.Trailer) > 0 {
-			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, cleanAnswer(a.res.Trailer, a.call.secrets())...)
+			dropped := cleanAnswer(a.res.Trailer, a.call.secrets())
+			for _, name := range dropped {
+				if a.res.Trailer[name] == nil {
+					// ReverseProxy counts the names to tell whether more came than were announced.
+					a.res.Trailer[name] = nil
+				}
+			}
+			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, dropped...)
 		}
 	default:
 		a.ended = true

@@ -87,7 +87,7 @@ type Outcome struct {
 	Status   int           // the gateway's last; 0 = none came
 	Attempts int           // requests sent, replays included
 	Upstream time.Duration // from the first attempt to the answer's header
-	Refusal  Refusal       // of the gateway's last answer
+	Refusal  Refusal       // of the last answer that refused; one that passed after a replay leaves it
 	Message  string        // what the gateway itself says about that refusal; see [Call.Holds]
 	Replays  []string      // what was sent again because of a refusal: "key", "token"
 	Key      string        // name of the key sent last: primary, secondary, none
@@ -149,7 +149,6 @@ func New(o Options) *Relay {
 		ErrorHandler:   r.problem,
 		Transport:      t,
 		BufferPool:     buffers{},
-		FlushInterval:  -1, // a piece of an answer goes on when it is there, also where its length is known
 		ErrorLog:       slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug),
 	}
 	return r

@@ -38,8 +38,8 @@ type exchange struct {
 	answered int
 	problem  string // code of our own problem answer
 	err      error
-	probe    bool // the host's readiness probe: not logged
-	upload   *chunkedUpload
+	probe    bool    // the host's readiness probe: not logged
+	upload   *upload // of a proxied or forwarded call that has one
 	ctx      exchangeContext
 	route    chi.Context
 }
@@ -174,7 +174,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	x.call.Span.End(status, failure)
 	level := slog.LevelInfo
 	switch {
-	case x.call.Way == relay.Event && x.status >= 300, x.problem != "" && status >= 500, x.problem == "answer-cut":
+	case x.call.Way == relay.Event && x.status >= 300, x.problem != "":
 		level = slog.LevelError
 	case status >= 500:
 		level = slog.LevelWarn

@@ -105,7 +105,7 @@ func (s *Server) answerProblem(w http.ResponseWriter, r *http.Request, p problem
 	x.problem, x.err = p.code, err
 	title := p.title
 	if e, ok := errors.AsType[*invocation.CannotCarryError](err); ok {
-		title = e.What + " does not fit into a wrapped call: set enableProxyingHttpRequest in host.json"
+		title = "a wrapped call cannot carry " + e.What + "; set enableProxyingHttpRequest in host.json"
 	}
 	body, _ := json.Marshal(struct { // cannot fail: strings and a number
 		Title    string `json:"title"`

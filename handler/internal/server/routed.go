@@ -32,14 +32,6 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 	}
 	x.trace = trace
 	x.traceID = r.Header["Traceparent"][0][3:35] // it is there, and valid: as it came, or as it was just made
-	if r.ContentLength != 0 {
-		// Without it net/http reads an upload to its end before it lets an early answer out.
-		_ = http.NewResponseController(x.w).EnableFullDuplex()
-	}
-	if r.ContentLength < 0 {
-		x.upload = &chunkedUpload{ReadCloser: r.Body}
-		r.Body = x.upload
-	}
 	s.relayHTTP(w, r, match, query)
 }
 
@@ -61,14 +53,26 @@ func wayOf(r *http.Request) relay.Way {
 	return relay.Forwarded
 }
 
-// chunkedUpload remembers whether a chunked upload has come to its end. Where it has not when the answer begins, or broke off, the connection ends with the
-// answer: with full duplex net/http goes on to read the next request behind a chunk that it could not read, which may be anything.
-type chunkedUpload struct {
+// fullDuplex lets an early answer out while the upload is still coming: net/http would read it to its end first. Calls that are answered before this keep
+// net/http's own way.
+func (x *exchange) fullDuplex(r *http.Request) {
+	if r.ContentLength == 0 || x.call.Way == relay.Wrapped {
+		return
+	}
+	_ = http.NewResponseController(x.w).EnableFullDuplex()
+	x.upload = &upload{ReadCloser: r.Body}
+	r.Body = x.upload
+}
+
+// upload remembers whether it has come to its end. Where it has not when the answer begins, or broke off, the connection ends with the answer. With full
+// duplex net/http (Go 1.26) reads what is left only after it has stopped watching the connection, starts to watch anew at its end, and panics at the next
+// request of that connection; and behind a chunk that it could not read it takes anything for the next request.
+type upload struct {
 	io.ReadCloser
 	ended atomic.Bool
 }
 
-func (u *chunkedUpload) Read(p []byte) (int, error) {
+func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if err == io.EOF {
 		u.ended.Store(true)
@@ -95,6 +99,7 @@ func (s *Server) relayHTTP(w http.ResponseWriter, r *http.Request, match app.Mat
 	x.call.Values = relay.Values{Named: match.Values, Escaped: true, CatchAll: match.Function.Route.CatchAll}
 	s.addSys(x, f)
 	x.call.Budget, x.call.Limit = s.budget(f.Settings, x.call.Way)
+	x.fullDuplex(r)
 	s.relay.ServeHTTP(w, r)
 }
 

@@ -116,6 +116,59 @@ func TestAnUnavailableIdentitySaysWhenToComeBack(t *testing.T) {
 	}
 }
 
+// A call whose upload is not read leaves its connection in order: the next call on it, or on a new one, is answered, and nothing panics in net/http.
+func TestTheCallAfterAnUnreadUploadIsAnswered(t *testing.T) {
+	for name, change := range map[string]func(*Function){
+		"settings": func(f *Function) { f.Relay = nil },
+		"bad path": func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("https://gw/{missing}") },
+		"identity refused": func(f *Function) {
+			f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Refused, Err: errors.New("no")}}
+		},
+		"gateway unreachable": func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/") },
+		"an early 413":        nil,
+	} {
+		for _, size := range []int{1, 5000, 300_000} {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
+				r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, change)
+				r.gateway.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) })
+				transport := &http.Transport{MaxConnsPerHost: 1}
+				defer transport.CloseIdleConnections()
+				for n := range 8 {
+					req := r.proxiedCall("POST", "/api/rest/x", bytes.NewReader(make([]byte, size)))
+					req.GetBody = nil // so that the client sends nothing twice
+					res, err := transport.RoundTrip(req)
+					if err != nil {
+						t.Fatalf("call %d: %v, log %s", n, err, r.log.String())
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+				r.server.Close()
+				if log := r.log.String(); strings.Contains(log, "panic") {
+					t.Errorf("log: %s", log)
+				}
+			})
+		}
+	}
+}
+
+func TestA1xxChangesNothing(t *testing.T) {
+	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
+	r.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<html>ok")
+	}
+	res, body := r.do(r.proxiedCall("GET", "/api/rest/x", nil))
+	if body != "<html>ok" || len(res.Header) != 1 {
+		t.Errorf("answered %q with %v, want Content-Length alone", body, res.Header)
+	}
+}
+
 func TestOddRequestLines(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
 	for line, want := range map[string]int{
@@ -208,11 +261,12 @@ func TestTrailersPassBothWays(t *testing.T) {
 		_, _ = io.WriteString(w, "body")
 		w.Header().Set("X-Sum", "42")
 		w.Header().Set("X-Leak", "canary-key")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "7")
 	}
 	req := r.proxiedCall("POST", "/api/rest/x", io.NopCloser(strings.NewReader("up")))
 	req.Trailer = http.Header{"X-Up": {"7"}, "Authorization": {"canary"}}
 	res, body := r.do(req)
-	if body != "body" || res.Trailer.Get("X-Sum") != "42" || res.Trailer.Get("X-Leak") != "" {
+	if body != "body" || res.Trailer.Get("X-Sum") != "42" || res.Trailer.Get("X-Late") != "7" || res.Trailer.Get("X-Leak") != "" {
 		t.Errorf("body %q, trailers %v", body, res.Trailer)
 	}
 	sent := r.requests(1)[0]

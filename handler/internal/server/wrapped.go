@@ -3,8 +3,10 @@ package server
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/invocation"
@@ -44,6 +46,9 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 		s.problem(answer, r, err)
 	} else {
 		x.method, x.path = in.Method, in.Path
+		if err == nil {
+			err = sendable(in)
+		}
 		call := s.unwrap(r, in)
 		if err != nil {
 			s.problem(answer, call, err)
@@ -53,6 +58,28 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 		r = call
 	}
 	s.answerWrapped(w, r, answer, outputs)
+}
+
+// sendable tells whether net/http would write the request. A caller's HTTP cannot bring what it would not; an envelope's JSON can.
+func sendable(in *invocation.HTTP) error {
+	if !isToken(in.Method) {
+		return fmt.Errorf("%w: its method is none", errBadInvocation)
+	}
+	for name, values := range in.Header {
+		for _, value := range values {
+			if !isToken(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return fmt.Errorf("%w: a header that no request can have", errBadInvocation)
+			}
+		}
+	}
+	return nil
+}
+
+// isToken tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
+func isToken(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 // unwrap makes a request of what stands in the envelope.

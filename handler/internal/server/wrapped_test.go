@@ -218,6 +218,17 @@ func TestAnUnreadableEnvelopeFailsTheInvocation(t *testing.T) {
 	r.requests(0)
 }
 
+func TestAWrappedCallThatNoRequestCanBe(t *testing.T) {
+	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, nil)
+	for _, header := range []string{`,"X A":["x"]`, `,"X-A":["x\r\ny: z"]`, `,"":["x"]`} {
+		got, _ := wrappedGet(r, header)
+		if out := got.Outputs["res"]; out.StatusCode != 500 || !strings.Contains(out.Body, `"code":"bad-invocation"`) {
+			t.Errorf("%s: answered %+v", header, out)
+		}
+	}
+	r.requests(0)
+}
+
 // Whatever carries a secret of the caller's or of the platform into a wrapped call stays there.
 func TestWrappedCanaries(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, nil)
