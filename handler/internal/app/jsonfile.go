@@ -11,6 +11,15 @@ import (
 	"github.com/tailscale/hujson"
 )
 
+// shortened is the beginning of a long text.
+func shortened(text string) string {
+	const most = 200
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
 // readJSON reads a file as the host does (Newtonsoft's JObject.Parse): comments, trailing commas and a byte order mark are fine. Single quotes and
 // names without quotes, which Newtonsoft takes, too, are an error here.
 func readJSON(path string) (*hujson.Object, error) {
@@ -21,7 +30,9 @@ func readJSON(path string) (*hujson.Object, error) {
 	data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
 	value, err := hujson.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("no valid JSON: %s", strings.TrimPrefix(err.Error(), "hujson: "))
+		// The library quotes what it stopped at, line breaks and all.
+		text := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "hujson: ")), " ")
+		return nil, fmt.Errorf("no valid JSON: %s", shortened(text))
 	}
 	object, ok := value.Value.(*hujson.Object)
 	if !ok {
