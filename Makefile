@@ -80,6 +80,21 @@ check-race:
 check-deploy: ## check deploy/ as far as it goes without Azure
 	@sh deploy/check/run
 
+DURATION ?= 1h
+FUZZTIME ?= 30s
+
+.PHONY: soak
+soak: ## callers, timers and queues in changing weather for DURATION (1h); figures at the end
+	$(GO) test ./handler -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.duration $(DURATION)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' handler | sort); do \
+		for n in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
+			echo "$$(dirname $$f) $$n"; $(GO) test -run '^$$' -fuzz "^$$n$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; \
+		done; \
+	done
+
 .PHONY: bench-token
 bench-token: ## azidentity alone beside our token source, in one run
 	@$(GO) run ./handler/cmd/bench token
