@@ -247,7 +247,10 @@ func FuzzMatchAgainstASlowMatcher(f *testing.F) {
 		}
 		got := map[string]string{}
 		for name, v := range m.Values {
-			if got[name], err = url.PathUnescape(strings.ReplaceAll(strings.ReplaceAll(v, "%2F", "%252F"), "%2f", "%252f")); err != nil {
+			if strings.Contains(path, v) { // not a default, whose slash the host's decoding has not left alone
+				v = strings.ReplaceAll(strings.ReplaceAll(v, "%2F", "%252F"), "%2f", "%252f")
+			}
+			if got[name], err = url.PathUnescape(v); err != nil {
 				t.Fatal(err)
 			}
 		}
