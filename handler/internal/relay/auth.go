@@ -53,9 +53,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	token, err := f.Tokens.Token(ctx)
 	if err != nil {
-		return nil, called(ctx, err)
+		if cause := context.Cause(ctx); cause != nil {
+			err = fmt.Errorf("getting a token: %w", cause) // or it would read as if the gateway had been slow
+		}
+		return nil, err
 	}
 	body := newUpload(req, call.budget)
+	if body != nil && body.getBody == nil {
+		req.GetBody = body.resend // net/http resends by itself what a connection that went away has not taken
+	}
 	retries := t.budgets.of(f.Target.host)
 	retries.earn()
 	send := body.first()
@@ -66,14 +72,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		call.Outcome.Upstream = time.Since(start)
 		if err != nil {
 			err = failure(ctx, call, body, err)
-			if ok := tries < f.Attempts && transient(err) && call.again(req) && body.repeatable() && retries.spend(); !ok {
+			wait := backoff(tries)
+			if ok := tries < f.Attempts && transient(err) && call.again(req) && call.budget.allows(wait) && retries.spend(); !ok {
 				return nil, err
-			}
-			if !t.wait(ctx, call, backoff(tries)) {
-				return nil, called(ctx, err)
 			}
 			next, ok := body.again()
 			if !ok {
+				retries.refund()
+				return nil, err
+			}
+			if err := sleep(ctx, wait); err != nil {
 				return nil, err
 			}
 			send, tries = next, tries+1
@@ -88,6 +96,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			call.Outcome.Refusal, call.Outcome.Message = class, message
 			t.counters.refused(class)
 			t.telemetry.Refusal(f.Name, string(class))
+			call.refused(t, token)
 		}
 		switch {
 		case class == KeyInvalid && !replayedKey:
@@ -103,7 +112,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 		case class == TokenRefused && !replayedToken:
 			replayedToken = true
-			call.refused(t, token)
 			if !body.repeatable() {
 				// This answer passes; the next call has the new token.
 				go func() { _, _ = f.Tokens.Renew(context.WithoutCancel(ctx), token) }()
@@ -120,8 +128,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				t.counters.replayed("token")
 				continue
 			}
-		case class == TokenRefused:
-			call.refused(t, token)
 		case retryable(res.StatusCode) && tries < f.Attempts && call.again(req) && body.repeatable():
 			wait, told := retryAfter(res.Header, t.now())
 			if told {
@@ -129,16 +135,18 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			} else {
 				wait = backoff(tries)
 			}
-			if left, bounded := call.budget.left(); bounded && wait >= left || !retries.spend() {
+			// What the gateway asks for is waited for or not at all; an event without a functionTimeout would otherwise wait for days.
+			if wait > silence || !call.budget.allows(wait) || !retries.spend() {
 				break
 			}
 			next, ok := body.again()
 			if !ok {
+				retries.refund()
 				break
 			}
 			drain(res)
-			if !t.wait(ctx, call, wait) {
-				return nil, context.Cause(ctx)
+			if err := sleep(ctx, wait); err != nil {
+				return nil, err
 			}
 			if fresh, err := f.Tokens.Token(ctx); err == nil {
 				token = fresh
@@ -213,14 +221,6 @@ func (c *Call) refused(t *transport, token string) {
 	}
 }
 
-// wait returns false where the budget ends before the wait does, or meanwhile.
-func (t *transport) wait(ctx context.Context, call *Call, d time.Duration) bool {
-	if left, bounded := call.budget.left(); bounded && d >= left {
-		return false
-	}
-	return sleep(ctx, d) == nil
-}
-
 // failure names what ended an attempt: our time, the caller, its upload, or the gateway.
 func failure(ctx context.Context, call *Call, body *upload, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
@@ -252,8 +252,10 @@ func transient(err error) bool {
 	return true
 }
 
-// drain reads what is left of a short answer that nobody gets, so that its connection can be used again, and closes it.
+// drain reads a short answer that nobody gets, so that its connection can be used again, and closes it. One of unknown length might never end.
 func drain(res *http.Response) {
-	_, _ = io.CopyN(io.Discard, res.Body, refusalPrefix)
+	if 0 <= res.ContentLength && res.ContentLength <= refusalPrefix {
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
 	_ = res.Body.Close()
 }

@@ -56,27 +56,45 @@ func (u *upload) again() (io.ReadCloser, bool) {
 		return body, true
 	}
 	u.mu.Lock()
-	u.current.dead = true
-	for u.reading && !u.over {
-		// The transport may still be reading for an attempt that was answered early. What that read brings is kept; a caller that sends
-		// nothing more until it has the answer is not waited for.
+	defer u.mu.Unlock()
+	var late <-chan time.Time
+	for !u.over && (u.srcErr == nil || u.srcErr == io.EOF) {
+		if !u.reading {
+			u.current.dead = true // not before: where there is no other attempt, the one that was answered goes on
+			u.current = &attempt{upload: u}
+			return u.current, true
+		}
+		// The transport may still be reading for an attempt that was answered early. What that read brings is kept; a caller that sends nothing more
+		// until it has the answer is not waited for.
+		if late == nil {
+			late = time.After(time.Second)
+		}
 		waiting := make(chan struct{})
 		u.waiting = waiting
 		u.mu.Unlock()
+		ended := true
 		select {
 		case <-waiting:
-		case <-time.After(time.Second):
-			return nil, false
+		case <-late:
+			ended = false
 		}
 		u.mu.Lock()
+		if !ended {
+			return nil, false
+		}
 	}
-	defer u.mu.Unlock()
-	if u.over || u.srcErr != nil && u.srcErr != io.EOF {
-		return nil, false
-	}
-	u.current = &attempt{upload: u}
-	return u.current, true
+	return nil, false
 }
+
+// resend is the request's GetBody.
+func (u *upload) resend() (io.ReadCloser, error) {
+	if body, ok := u.again(); ok {
+		return body, nil
+	}
+	return nil, errGone
+}
+
+var errGone = errors.New("relaying: the upload has passed and was not kept")
 
 // repeatable tells whether again can succeed as things are.
 func (u *upload) repeatable() bool {

@@ -23,6 +23,7 @@ type budget struct {
 	hard   time.Duration // from start; 0 = none
 	span   atomic.Int64  // allowed from the last progress on; 0 = unbounded
 	last   atomic.Int64  // of the progress, from start
+	over   atomic.Bool
 }
 
 // begin returns a context that ends with ErrBudgetSpent. Zero durations are no bound. The caller calls stop.
@@ -30,11 +31,9 @@ func (b *budget) begin(parent context.Context, header, hard time.Duration) conte
 	ctx, cancel := context.WithCancelCause(parent)
 	b.cancel, b.start, b.hard = cancel, time.Now(), hard
 	b.span.Store(int64(header))
-	if left, bounded := b.left(); bounded {
-		b.timer = time.AfterFunc(left, b.fire)
-	} else {
-		b.timer = time.AfterFunc(silence, b.fire) // it may become bounded when the header is there
-	}
+	// Armed only when it is assigned: fire reads it.
+	b.timer = time.AfterFunc(24*time.Hour, b.fire)
+	b.arm()
 	return ctx
 }
 
@@ -50,15 +49,28 @@ func (b *budget) left() (left time.Duration, bounded bool) {
 	return left, bounded
 }
 
+// allows tells whether a wait ends before the budget does.
+func (b *budget) allows(wait time.Duration) bool {
+	left, bounded := b.left()
+	return !bounded || wait < left
+}
+
+func (b *budget) arm() {
+	if left, bounded := b.left(); bounded {
+		b.timer.Reset(left)
+	} else {
+		b.timer.Reset(silence) // it may become bounded when the header is there
+	}
+}
+
 func (b *budget) fire() {
 	left, bounded := b.left()
 	switch {
-	case !bounded:
-		b.timer.Reset(silence)
-	case left > 0:
-		b.timer.Reset(left)
-	default:
+	case b.over.Load():
+	case bounded && left <= 0:
 		b.cancel(ErrBudgetSpent)
+	default:
+		b.arm()
 	}
 }
 
@@ -69,9 +81,11 @@ func (b *budget) progress() { b.last.Store(int64(time.Since(b.start))) }
 func (b *budget) answered() {
 	b.progress()
 	b.span.Store(int64(silence))
+	b.arm() // silence may end sooner than what was allowed until the header
 }
 
 func (b *budget) stop() {
+	b.over.Store(true)
 	b.timer.Stop()
 	b.cancel(nil)
 }

@@ -78,6 +78,9 @@ func strippedHeader(name, keyHeader string) bool {
 	if _, ok := stripped[name]; ok || keyHeader != "" && strings.EqualFold(name, keyHeader) {
 		return true
 	}
+	if name == "" {
+		return true
+	}
 	switch name[0] {
 	case 'O', 'X', 'o', 'x': // every family begins so; most names are done here
 	default:
@@ -117,7 +120,11 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 				values[i] = value
 			}
 			if !ascii(value) || holds(value, secrets) || holds(name, secrets) {
-				dropped = append(dropped, name)
+				if holds(name, secrets) {
+					dropped = append(dropped, "(a name that holds a secret)")
+				} else {
+					dropped = append(dropped, name)
+				}
 				continue
 			}
 			keep = append(keep, value)

@@ -65,6 +65,7 @@ type Call struct {
 	RawQuery     string // the caller's
 	// Budget is the time until the answer's header, Limit the time until the end of its body. 0 = unbounded.
 	Budget, Limit time.Duration
+	Started       time.Time       // from where Limit counts; zero = from the relay's start
 	Set           http.Header     // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
 	Span          *telemetry.Span // of the invocation; nil where nothing is exported
 	Outcome       Outcome
@@ -167,8 +168,10 @@ func NewTransport() *http.Transport {
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,
-		WriteBufferSize:       16 << 10,
-		ReadBufferSize:        16 << 10,
+		// Without pings a connection of HTTP/2 whose other end is gone without a word would take every later call with it.
+		HTTP2:           &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		WriteBufferSize: 16 << 10,
+		ReadBufferSize:  16 << 10,
 	}
 }
 
@@ -230,7 +233,11 @@ func (c *Call) resolve() error {
 // start starts the call's budget. The context ends with it.
 func (c *Call) start(parent context.Context) context.Context {
 	c.budget = &c.clock
-	return c.budget.begin(parent, c.Budget, c.Limit)
+	limit := c.Limit
+	if limit > 0 && !c.Started.IsZero() {
+		limit = max(limit-time.Since(c.Started), time.Nanosecond) // an envelope of many megabytes took its time to read
+	}
+	return c.budget.begin(parent, c.Budget, limit)
 }
 
 // Do relays an event: the server made the request (method, header, body with GetBody; no URL). The caller closes the answer's body, which ends the call.

@@ -560,3 +560,56 @@ func TestErrorsNeverShowTheURL(t *testing.T) {
 		t.Errorf("problems %v", b.problems)
 	}
 }
+
+// An answer whose end takes longer than the budget has left, or never comes, is given up for a retry without waiting for it.
+func TestARetryDoesNotWaitForTheAnswerItGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(n int, req *http.Request) (*http.Response, error) {
+			if n > 1 {
+				return answered(200, "done"), nil
+			}
+			res := answered(503, "")
+			res.ContentLength, res.Body = -1, io.NopCloser(hangingReader{req.Context()})
+			return res, nil
+		})
+		w, _ := b.call(get(), func(c *Call) { c.Budget = 2 * time.Second })
+		if w.Code != 200 {
+			t.Errorf("answer %d, problems %v", w.Code, b.problems)
+		}
+	})
+}
+
+func TestAnUnboundedEventDoesNotWaitForDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) {
+			return answered(429, "", "Retry-After: 2147483647"), nil
+		})
+		start := time.Now()
+		res, _, err := b.event("POST", "data", func(c *Call) { c.Budget = 0 })
+		if err != nil || res.StatusCode != 429 || time.Since(start) > time.Minute {
+			t.Fatalf("%v, %v after %v", res, err, time.Since(start))
+		}
+		res.Body.Close()
+	})
+}
+
+// Silence bounds an answer also where more was allowed until its header.
+func TestSilenceIsShorterThanALongBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) {
+			res := answered(200, "")
+			res.ContentLength, res.Body = -1, io.NopCloser(hangingReader{req.Context()})
+			return res, nil
+		})
+		start := time.Now()
+		res, _, err := b.event("GET", "", func(c *Call) { c.Budget = 590 * time.Second })
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(res.Body)
+		if time.Since(start) != silence {
+			t.Errorf("ended after %v", time.Since(start))
+		}
+		res.Body.Close()
+	})
+}

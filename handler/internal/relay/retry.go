@@ -114,6 +114,9 @@ func (b *retryBudget) spend() bool {
 	}
 }
 
+// refund gives a retry back that could not be made.
+func (b *retryBudget) refund() { b.tenths.Add(retryTenths) }
+
 // retryBudgets holds one for each gateway, by host and port.
 type retryBudgets struct{ byHost memo[string, *retryBudget] }
 

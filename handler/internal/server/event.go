@@ -58,7 +58,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 		// Nothing of a backend's answer is logged: nobody knows what it holds.
 		prefix, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
 		x.call.Outcome.Message = relay.Message(res.StatusCode, prefix)
-		s.failEvent(w, x, fmt.Errorf("relaying the event: want 2xx, got %d", res.StatusCode))
+		s.failEvent(w, x, fmt.Errorf("%w: want 2xx, got %d", errNotDone, res.StatusCode))
 		return
 	}
 	var body []byte
@@ -70,7 +70,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 			return
 		}
 		if len(body) > maxOutput {
-			s.failEvent(w, x, invocation.ErrTooLarge)
+			s.failEvent(w, x, fmt.Errorf("%w: want an answer of at most 100 MiB for an output binding, got more", errNotDone))
 			return
 		}
 	} else {
@@ -139,5 +139,9 @@ func (s *Server) failEvent(w http.ResponseWriter, x *exchange, err error) {
 	}
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
 	w.WriteHeader(http.StatusInternalServerError)
-	_ = invocation.WriteFailure(w, p.title)
+	text := p.title
+	if errors.Is(err, errNotDone) {
+		text = err.Error()
+	}
+	_ = invocation.WriteFailure(w, text)
 }

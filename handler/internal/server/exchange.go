@@ -38,6 +38,7 @@ type exchange struct {
 	answered int
 	problem  string // code of our own problem answer
 	err      error
+	writeErr error   // of the first piece of an answer that could not be written
 	probe    bool    // the host's readiness probe: not logged
 	upload   *upload // of a proxied or forwarded call that has one
 	ctx      exchangeContext
@@ -75,7 +76,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func (s *Server) exchange(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{w: w, started: time.Now(), method: r.Method}
-		x.call.InvocationID = invocationID(r.Header)
+		x.call.InvocationID, x.call.Started = invocationID(r.Header), x.started
 		x.path, _, _ = strings.Cut(r.RequestURI, "?")
 		x.probe = x.path == "/" && x.call.InvocationID == ""
 		x.ctx = exchangeContext{r.Context(), x}
@@ -121,6 +122,9 @@ func (s *Server) panicked(r *http.Request, x *exchange, p any) {
 		x.err = x.call.Outcome.Cut
 	}
 	x.problem = "answer-cut"
+	if x.writeErr != nil && x.call.Outcome.Cut == nil {
+		x.problem, x.err = "caller-left", fmt.Errorf("answering: the caller left: %w", x.writeErr)
+	}
 	s.logExchange(r, x)
 	// What is still in the server's buffer goes out first. Without a byte of an answer the host would repeat a proxied exchange up to 40 times, a
 	// forwarded one up to four (recordings P-ans-closed, D-ans-closed); one that is cut short it passes on as such (P-ans-length-cut).
@@ -153,7 +157,11 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
-	return x.w.Write(b)
+	n, err := x.w.Write(b)
+	if err != nil && x.writeErr == nil {
+		x.writeErr = err
+	}
+	return n, err
 }
 
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
@@ -179,7 +187,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	case status >= 500:
 		level = slog.LevelWarn
 	}
-	if errors.Is(x.err, context.Canceled) {
+	if x.problem == "caller-left" || errors.Is(x.err, context.Canceled) {
 		level = slog.LevelInfo // the caller left; nothing of ours is wrong
 	}
 	ctx := r.Context()

@@ -53,6 +53,7 @@ var (
 	errNoRoute  = errors.New("relaying: no function of this app takes this method and path")
 
 	errBadInvocation = errors.New("reading the invocation")
+	errNotDone       = errors.New("relaying the event")
 )
 
 // problemCodes is the only place where errors become answers; the first that fits counts.

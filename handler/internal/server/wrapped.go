@@ -129,6 +129,10 @@ func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function,
 			// Proxied the caller's connection would be cut; here nothing is sent yet, and half an answer need not be.
 			x := exchangeOf(call.Context())
 			answer.reset()
+			if answer.tooLarge {
+				s.problem(answer, call, errTooLarge)
+				return
+			}
 			s.problem(answer, call, cutError(&x.call))
 		default:
 			panic(p)
@@ -181,6 +185,8 @@ type envelope struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	// tooLarge tells that Write refused a piece.
+	tooLarge bool
 }
 
 func (e *envelope) Header() http.Header { return e.header }
@@ -191,7 +197,16 @@ func (e *envelope) WriteHeader(status int) {
 	}
 }
 
-func (e *envelope) Write(b []byte) (int, error) { return e.body.Write(b) }
+// Write keeps at most what a request could hold, too: the process is shared by all invocations.
+func (e *envelope) Write(b []byte) (int, error) {
+	if e.body.Len()+len(b) > invocation.MaxBody {
+		e.tooLarge = true
+		return 0, errTooLarge
+	}
+	return e.body.Write(b)
+}
+
+var errTooLarge = &invocation.CannotCarryError{What: "a body of more than 100 MiB"}
 
 // Flush has nothing to do; ReverseProxy asks for it with event streams.
 func (e *envelope) Flush() {}

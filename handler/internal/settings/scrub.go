@@ -20,7 +20,6 @@ func Scrub() {
 }
 
 func holdsSecret(name string) bool {
-	const platform = "APPSETTING_" // App Service sets every app setting twice, once under this prefix
 	if len(name) > len(platform) && strings.EqualFold(name[:len(platform)], platform) {
 		name = name[len(platform):]
 	}
@@ -34,3 +33,6 @@ func holdsSecret(name string) bool {
 	}
 	return false
 }
+
+// platform is the prefix under which App Service sets every app setting a second time.
+const platform = "APPSETTING_"

@@ -170,7 +170,7 @@ func (s *Settings) findStrays(env *environment, a *app.App) {
 	for _, v := range env.all {
 		prefix, setting, ok := splitName(v.name)
 		switch {
-		case !ok:
+		case !ok, strings.HasPrefix(strings.ToUpper(v.name), platform):
 		case !known[scopeKey(prefix)]:
 			s.Strays = append(s.Strays, fault("", v.name, "correct the name; the functions are "+strings.Join(list, ", "),
 				"a setting for the function %q, which does not exist", prefix))
