@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -179,7 +180,7 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 	logFaults(p.log, set)
 
 	// azidentity reads the identity endpoint's variables from the process by their exact names; so must we.
-	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log}
+	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log, Spread: rand.Float64()}
 	byFunction := make(map[*app.Function]*token.Source)
 	keys := new(keyRings)
 	var functions []*server.Function

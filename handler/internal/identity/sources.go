@@ -14,6 +14,8 @@ import (
 type Sources struct {
 	Env Env          // TenantID is set for each source
 	Log *slog.Logger // nil = silent
+	// Spread is that of every source (token.Options); a random one for each process parts the instances of an app.
+	Spread float64
 
 	mu  sync.Mutex
 	by  map[string]*token.Source
@@ -37,7 +39,7 @@ func (s *Sources) Source(c Connection, resource, tenantID string) *token.Source 
 	if err != nil {
 		fetch = func(context.Context) (token.Token, error) { return token.Token{}, err }
 	}
-	o := token.Options{Fetch: fetch, TenantID: tenantID, Resource: resource}
+	o := token.Options{Fetch: fetch, TenantID: tenantID, Resource: resource, Spread: s.Spread}
 	if s.Log != nil {
 		o.Log = s.Log.With("identity", c.String())
 	}

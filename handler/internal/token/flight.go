@@ -113,7 +113,10 @@ func (s *Source) try(f *flight) (h *held, failure *Error) {
 		}
 		return nil, asError(err)
 	}
-	return accept(tok, s.tenantID, time.Unix(0, s.clock()))
+	if h, failure = accept(tok, s.tenantID, time.Unix(0, s.clock())); h != nil {
+		h.refresh.Store(later(h.refresh.Load(), h.usable, s.spread))
+	}
+	return h, failure
 }
 
 // next decides after a failed try: the pause until another one, or the end of the flight.
@@ -167,7 +170,7 @@ func (s *Source) land(f *flight, h *held) {
 
 // keep leaves h in hand, and the next attempt for later. The caller holds the mutex.
 func (s *Source) keep(h *held, now int64) {
-	h.refresh.Store(min(again(time.Unix(0, now), h.end).UnixNano(), h.usable))
+	h.refresh.Store(later(min(again(time.Unix(0, now), h.end).UnixNano(), h.usable), h.usable, s.spread))
 	s.hand.Store(h)
 	s.log.Debug("token refresh brought no newer token", "resource", s.resource, "token", h.facts.Hash, "left_s", (h.end.UnixNano()-now)/int64(time.Second))
 }

@@ -56,6 +56,12 @@ func (w *world) blame(format string, args ...any) {
 	}
 }
 
+func (w *world) found() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fault
+}
+
 const modelTenant = "aaaaaaaa-0000-0000-0000-000000000000"
 
 func (w *world) fetch(ctx context.Context) (Token, error) {
@@ -134,7 +140,7 @@ func playSchedule(t *testing.T, seed, n uint64, broken func(*world) asked) (faul
 			w.step(r, s, &wg, step)
 			synctest.Wait()
 			w.check(s)
-			if w.fault != "" {
+			if w.found() != "" {
 				break
 			}
 		}
@@ -149,7 +155,7 @@ func playSchedule(t *testing.T, seed, n uint64, broken func(*world) asked) (faul
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		fault = w.fault
+		fault = w.found()
 	})
 	return fault
 }

@@ -51,6 +51,11 @@ func again(now, end time.Time) time.Time {
 	return now.Add(max(end.Sub(now)/2, leastPause))
 }
 
+// later moves a refresh point by the source's share of its leeway. All three are nanoseconds since 1970 but spread.
+func later(at, usable int64, spread float64) int64 {
+	return at + int64(spread*float64(min((usable-at)/5, int64(10*time.Minute))))
+}
+
 // cooldown is the pause after the n-th failure in a row (from 1): 1 s doubling to 30 s, up to a fifth less so that instances part, or what the
 // endpoint asked for.
 func cooldown(n int, retryAfter time.Duration) time.Duration {

@@ -18,6 +18,7 @@ type Source struct {
 	resource string
 	log      *slog.Logger
 	clock    func() int64 // the wall clock in nanoseconds since 1970
+	spread   float64      // see Options
 
 	hand atomic.Pointer[held] // the token in hand; nil before the first one. Replaced, never changed, but for its refresh
 
@@ -37,6 +38,10 @@ type Options struct {
 	Resource string       // names the source in logs and errors
 	Log      *slog.Logger // nil = silent
 
+	// Spread, from 0 to 1, is how much of the leeway for a refresh this source uses: a fifth of what is left of the token's life at the refresh point, ten
+	// minutes at most. Instances that started together part by it; each has a random one. 0 = all refresh at the point itself.
+	Spread float64
+
 	// Now reads the wall clock; nil = the system's. A test in virtual time (testing/synctest) sets time.Now: the system's clock is read
 	// without it, and so not virtual.
 	Now func() time.Time
@@ -44,7 +49,7 @@ type Options struct {
 
 // NewSource makes a source with no token in hand. It asks for none: call Prefetch.
 func NewSource(o Options) *Source {
-	s := &Source{fetch: o.Fetch, tenantID: o.TenantID, resource: o.Resource, log: o.Log, clock: wallClock}
+	s := &Source{fetch: o.Fetch, tenantID: o.TenantID, resource: o.Resource, log: o.Log, clock: wallClock, spread: o.Spread}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
