@@ -12,6 +12,8 @@ const (
 	// MaxRetryAfter is the longest that an endpoint can make us wait.
 	MaxRetryAfter = 30 * time.Second
 
+	leeway       = 10 * time.Minute // for a refresh, at most, so that instances that started together part
+	noLeeway     = 2 * time.Minute  // with less left than this there is none
 	margin       = 10 * time.Second // a token is not handed out in its last seconds: the call would arrive too late
 	earliest     = 5 * time.Minute  // before the end: where the issuer says nothing and the life is short
 	longLife     = 2 * time.Hour    // from here on half of the life decides
@@ -51,9 +53,14 @@ func again(now, end time.Time) time.Time {
 	return now.Add(max(end.Sub(now)/2, leastPause))
 }
 
-// later moves a refresh point by the source's share of its leeway. All three are nanoseconds since 1970 but spread.
+// later moves a refresh point by the source's share of its leeway; where little is left the point is kept to the second. All three are nanoseconds since
+// 1970 but spread.
 func later(at, usable int64, spread float64) int64 {
-	return at + int64(spread*float64(min((usable-at)/5, int64(10*time.Minute))))
+	left := time.Duration(usable - at)
+	if left < noLeeway {
+		return at
+	}
+	return at + int64(spread*float64(min(left/5, leeway)))
 }
 
 // cooldown is the pause after the n-th failure in a row (from 1): 1 s doubling to 30 s, up to a fifth less so that instances part, or what the

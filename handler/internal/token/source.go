@@ -39,7 +39,8 @@ type Options struct {
 	Log      *slog.Logger // nil = silent
 
 	// Spread, from 0 to 1, is how much of the leeway for a refresh this source uses: a fifth of what is left of the token's life at the refresh point, ten
-	// minutes at most. Instances that started together part by it; each has a random one. 0 = all refresh at the point itself.
+	// minutes at most, none where less than two minutes are left. Instances that started together part by it; each has a random one. 0 = all refresh at
+	// the point itself.
 	Spread float64
 
 	// Now reads the wall clock; nil = the system's. A test in virtual time (testing/synctest) sets time.Now: the system's clock is read

@@ -18,6 +18,7 @@ func TestSpread(t *testing.T) {
 		{"half of a long life: ten minutes at most", 12 * time.Hour, 1, 10 * time.Minute},
 		{"five minutes before the end: a fifth of them", 5 * time.Minute, 1, time.Minute},
 		{"a share of the leeway", 5 * time.Minute, 0.25, 15 * time.Second},
+		{"a short life: to the second", 119 * time.Second, 1, 0},
 		{"nothing left", 0, 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
