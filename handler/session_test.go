@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -201,4 +202,30 @@ func spellings(secret string) []string {
 		}
 	}
 	return list
+}
+
+// TestLeaks breaks what the sessions hold: a program that writes a secret in any spelling is found out.
+func TestLeaks(t *testing.T) {
+	for name, text := range map[string]string{
+		"plain":                      "key=" + primaryKey,
+		"in JSON":                    `{"k":"canary-primary/1+a\u0026b=c%d"}`,
+		"escaped for a query":        "?k=" + url.QueryEscape(primaryKey),
+		"escaped for a path":         "/" + url.PathEscape(primaryKey) + "/",
+		"base64":                     base64.StdEncoding.EncodeToString([]byte(primaryKey)),
+		"base64 for URLs":            base64.URLEncoding.EncodeToString([]byte(primaryKey)),
+		"within one byte of base64":  base64.StdEncoding.EncodeToString([]byte("x" + primaryKey + "tail")),
+		"within two bytes of base64": base64.StdEncoding.EncodeToString([]byte("xy" + primaryKey + "tail")),
+	} {
+		p := &program{}
+		fmt.Fprintln(&p.out, "a line\n"+text)
+		s := &session{programs: map[string]*program{"handler": p}}
+		if leaks := s.leaks(); len(leaks) != 1 {
+			t.Errorf("%s: want one leak, got %q", name, leaks)
+		}
+	}
+	clean := &program{}
+	fmt.Fprintln(&clean.out, "canary-primary and nothing more")
+	if leaks := (&session{programs: map[string]*program{"handler": clean}}).leaks(); len(leaks) != 0 {
+		t.Errorf("want no leak, got %q", leaks)
+	}
 }
