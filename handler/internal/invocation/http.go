@@ -24,7 +24,7 @@ type HTTP struct {
 	Path, RawQuery string
 	Host           string      // value of the Host header, which is not in Header; else the authority of URL
 	Header         http.Header // one item for each line that the caller sent
-	Body           []byte      // the caller's bytes; nil where there was none
+	Body           []byte      // the caller's bytes; nil where there was none. Of ReadHTTP it can be given to Return after use
 	HasBody        bool        // false also where the caller sent an empty body: the host does not tell
 }
 
@@ -236,7 +236,7 @@ func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 		if h.binary() {
 			length = int64(base64.StdEncoding.EncodedLen(int(length)))
 		}
-		dst = make([]byte, 0, length)
+		dst = Borrow(int(length))
 	}
 	h.body, err = s.text(dst, base64.StdEncoding.EncodedLen(bodyLimit))
 	if err != nil {

@@ -39,9 +39,28 @@ func (u *upload) first() io.ReadCloser {
 	if u == nil {
 		return http.NoBody
 	}
+	if u.getBody != nil {
+		return &moving{u.src, u.budget} // need not be kept, and cannot break off
+	}
 	u.current = &attempt{upload: u}
 	return u.current
 }
+
+// moving is a body that keeps the budget running. Whoever made it closes what it reads.
+type moving struct {
+	io.Reader
+	budget *budget
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if n > 0 {
+		m.budget.progress()
+	}
+	return n, err
+}
+
+func (m *moving) Close() error { return nil }
 
 // again returns the body from its beginning, or false where it cannot be had again. The attempt before reads no more.
 func (u *upload) again() (io.ReadCloser, bool) {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +36,7 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 	x := exchangeOf(r.Context())
 	x.function, x.trigger, x.call.Way = f, f.Settings.App.Trigger.Type, relay.Wrapped
 	answer := &envelope{header: make(http.Header)}
+	defer answer.free()
 	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
 	if in == nil {
 		if !errors.Is(err, invocation.ErrTooLarge) {
@@ -49,7 +49,7 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 		if err == nil {
 			err = sendable(in)
 		}
-		call := s.unwrap(r, in)
+		call := s.unwrap(r, in, answer)
 		if err != nil {
 			s.problem(answer, call, err)
 		} else {
@@ -83,17 +83,17 @@ func isToken(text string) bool {
 }
 
 // unwrap makes a request of what stands in the envelope.
-func (s *Server) unwrap(r *http.Request, in *invocation.HTTP) *http.Request {
+func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) *http.Request {
 	x := exchangeOf(r.Context())
 	call := &http.Request{
 		Method: in.Method, Header: in.Header, Host: in.Host, URL: r.URL, RequestURI: in.Path,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
 	}
 	if len(in.Body) > 0 {
-		body := in.Body
-		call.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		answer.upload = &keptUpload{body: in.Body}
+		call.GetBody = answer.upload.open
 		call.Body, _ = call.GetBody()
-		call.ContentLength = int64(len(body))
+		call.ContentLength = int64(len(in.Body))
 	}
 	// The envelope cannot carry a compressed answer back.
 	call.Header.Del("Accept-Encoding")
@@ -163,13 +163,13 @@ func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *e
 	x := exchangeOf(r.Context())
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
 	if r.Method == http.MethodHead {
-		answer.body.Reset()
+		answer.body = answer.body[:0]
 	}
-	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body.Bytes())
+	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body)
 	if is[*invocation.CannotCarryError](err) {
 		answer.reset()
 		s.problem(answer, r, err)
-		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body.Bytes())
+		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body)
 	}
 	x.answered = answer.code()
 	x.call.Outcome.Dropped = append(x.call.Outcome.Dropped, dropped...)
@@ -178,48 +178,4 @@ func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *e
 		w.WriteHeader(http.StatusInternalServerError)
 		_ = invocation.WriteFailure(w, x.problem)
 	}
-}
-
-// envelope is the ResponseWriter that keeps an answer until it can be judged as a whole.
-type envelope struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-	// tooLarge tells that Write refused a piece.
-	tooLarge bool
-}
-
-func (e *envelope) Header() http.Header { return e.header }
-
-func (e *envelope) WriteHeader(status int) {
-	if e.status == 0 {
-		e.status = status
-	}
-}
-
-// Write keeps at most what a request could hold, too: the process is shared by all invocations.
-func (e *envelope) Write(b []byte) (int, error) {
-	if e.body.Len()+len(b) > invocation.MaxBody {
-		e.tooLarge = true
-		return 0, errTooLarge
-	}
-	return e.body.Write(b)
-}
-
-var errTooLarge = &invocation.CannotCarryError{What: "a body of more than 100 MiB"}
-
-// Flush has nothing to do; ReverseProxy asks for it with event streams.
-func (e *envelope) Flush() {}
-
-func (e *envelope) code() int {
-	if e.status == 0 {
-		return http.StatusOK
-	}
-	return e.status
-}
-
-func (e *envelope) reset() {
-	clear(e.header)
-	e.status = 0
-	e.body.Reset()
 }
