@@ -235,6 +235,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	text("problem", x.problem)
 	if x.err != nil {
 		text("error", x.err.Error())
+		text("hint", hintOf(x.err))
 	}
 	if o.Message != "" && !x.call.Holds(o.Message) {
 		text("message", strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], ""))

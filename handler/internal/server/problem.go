@@ -96,6 +96,20 @@ func is[E error](err error) bool {
 	return ok
 }
 
+// hintOf says for the log how a failure is mended, "" where its own text does. Callers do not see it.
+func hintOf(err error) string {
+	if hint := token.Hint(err); hint != "" {
+		return hint
+	}
+	switch problemOf(err).code {
+	case "gateway-unreachable":
+		return "check that ApimUrl names the gateway and that it can be reached from here: its name, the network, its certificate; doctor tells which"
+	case "budget-spent":
+		return "the gateway or its backend is slow, or ApimTimeout or functionTimeout is too short for it"
+	}
+	return ""
+}
+
 // problem answers a request with the problem that err is. The header is unsent.
 func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	s.answerProblem(w, r, problemOf(err), err)
