@@ -95,6 +95,18 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is built (needs vuln.go.dev)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+.PHONY: sbom
+sbom: ## CycloneDX bill of materials beside the package: build/relay.cdx.json
+	$(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 app -json -licenses -main handler -output build/relay.cdx.json .
+
+.PHONY: bench
+bench: ## the handler beside what a user would write instead, in alternating rounds
+	@$(GO) run ./handler/cmd/bench relay
+
 .PHONY: bench-token
 bench-token: ## azidentity alone beside our token source, in one run
 	@$(GO) run ./handler/cmd/bench token

@@ -32,9 +32,20 @@ var (
 func TestTheThreeWaysAreTheSame(t *testing.T) {
 	d := newDifferential(t)
 	known := make(map[string]bool)
+	once := 0
 	for i := range *differentialCount {
 		c := randomCall(rand.New(rand.NewPCG(*differentialSeed, uint64(i))))
+		first := d.fault(c)
+		if first == "" {
+			continue
+		}
 		if d.fault(c) == "" {
+			// Not of the call's making: a connection that ended under load, for instance. A few are passed over, and said.
+			once++
+			t.Logf("call %d of seed %d differed once, and not again: %s", i, *differentialSeed, first)
+			if once > 3 {
+				t.Fatal("too many calls differed once")
+			}
 			continue
 		}
 		c = d.shrink(c)
