@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,15 +30,17 @@ const (
 // gateway answers GET and POST /<size> with a text of that size, and refuses whatever lacks the token and the key or brings another body than it should.
 type gateway struct {
 	plain, tls net.Listener
-	bodies     map[string]text // by path, both ways
-	credential [][]byte        // header lines that a request must have
+	bodies     map[string]text          // by path, both ways
+	answers    map[string]text          // by path, where they are not the text that comes in
+	delays     map[string]time.Duration // by path: how long an answer takes
+	credential [][]byte                 // header lines that a request must have
 	refused    atomic.Int64
 	certFile   string
 	date       string // of all answers, so that they are the same
 }
 
 func startGateway(dir, token string, bodies map[string]text) (*gateway, error) {
-	g := &gateway{bodies: bodies, date: time.Now().UTC().Format(http.TimeFormat), credential: [][]byte{[]byte("Authorization: Bearer " + token), []byte("Ocp-Apim-Subscription-Key: " + gatewayKey)}}
+	g := &gateway{bodies: bodies, delays: delays, date: time.Now().UTC().Format(http.TimeFormat), credential: [][]byte{[]byte("Authorization: Bearer " + token), []byte("Ocp-Apim-Subscription-Key: " + gatewayKey)}}
 	cert, file, err := certificate(dir)
 	if err != nil {
 		return nil, err
@@ -84,15 +87,22 @@ func (g *gateway) serve(w *wire) {
 		if len(parts) != 3 {
 			return
 		}
-		body, known := g.bodies[string(parts[1])]
+		path := slices.Clone(parts[1])
+		body, known := g.bodies[string(path)]
 		wrong := !known || !h.matched
 		if _, err := w.readBody(h, func(b []byte, at int64) bool { wrong = wrong || !body.check(b, at); return true }); err != nil {
 			return
 		}
 		status := "200 OK"
+		if short, ok := g.answers[string(path)]; ok {
+			body = short
+		}
 		if wrong {
 			g.refused.Add(1)
 			status, body = "418 Other", text{}
+		}
+		if d := g.delays[string(path)]; d > 0 {
+			time.Sleep(d)
 		}
 		answer := fmt.Appendf(nil, "HTTP/1.1 %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\nDate: %s\r\n"+
 			"Cache-Control: no-cache\r\nRequest-Context: appId=cid-v1:00000000-0000-0000-0000-000000000000\r\nStrict-Transport-Security: max-age=31536000\r\n\r\n",
@@ -164,14 +174,19 @@ func startCollector() (url string, received *atomic.Int64, err error) {
 	return "http://" + l.Addr().String(), received, nil
 }
 
-// jsonText is readable JSON of exactly that size, quotes and a few letters outside ASCII included: what an envelope has to escape.
+// jsonText is a JSON object of exactly that size, with one list in it; quotes and a few letters outside ASCII included: what an envelope has to escape.
 func jsonText(size int) []byte {
-	const item = `{"id":10482,"name":"Zoë Müller","ok":true,"lines":[{"sku":"A-1","n":2}]},`
+	const head, item, note, tail = `{"orders":[`, `{"id":10482,"name":"Zoë Müller","ok":true,"lines":[{"sku":"A-1","n":2}]},`, `{"note":"`, `"}]}`
 	var b strings.Builder
-	b.WriteString("[")
-	for b.Len()+len(item)+2 < size {
+	b.WriteString(head)
+	for b.Len()+len(item)+len(note)+len(tail) < size {
 		b.WriteString(item)
 	}
-	b.WriteString(`"` + strings.Repeat("x", size-b.Len()-3) + `"]`)
+	b.WriteString(note)
+	b.WriteString(strings.Repeat("x", size-b.Len()-len(tail)))
+	b.WriteString(tail)
 	return []byte(b.String())
 }
+
+// orders is the list of a jsonText.
+func orders(text []byte) []byte { return text[len(`{"orders":`) : len(text)-1] }

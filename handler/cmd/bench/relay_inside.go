@@ -167,7 +167,7 @@ func profile(ctx context.Context, out, program string, wrapped bool) error {
 			}
 		}
 		if wrapped {
-			if _, err := s.calls(program, s.wrapped("/1k"), false, text{}, 2000); err != nil {
+			if _, err := s.calls(program, s.wrapped("POST", "/1k"), false, text{}, 2000); err != nil {
 				return err
 			}
 		}

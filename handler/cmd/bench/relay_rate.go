@@ -15,6 +15,7 @@ type rateCase struct {
 	name        string
 	secure      bool // TLS 1.3 to the gateway
 	wrapped     bool
+	get         bool // wrapped without an upload
 	connections int
 	path        string // of the body at the gateway
 	against     []mark
@@ -30,12 +31,14 @@ type mark struct {
 var rateCases = []rateCase{
 	{name: "forwarded, 16 connections, 1 KiB", connections: 16, path: "/1k", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
 	{name: "forwarded, 16 connections, 1 KiB, TLS", secure: true, connections: 16, path: "/1k", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
+	{name: "forwarded, 16 connections, 1 KiB, gateway takes 1 ms", connections: 16, path: "/1k/1ms", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
 	{name: "forwarded, 1 MiB answers", connections: 4, path: "/1m", against: []mark{{"bare", 0.95}}},
 	{name: "forwarded, 1 MiB answers, TLS", secure: true, connections: 4, path: "/1m", against: []mark{{"bare", 0.95}}, full: true},
 	{name: "forwarded, 10 MiB answers", connections: 4, path: "/10m", against: []mark{{"bare", 0.95}}},
 	{name: "forwarded, 10 MiB answers, TLS", secure: true, connections: 4, path: "/10m", against: []mark{{"bare", 0.95}}, full: true},
 	{name: "forwarded, 1,000 connections, 1 KiB", connections: 1000, path: "/1k", against: []mark{{"bare", 0.95}}},
 	{name: "wrapped, 16 connections, 1 KiB up and down", wrapped: true, connections: 16, path: "/1k", against: []mark{{"tutorial", 2.5}}},
+	{name: "wrapped, 16 connections, 1 KiB up and down, gateway takes 1 ms", wrapped: true, connections: 16, path: "/1k/1ms", against: []mark{{"tutorial", 2.5}}},
 	{name: "wrapped, 16 connections, 1 KiB up and down, TLS", secure: true, wrapped: true, connections: 16, path: "/1k", against: []mark{{"tutorial", 2.5}}, full: true},
 	{name: "wrapped, 1 MiB up and down", wrapped: true, connections: 4, path: "/1m", against: []mark{{"tutorial", 2.6}}},
 	{name: "telemetry on, every request sampled, beside off", connections: 16, path: "/1k", against: []mark{{oursExporting, 0.9}}},
@@ -74,7 +77,14 @@ func (s *set) enter(c rateCase, name string) (*competitor, error) {
 		k.wires = append(k.wires, w)
 	}
 	if c.wrapped {
-		k.req = s.wrapped(c.path)
+		method := "POST"
+		if c.get {
+			method = "GET"
+		}
+		if short, ok := s.gateway.answers[c.path]; ok {
+			k.want = short
+		}
+		k.req = s.wrapped(method, c.path)
 		k.want, err = unwrap(k.wires[0], k.req, k.want)
 	} else {
 		err = k.wires[0].exchange(k.req, k.want)

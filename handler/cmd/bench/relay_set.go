@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -27,7 +28,11 @@ type set struct {
 }
 
 // Sizes of bodies by the path that they have at the gateway.
-var sizes = map[string]int{"/1k": 1 << 10, "/1m": 1 << 20, "/10m": 10 << 20}
+var sizes = map[string]int{"/1k": 1 << 10, "/1k/1ms": 1 << 10, "/1m": 1 << 20, "/10m": 10 << 20, "/10m/500ms": 10 << 20, "/10m/500ms/up": 10 << 20}
+
+// delays are how long the gateway takes over an answer: nothing at all, a millisecond (no real one is quicker), or so long that calls which came at the
+// same time are in hand at the same time.
+var delays = map[string]time.Duration{"/1k/1ms": time.Millisecond, "/10m/500ms": 500 * time.Millisecond, "/10m/500ms/up": 500 * time.Millisecond}
 
 const streamPath, streamBlock = "/stream", 64 << 10
 
@@ -44,6 +49,7 @@ func newSet(ctx context.Context, stream int64) (*set, error) {
 	if s.gateway, err = startGateway(s.dir, s.token, bodies); err != nil {
 		return nil, fmt.Errorf("starting a gateway: %w", err)
 	}
+	s.gateway.answers = map[string]text{"/10m/500ms/up": bodies["/1k"]}
 	if s.identity, s.asked, err = startIdentity(s.token); err != nil {
 		return nil, fmt.Errorf("starting an identity endpoint: %w", err)
 	}
