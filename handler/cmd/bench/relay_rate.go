@@ -164,7 +164,7 @@ type pace struct {
 }
 
 var (
-	quickPace = pace{warm: 300 * time.Millisecond, stretch: 200 * time.Millisecond, rounds: 5, tries: 8, starts: 10, stream: 64 << 20}
+	quickPace = pace{warm: 300 * time.Millisecond, stretch: 200 * time.Millisecond, rounds: 9, tries: 12, starts: 10, stream: 64 << 20}
 	fullPace  = pace{warm: time.Second, stretch: 500 * time.Millisecond, rounds: 21, tries: 45, starts: 40, stream: 1 << 30}
 )
 
