@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -137,15 +138,17 @@ func isBool(v string) bool {
 }
 
 var (
-	decimalForm = regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)[+-]?$`)
-	doubleForm  = regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	signTwice   = regexp.MustCompile(`^[+-].*[+-]$`)
+	decimalForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)[+-]?$`) })
+	doubleForm  = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	})
+	signTwice = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-].*[+-]$`) })
 )
 
 // isDecimal is decimal.TryParse with NumberStyles.Number: a sign in front or behind, commas between digits, no exponent, 96 bits.
 func isDecimal(v string) bool {
 	v = strings.Trim(v, dotnetBlanks)
-	if !decimalForm.MatchString(v) || signTwice.MatchString(v) {
+	if !decimalForm().MatchString(v) || signTwice().MatchString(v) {
 		return false
 	}
 	whole, _, _ := strings.Cut(strings.ReplaceAll(strings.Trim(v, "+-"), ",", ""), ".")
@@ -157,7 +160,7 @@ func isDecimal(v string) bool {
 // isDouble is double.TryParse with NumberStyles.Float and AllowThousands.
 func isDouble(v string) bool {
 	v = strings.Trim(v, dotnetBlanks)
-	if doubleForm.MatchString(v) {
+	if doubleForm().MatchString(v) {
 		return true
 	}
 	switch strings.ToLower(strings.TrimLeft(v, "+-")) {
@@ -182,11 +185,13 @@ func mayBeDate(v string) bool {
 	return digit
 }
 
-var guidForm = regexp.MustCompile(`(?i)^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|` +
-	`\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}|\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)|` +
-	`\{0x[0-9a-f]{1,8},0x[0-9a-f]{1,4},0x[0-9a-f]{1,4},\{0x[0-9a-f]{1,2}(,0x[0-9a-f]{1,2}){7}\}\})$`)
+var guidForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|` +
+		`\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}|\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)|` +
+		`\{0x[0-9a-f]{1,8},0x[0-9a-f]{1,4},0x[0-9a-f]{1,4},\{0x[0-9a-f]{1,2}(,0x[0-9a-f]{1,2}){7}\}\})$`)
+})
 
-func isGUID(v string) bool { return guidForm.MatchString(strings.TrimSpace(v)) }
+func isGUID(v string) bool { return guidForm().MatchString(strings.TrimSpace(v)) }
 
 // isAlpha is the expression ^[a-z]*$ without regard to case, with .NET's notion of the end of a line and of the Kelvin sign.
 func isAlpha(v string) bool {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/token"
+	"sync"
 )
 
 func checkClaims(_ context.Context, v *visit) []outcome {
@@ -83,7 +84,7 @@ func checkCaller(_ context.Context, v *visit) []outcome {
 	return one(ok("%s", saw))
 }
 
-var guid = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+var guid = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`) })
 
 // graph is what tokens are for by mistake more often than anything else.
 var graph = []string{"00000003-0000-0000-c000-000000000000", "https://graph.microsoft.com", "https://graph.microsoft.com/"}
@@ -106,9 +107,9 @@ func (v *visit) audienceOf(f token.Facts) outcome {
 		return ok("%s", got)
 	case slices.ContainsFunc(f.Audience, func(a string) bool { return slices.Contains(graph, a) }) && !slices.Contains(graph, want):
 		return find("token-audience", "the token is for Microsoft Graph ("+got+"), TargetApp is "+want, v.fill())
-	case guid.MatchString(got) && guid.MatchString(want) && !strings.Contains(strings.ToLower(want), strings.ToLower(guid.FindString(got))) && strings.Count(want, "/") < 3:
+	case guid().MatchString(got) && guid().MatchString(want) && !strings.Contains(strings.ToLower(want), strings.ToLower(guid().FindString(got))) && strings.Count(want, "/") < 3:
 		return find("token-audience", "the token is for "+got+", TargetApp is "+want, v.fill())
-	case guid.FindString(got) == got:
+	case guid().FindString(got) == got:
 		return ok("%s, the API's client id", got)
 	}
 	return ok("%s, asked for as %s", got, want)

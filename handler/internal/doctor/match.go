@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/token"
+	"sync"
 )
 
 // fragments find the entry of the catalogue that an error of package identity, or of a log line, belongs to: the first whose words all occur. They are
@@ -68,11 +69,11 @@ var codes = map[string]string{
 	"50196": "identity-throttled",
 }
 
-var aadsts = regexp.MustCompile(`AADSTS(\d+)`)
+var aadsts = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`AADSTS(\d+)`) })
 
 // identityAnchor names a failure to get a token by its text.
 func identityAnchor(text string) string {
-	if m := aadsts.FindStringSubmatch(text); m != nil {
+	if m := aadsts().FindStringSubmatch(text); m != nil {
 		if anchor := codes[m[1]]; anchor != "" {
 			return anchor
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/relay"
+	"sync"
 )
 
 // kind is what an answer says about the way through the gateway: route, key, policy, backend.
@@ -198,4 +199,6 @@ func clip(s string) string {
 }
 
 // headerOfRealm finds the name that the gateway itself gives for the key's header: WWW-Authenticate: AzureApiManagementKey realm="…",name="…",type="header".
-var headerOfRealm = regexp.MustCompile(`^AzureApiManagementKey .*name="([A-Za-z0-9!#$%&'*+.^_|~-]+)"`)
+var headerOfRealm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^AzureApiManagementKey .*name="([A-Za-z0-9!#$%&'*+.^_|~-]+)"`)
+})

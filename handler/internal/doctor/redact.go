@@ -48,7 +48,7 @@ func (r *redactor) add(secret string) {
 }
 
 // tokens are what looks like one: {" in base64, whoever it was given to.
-var tokens = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*)*`)
+var tokens = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*)*`) })
 
 // text is s without secrets. It comes before every cut: half a secret would not be found any more.
 func (r *redactor) text(s string) string {
@@ -57,7 +57,7 @@ func (r *redactor) text(s string) string {
 	for _, secret := range r.secrets {
 		s = strings.ReplaceAll(s, secret, "REDACTED")
 	}
-	return tokens.ReplaceAllString(s, "REDACTED")
+	return tokens().ReplaceAllString(s, "REDACTED")
 }
 
 func (r *redactor) result(one Result) Result {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // problem is what is known about one of Entra's error codes.
@@ -14,12 +15,12 @@ type problem struct {
 	login bool   // a person can mend it by signing in again
 }
 
-var aadsts = regexp.MustCompile(`AADSTS(\d+)`)
+var aadsts = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`AADSTS(\d+)`) })
 
 // entra finds the first error code in a message.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 func entra(message string) (problem, bool) {
-	m := aadsts.FindStringSubmatch(message)
+	m := aadsts().FindStringSubmatch(message)
 	if m == nil {
 		return problem{}, false
 	}

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"apimrelay/handler/internal/token"
+	"sync"
 )
 
 // exchange is what went over the wire for one token, noted below azidentity: its errors carry the answer for some credentials only, and in a text of
@@ -144,7 +145,9 @@ func withoutTrace(text string) string {
 }
 
 // Anything that could be a token or a key: a JWT, which begins with {" in base64, or a run of 40 characters that is no path, no host and no GUID.
-var credentials = regexp.MustCompile(`eyJ[A-Za-z0-9_\-]{8,}(\.[A-Za-z0-9_\-]*)*|[A-Za-z0-9+_~]{40,}={0,2}`)
+var credentials = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`eyJ[A-Za-z0-9_\-]{8,}(\.[A-Za-z0-9_\-]*)*|[A-Za-z0-9+_~]{40,}={0,2}`)
+})
 
 // bounded makes a foreign text safe to print: one line, at most n characters, without the secrets given and without what looks like one.
 func bounded(text string, n int, secrets ...string) string {
@@ -153,7 +156,7 @@ func bounded(text string, n int, secrets ...string) string {
 			text = strings.NewReplacer(s, "REDACTED", url.QueryEscape(s), "REDACTED", url.PathEscape(s), "REDACTED").Replace(text)
 		}
 	}
-	text = credentials.ReplaceAllString(text, "REDACTED")
+	text = credentials().ReplaceAllString(text, "REDACTED")
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 	if runes := []rune(text); len(runes) > n {
 		text = string(runes[:n]) + "…"

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // entraIssuer is an issuer taken apart: https://login.microsoftonline.com/{tenant}/v2.0 or https://sts.windows.net/{tenant}/.
@@ -12,7 +13,9 @@ type entraIssuer struct {
 	version      int // 1 or 2
 }
 
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+var guid = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+})
 
 // readIssuer recognises Entra's issuers by their path, so that those of sovereign clouds and of a local issuer count as well.
 // https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#payload-claims
@@ -28,7 +31,7 @@ func readIssuer(issuer string) (entraIssuer, bool) {
 	} else if len(parts) != 1 {
 		return entraIssuer{}, false
 	}
-	return i, guid.MatchString(i.tenant)
+	return i, guid().MatchString(i.tenant)
 }
 
 const wellKnown = "/.well-known/openid-configuration"
@@ -55,7 +58,7 @@ func issuerOf(address string) (string, bool) {
 		return "", false
 	}
 	tenant, v2 := strings.CutSuffix(strings.Trim(path, "/"), "/v2.0")
-	if !guid.MatchString(tenant) {
+	if !guid().MatchString(tenant) {
 		return "", false
 	}
 	if v2 {

@@ -266,7 +266,7 @@ func (v *validator) issuer(e *evaluation, t *token) outcome {
 // validate-jwt compares the template as it stands, and so refuses every token unless issuers are listed.
 func (v *validator) ofTenant(issuer string, t *token) string {
 	tenant, _ := t.claims["tid"].(string)
-	if v.entra == nil || !guid.MatchString(tenant) {
+	if v.entra == nil || !guid().MatchString(tenant) {
 		return issuer
 	}
 	return strings.ReplaceAll(issuer, "{tenantid}", tenant)

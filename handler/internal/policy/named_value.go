@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // NamedValue is one place where a document refers to a named value.
@@ -14,15 +15,15 @@ type NamedValue struct {
 
 // Named values are letters, digits, periods, dashes and underscores (the display name's pattern in the namedValues resource,
 // https://learn.microsoft.com/azure/templates/microsoft.apimanagement/service/namedvalues).
-var reference = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
+var reference = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\{([^{}]*)\}\}`) })
 
-var valueName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var valueName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) })
 
 // NamedValues lists the references of the document in its order, repeated ones included.
 func (d *Document) NamedValues() []NamedValue {
 	var found []NamedValue
 	collect := func(text, file string, line int) {
-		for _, m := range reference.FindAllStringSubmatch(text, -1) {
+		for _, m := range reference().FindAllStringSubmatch(text, -1) {
 			found = append(found, NamedValue{Name: strings.TrimSpace(m[1]), File: file, Line: line})
 		}
 	}
@@ -49,12 +50,12 @@ func (d *Document) NamedValues() []NamedValue {
 func fill(e *element, values map[string]string) (*element, Errors) {
 	var faults Errors
 	replace := func(text string, line int) string {
-		done := reference.ReplaceAllStringFunc(text, func(whole string) string {
+		done := reference().ReplaceAllStringFunc(text, func(whole string) string {
 			name := strings.TrimSpace(whole[2 : len(whole)-2])
 			value, there := values[name]
 			problem := ""
 			switch {
-			case !valueName.MatchString(name):
+			case !valueName().MatchString(name):
 				problem = fmt.Sprintf("%q is no name of a named value: want letters, digits, '.', '-' and '_'", name)
 			case !there:
 				problem = fmt.Sprintf("named value %q is not defined", name)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"apimrelay/handler/internal/app"
+	"sync"
 )
 
 const (
@@ -57,11 +58,11 @@ func (r reading) placeholder() bool {
 		}
 	case "ApimUrl":
 		// Braces are expressions there, whose names hold no blank.
-		if strings.ContainsAny(r.text, "<>") || blankInBraces.MatchString(r.text) {
+		if strings.ContainsAny(r.text, "<>") || blankInBraces().MatchString(r.text) {
 			found = "a part of the URL"
 		}
 	default:
-		if angled.MatchString(r.text) || braced.MatchString(r.text) {
+		if angled().MatchString(r.text) || braced().MatchString(r.text) {
 			found = shown(strconv.Quote(r.text))
 		}
 	}
@@ -73,9 +74,9 @@ func (r reading) placeholder() bool {
 }
 
 var (
-	blankInBraces = regexp.MustCompile(`\{[^{}]*[ \t][^{}]*\}`)
-	angled        = regexp.MustCompile(`<[^<>]+>`)
-	braced        = regexp.MustCompile(`\{[^{}]+\}`)
+	blankInBraces = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{[^{}]*[ \t][^{}]*\}`) })
+	angled        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`<[^<>]+>`) })
+	braced        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{[^{}]+\}`) })
 )
 
 func (r reading) targetApp() string {
