@@ -39,7 +39,7 @@ func explainAudience(got, allowed []string) (string, []Fix) {
 				}
 		}
 	}
-	if guid().MatchString(aud) && !slices.ContainsFunc(allowed, guid.MatchString) {
+	if guid().MatchString(aud) && !slices.ContainsFunc(allowed, guid().MatchString) {
 		return "the audience is a client id, the policy lists App ID URIs only: v2 tokens always carry the client id",
 			[]Fix{{SidePolicy, "add <audience>" + aud + "</audience>, if that is the API's client id"}, caller}
 	}
