@@ -235,7 +235,7 @@ func (v *visit) judgeKeys(answers []answer) []outcome {
 		switch o, trouble := v.trouble(a); {
 		case a.kind == keyMissing:
 			o := find("key-missing", saw, v.fill())
-			if m := headerOfRealm.FindStringSubmatch(a.header.Get("Www-Authenticate")); m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
+			if m := headerOfRealm().FindStringSubmatch(a.header.Get("Www-Authenticate")); m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
 				o.saw += "; it looks for the header " + m[1] + ", not " + v.f.KeyHeader
 				o.fix = "set ApimKeyHeader to " + m[1]
 			}

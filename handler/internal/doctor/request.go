@@ -179,7 +179,7 @@ func (w *walk) because(err error) string {
 // audiences are both forms where they are known: version 2 carries the client id, version 1 that or the App ID URI.
 func audiences(c caller, resource string) []string {
 	list := []string{resource}
-	for _, a := range []string{c.audience, guid.FindString(resource)} {
+	for _, a := range []string{c.audience, guid().FindString(resource)} {
 		// The GUID in an App ID URI is the client id by the portal's default form, api://<client id>.
 		if a != "" && !slices.Contains(list, a) && (a == c.audience || "api://"+a == resource) {
 			list = append(list, a)
