@@ -10,7 +10,7 @@ import (
 // from being left lying about by that: an instance of 512 MB holds the host, too, which takes half of it.
 const (
 	gcPercent = 400
-	softLimit = 96 << 20
+	softLimit = 160 << 20
 )
 
 // tuneMemory sets both, unless the environment has its own wish.
