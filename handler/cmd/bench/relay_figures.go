@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/telemetry"
 	"apimrelay/handler/internal/token"
 )
 
@@ -29,6 +31,7 @@ var figures = []figure{
 	{"proxied, big stream up and down, peak RSS above idle", "8 MiB", streamPeak},
 	{"warm token", "50 ns, 0 allocations", warmToken},
 	{"allocations per forwarded request", "bare + 15", allocations},
+	{"telemetry off, all of its calls for one request", "3% of a request", telemetryOff},
 	{"64 first callers at once, token requests", "1", firstCallers},
 	{"process start to first relayed answer", "1.1 x tutorial's", startUp},
 	{"RSS at rest after first calls", "16 MiB", idleSize},
@@ -142,6 +145,37 @@ func warmToken(ctx context.Context, _ *set, _ pace) (result, error) {
 		}
 	}
 	return result{fmt.Sprintf("%d ns, %d", best.NsPerOp(), best.AllocsPerOp()), "", "", best.NsPerOp() < 50 && best.AllocsPerOp() == 0}, nil
+}
+
+// telemetryOff adds up what a request calls of a telemetry that is switched off, beside the time that ours needs for the whole of it.
+func telemetryOff(ctx context.Context, s *set, p pace) (result, error) {
+	var off *telemetry.Telemetry
+	header := http.Header{}
+	r := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			span := off.Begin(telemetry.Trace{}, telemetry.Invocation{ID: "1", Function: "relay", Trigger: "httpTrigger", Way: "forwarded", Method: "GET", Route: "relay/{*path}", Path: "/"})
+			_ = span.Trace(telemetry.Trace{})
+			attempt := span.Attempt(telemetry.Attempt{Method: "GET", Scheme: "https", Host: "h", Path: "/"})
+			attempt.Inject(header)
+			attempt.End(200, "")
+			span.End(200, "")
+		}
+	})
+	k, err := s.enter(rateCases[0], oursName)
+	if err != nil {
+		return result{}, err
+	}
+	defer k.leave()
+	if _, err := k.load(ctx, p.warm); err != nil {
+		return result{}, err
+	}
+	load, err := k.load(ctx, p.stretch)
+	if err != nil {
+		return result{}, err
+	}
+	whole := 1e9 / load.perCPUSecond
+	share := float64(r.NsPerOp()) / whole
+	return result{fmt.Sprintf("%d ns", r.NsPerOp()), fmt.Sprintf("%.0f us a request", whole/1e3), fmt.Sprintf("%.2f%%", 100*share), share <= 0.03}, nil
 }
 
 func firstCallers(_ context.Context, s *set, _ pace) (result, error) {
