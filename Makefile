@@ -107,6 +107,14 @@ sbom: ## CycloneDX bill of materials beside the package: build/relay.cdx.json
 bench: ## the handler beside what a user would write instead, in alternating rounds
 	@$(GO) run ./handler/cmd/bench relay
 
+.PHONY: bench-full
+bench-full: ## the same with longer rounds, TLS everywhere and 1 GiB streams: nine minutes
+	@$(GO) run ./handler/cmd/bench relay -full
+
+.PHONY: bench-scale
+bench-scale: ## a thousand instances in virtual time
+	@$(GO) test -count=1 -v -run TestScale ./handler
+
 .PHONY: bench-token
 bench-token: ## azidentity alone beside our token source, in one run
 	@$(GO) run ./handler/cmd/bench token

@@ -121,6 +121,13 @@ func checkCommand(t *testing.T, command string) string {
 		if out, err := exec.Command(filepath.Join(bin, "sandbox"), words[1], "-h").CombinedOutput(); err != nil {
 			return string(out)
 		}
+	case strings.HasPrefix(command, "go run ./handler/cmd/bench ") && len(words) > 4:
+		// Its measurements take minutes; its own usage tells whether the subcommand and the flag are there. -h ends with a status other than 0.
+		run := exec.Command("go", "run", "./handler/cmd/bench", words[3], "-h")
+		run.Dir = ".."
+		if out, _ := run.CombinedOutput(); !strings.Contains(string(out), "Usage of bench "+words[3]+":") || !strings.Contains(string(out), "\n  "+words[4]) {
+			return string(out)
+		}
 	case words[0] == "sh" && strings.HasPrefix(words[1], "scripts/"): // of a reader who is in deploy/
 		return checkCommand(t, "deploy/"+words[1])
 	case strings.HasPrefix(words[0], "deploy/"):
