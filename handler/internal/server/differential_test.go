@@ -32,7 +32,6 @@ var (
 func TestTheThreeWaysAreTheSame(t *testing.T) {
 	d := newDifferential(t)
 	known := make(map[string]bool)
-	once := 0
 	for i := range *differentialCount {
 		c := randomCall(rand.New(rand.NewPCG(*differentialSeed, uint64(i))))
 		first := d.fault(c)
@@ -40,12 +39,7 @@ func TestTheThreeWaysAreTheSame(t *testing.T) {
 			continue
 		}
 		if d.fault(c) == "" {
-			// Not of the call's making: a connection that ended under load, for instance. A few are passed over, and said.
-			once++
-			t.Logf("call %d of seed %d differed once, and not again: %s", i, *differentialSeed, first)
-			if once > 3 {
-				t.Fatal("too many calls differed once")
-			}
+			t.Errorf("call %d of seed %d differed once, and not again: %s", i, *differentialSeed, first)
 			continue
 		}
 		c = d.shrink(c)
@@ -319,6 +313,9 @@ func (o *outcome) settle(c call) {
 }
 
 func problemCode(body string) string {
+	if body == "" {
+		return "" // of an answer to HEAD
+	}
 	_, rest, _ := strings.Cut(body, `"code":"`)
 	code, _, _ := strings.Cut(rest, `"`)
 	return "problem " + code

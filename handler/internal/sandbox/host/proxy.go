@@ -84,11 +84,12 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 	whole := atomic.Bool{}
 	defer func() {
 		if o.stream != nil && !whole.Load() {
-			// The answer is there and the upload is not over: what is left of it cannot be told from the next request.
-			inv.req.closing = true
-			_ = conn.net.SetReadDeadline(time.Unix(1, 0))
+			// The answer is there and the upload is not known to be over. Where the handler has read all of it this is only late to be noticed;
+			// otherwise what is left of it cannot be told from the next request.
+			_ = conn.net.SetReadDeadline(time.Now().Add(uploadGrace))
 			o.uploads.Wait()
 			_ = conn.net.SetReadDeadline(time.Time{})
+			inv.req.closing = inv.req.closing || !whole.Load()
 		}
 	}()
 	if inv.req.chunked || inv.req.length > 0 {
@@ -115,6 +116,10 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 	}
 	return conn.stream(inv.req, answer, in.h.clock.real(activityTimeout))
 }
+
+// uploadGrace is how long an upload may still be coming when its answer has gone out whole. Kestrel reads on for five seconds, of which nobody sees more
+// than that the connection stays (dotnet/aspnetcore src/Servers/Kestrel/Core/src/Internal/Infrastructure/Constants.cs, RequestBodyDrainTimeout).
+const uploadGrace = 100 * time.Millisecond
 
 var errCallerGone = errors.New("the caller has hung up")
 
