@@ -1,17 +1,11 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/tailscale/hujson"
+	"apimrelay/deploy/functionjson"
 )
 
 // function is what the deployment has to know of a function.
@@ -25,32 +19,14 @@ type function struct {
 var percentName = regexp.MustCompile(`%([^%\s]+)%`)
 
 func readFunctions(folder string) ([]function, error) {
-	entries, err := os.ReadDir(folder)
+	found, err := functionjson.Read(folder)
 	if err != nil {
-		return nil, fmt.Errorf("reading the functions: %w", err)
+		return nil, err
 	}
 	var all []function
-	for _, entry := range entries {
-		path := filepath.Join(folder, entry.Name(), "function.json")
-		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) || !entry.IsDir() {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the functions: %w", err)
-		}
-		standard, err := hujson.Standardize(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
-		}
-		var content struct {
-			Bindings []map[string]any `json:"bindings"`
-		}
-		if err := json.Unmarshal(standard, &content); err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
-		}
-		f := function{name: entry.Name()}
-		for _, binding := range content.Bindings {
+	for _, read := range found {
+		f := function{name: read.Name}
+		for _, binding := range read.Bindings {
 			kind, _ := binding["type"].(string)
 			if strings.EqualFold(kind, "timerTrigger") {
 				f.timer = true

@@ -5,18 +5,14 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/tailscale/hujson"
+	"apimrelay/deploy/functionjson"
 )
 
 func main() {
@@ -67,36 +63,20 @@ func (f function) text(name string) string {
 func (f function) resident() bool { return f.kind() == "httptrigger" || f.kind() == "timertrigger" }
 
 func readFunctions(folder string) ([]function, error) {
-	entries, err := os.ReadDir(folder)
+	found, err := functionjson.Read(folder)
 	if err != nil {
-		return nil, fmt.Errorf("reading the functions: %w", err)
+		return nil, err
 	}
 	var all []function
-	for _, entry := range entries {
-		path := filepath.Join(folder, entry.Name(), "function.json")
-		data, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) || !entry.IsDir() {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the functions: %w", err)
-		}
-		standard, err := hujson.Standardize(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
-		}
-		var content struct{ Bindings []map[string]any }
-		if err := json.Unmarshal(standard, &content); err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
-		}
-		i := slices.IndexFunc(content.Bindings, func(b map[string]any) bool {
+	for _, f := range found {
+		i := slices.IndexFunc(f.Bindings, func(b map[string]any) bool {
 			kind, _ := b["type"].(string)
 			return strings.HasSuffix(strings.ToLower(kind), "trigger")
 		})
 		if i < 0 {
-			return nil, fmt.Errorf("reading the functions: %s: want a binding whose type ends with Trigger, got none", path)
+			return nil, fmt.Errorf("reading the functions: %s: want a binding whose type ends with Trigger, got none", f.File)
 		}
-		all = append(all, function{name: entry.Name(), trigger: content.Bindings[i]})
+		all = append(all, function{name: f.Name, trigger: f.Bindings[i]})
 	}
 	return all, nil
 }
