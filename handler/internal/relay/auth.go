@@ -58,12 +58,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	body := newUpload(req, call.budget)
+	body := newUpload(req, &call.budget)
 	if body != nil && body.getBody == nil {
 		req.GetBody = body.resend // net/http resends by itself what a connection that went away has not taken
 	}
-	retries := t.budgets.of(f.Target.host)
-	retries.earn()
+	t.budgets.of(f.Target.host).earn()
 	send := body.first()
 	key, start := f.Keys.current(), time.Now()
 	var replayedKey, replayedToken bool
@@ -72,21 +71,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		call.Outcome.Upstream = time.Since(start)
 		if err != nil {
 			err = failure(ctx, call, body, err)
-			wait := backoff(tries)
-			if ok := tries < f.Attempts && transient(err) && call.again(req) && call.budget.allows(wait) && retries.spend(); !ok {
+			if tries >= f.Attempts || !transient(err) || !call.again(req) {
 				return nil, err
 			}
-			next, ok := body.again()
-			if !ok {
-				retries.refund()
-				return nil, err
-			}
-			if err := sleep(ctx, wait); err != nil {
+			next, ended := t.retry(ctx, call, body, backoff(tries), nil, "connection")
+			switch {
+			case ended != nil:
+				return nil, ended
+			case next == nil:
 				return nil, err
 			}
 			send, tries = next, tries+1
-			t.telemetry.Retry(f.Name, "connection")
-			t.counters.retried()
 			continue
 		}
 
@@ -136,29 +131,48 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				wait = backoff(tries)
 			}
 			// What the gateway asks for is waited for or not at all; an event without a functionTimeout would otherwise wait for days.
-			if wait > silence || !call.budget.allows(wait) || !retries.spend() {
+			if wait > silence {
 				break
 			}
-			next, ok := body.again()
-			if !ok {
-				retries.refund()
-				break
+			next, ended := t.retry(ctx, call, body, wait, res, strconv.Itoa(res.StatusCode))
+			if ended != nil {
+				return nil, ended
 			}
-			drain(res)
-			if err := sleep(ctx, wait); err != nil {
-				return nil, err
+			if next == nil {
+				break
 			}
 			if fresh, err := f.Tokens.Token(ctx); err == nil {
 				token = fresh
 			}
 			send, tries = next, tries+1
-			t.telemetry.Retry(f.Name, strconv.Itoa(call.Outcome.Status))
-			t.counters.retried()
 			continue
 		}
 		call.budget.answered()
 		return res, nil
 	}
+}
+
+// retry takes a retry from the gateway's budget, gives up the answer if there is one, and waits. It returns the body for the next attempt; nil where there
+// is to be none, and what there is passes; or why the call ended meanwhile. What it cannot do it knows before it gives anything up.
+func (t *transport) retry(ctx context.Context, call *Call, body *upload, wait time.Duration, answer *http.Response, reason string) (io.ReadCloser, error) {
+	retries := t.budgets.of(call.Function.Target.host)
+	if !call.budget.allows(wait) || !retries.spend() {
+		return nil, nil
+	}
+	next, ok := body.again()
+	if !ok {
+		retries.refund()
+		return nil, nil
+	}
+	if answer != nil {
+		drain(answer)
+	}
+	if err := sleep(ctx, wait); err != nil {
+		return nil, err
+	}
+	t.telemetry.Retry(call.Function.Name, reason)
+	t.counters.retried()
+	return next, nil
 }
 
 // send makes one attempt. The first one is req itself, which is the relay's own; of the later ones each has a header of its own, since the transport may
@@ -183,7 +197,7 @@ func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, toke
 	if key >= 0 {
 		out.Header[call.Function.Keys.header] = call.Function.Keys.lines[key]
 	}
-	call.token, call.key = token, key
+	call.token = token
 	span := call.attemptSpan(out)
 	span.Inject(out.Header)
 	call.Outcome.Attempts++

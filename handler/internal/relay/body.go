@@ -3,7 +3,9 @@ package relay
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -77,7 +79,7 @@ func (u *upload) again() (io.ReadCloser, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var late <-chan time.Time
-	for !u.over && (u.srcErr == nil || u.srcErr == io.EOF) {
+	for u.keptWhole() {
 		if !u.reading {
 			u.current.dead = true // not before: where there is no other attempt, the one that was answered goes on
 			u.current = &attempt{upload: u}
@@ -122,8 +124,11 @@ func (u *upload) repeatable() bool {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return !u.over && (u.srcErr == nil || u.srcErr == io.EOF)
+	return u.keptWhole()
 }
+
+// keptWhole tells whether all that has passed is kept, and the source is not broken. The caller holds the mutex.
+func (u *upload) keptWhole() bool { return !u.over && (u.srcErr == nil || u.srcErr == io.EOF) }
 
 // broken is the error that the caller's own upload ended with, if it did.
 func (u *upload) broken() error {
@@ -218,14 +223,14 @@ func (a *answer) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		a.ended = true
 		if len(a.res.Trailer) > 0 {
-			dropped := cleanAnswer(a.res.Trailer, a.call.secrets())
-			for _, name := range dropped {
-				if a.res.Trailer[name] == nil {
-					// ReverseProxy counts the names to tell whether more came than were announced.
+			names := slices.Collect(maps.Keys(a.res.Trailer))
+			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, cleanAnswer(a.res.Trailer, a.call.secrets())...)
+			for _, name := range names {
+				// Without a value it is not sent; ReverseProxy counts the names to tell whether more came than were announced.
+				if _, left := a.res.Trailer[name]; !left {
 					a.res.Trailer[name] = nil
 				}
 			}
-			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, dropped...)
 		}
 	default:
 		a.ended = true

@@ -65,7 +65,7 @@ func strip(h http.Header, keyHeader string) {
 		}
 	}
 	if agent, ok := h["User-Agent"]; ok {
-		if own := callersAgent(agent[len(agent)-1]); own != "" {
+		if own, _ := CallersAgent(agent); own != "" {
 			agent[0] = own
 			h["User-Agent"] = agent[:1]
 		} else {
@@ -75,10 +75,7 @@ func strip(h http.Header, keyHeader string) {
 }
 
 func strippedHeader(name, keyHeader string) bool {
-	if _, ok := stripped[name]; ok || keyHeader != "" && strings.EqualFold(name, keyHeader) {
-		return true
-	}
-	if name == "" {
+	if _, ok := stripped[name]; ok || name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) {
 		return true
 	}
 	switch name[0] {
@@ -97,13 +94,25 @@ func strippedHeader(name, keyHeader string) bool {
 // agentMark begins the product that the host appends to User-Agent when it forwards (recording D-get-query).
 const agentMark = "Azure-Functions-Host/"
 
-// callersAgent is a User-Agent without the host's suffix.
-func callersAgent(agent string) string {
+// CallersAgent is what a caller sent as User-Agent, less the product that the host appends when it forwards, and only then; marked tells that it was there.
+// A caller may send the same product. lines are the header's; none is "".
+func CallersAgent(lines []string) (agent string, marked bool) {
+	if len(lines) == 0 {
+		return "", false
+	}
+	agent = lines[len(lines)-1]
 	i := strings.LastIndex(agent, agentMark)
 	if i < 0 || strings.ContainsAny(agent[i:], " \t") {
-		return agent
+		return agent, false
 	}
-	return strings.TrimRight(agent[:i], " ,")
+	return strings.TrimRight(agent[:i], " ,"), true
+}
+
+// Token tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
+func Token(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 // cleanAnswer takes from an answer's header what would turn the whole answer into a 500 in the host (values outside ASCII: recordings D-ans-header-utf8,
@@ -113,18 +122,17 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 		if harmless(name, values, secrets) {
 			continue
 		}
-		keep := values[:0]
+		keep, leaks, label := values[:0], holds(name, secrets), name
+		if leaks {
+			label = "(a name that holds a secret)"
+		}
 		for i, value := range values {
 			if !ascii(value) && name == "Location" {
 				value = escape(value, asciiPrintable)
 				values[i] = value
 			}
-			if !ascii(value) || holds(value, secrets) || holds(name, secrets) {
-				if holds(name, secrets) {
-					dropped = append(dropped, "(a name that holds a secret)")
-				} else {
-					dropped = append(dropped, name)
-				}
+			if leaks || !ascii(value) || holds(value, secrets) {
+				dropped = append(dropped, label)
 				continue
 			}
 			keep = append(keep, value)

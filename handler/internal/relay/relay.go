@@ -70,14 +70,11 @@ type Call struct {
 	Span          *telemetry.Span // of the invocation; nil where nothing is exported
 	Outcome       Outcome
 
-	url    *url.URL
-	budget *budget
-	token  string // the one sent last
-	key    int    // index of the key sent last
+	token string // the one sent last
 
 	// What each call needs one of, in the same piece of memory.
-	place  url.URL
-	clock  budget
+	url    url.URL
+	budget budget
 	final  finalWriter
 	answer answer
 	held   [3]string
@@ -222,17 +219,10 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // resolve finds out where the call goes.
-func (c *Call) resolve() error {
-	if err := c.Function.Target.fill(&c.place, &c.Values, c.RawQuery); err != nil {
-		return err
-	}
-	c.url = &c.place
-	return nil
-}
+func (c *Call) resolve() error { return c.Function.Target.fill(&c.url, &c.Values, c.RawQuery) }
 
 // start starts the call's budget. The context ends with it.
 func (c *Call) start(parent context.Context) context.Context {
-	c.budget = &c.clock
 	limit := c.Limit
 	if limit > 0 && !c.Started.IsZero() {
 		limit = max(limit-time.Since(c.Started), time.Nanosecond) // an envelope of many megabytes took its time to read
@@ -248,7 +238,7 @@ func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	req = req.WithContext(call.start(req.Context()))
-	req.URL, req.Host = call.url, ""
+	req.URL, req.Host = &call.url, ""
 	call.setFixed(req.Header)
 	res, err := r.transport.RoundTrip(req)
 	if err == nil {
@@ -258,7 +248,7 @@ func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 		call.budget.stop()
 		return nil, err
 	}
-	res.Body = &lastBody{res.Body, call.budget}
+	res.Body = &lastBody{res.Body, &call.budget}
 	return res, nil
 }
 
@@ -291,7 +281,7 @@ func (c *Call) setFixed(h http.Header) {
 // rewrite sets, after the caller's header was stripped: nothing of it survives under a name of ours.
 func rewrite(p *httputil.ProxyRequest) {
 	call := FromContext(p.In.Context())
-	p.Out.URL, p.Out.Host = call.url, ""
+	p.Out.URL, p.Out.Host = &call.url, ""
 	call.setFixed(p.Out.Header)
 	if len(p.In.Trailer) > 0 {
 		p.Out.Trailer = make(http.Header)

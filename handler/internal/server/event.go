@@ -125,9 +125,7 @@ func eventGUID(invocationID string) string {
 		return relay.NewGUID()
 	}
 	b := sha256.Sum256([]byte("rand-guid\x00" + invocationID))
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+	return relay.GUID([16]byte(b[:16]))
 }
 
 // failEvent fails the invocation. The reason is in the log line: the host drops the answer's text and its Logs.

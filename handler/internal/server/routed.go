@@ -35,15 +35,9 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 	s.relayHTTP(w, r, match, query)
 }
 
-// wayOf tells proxied from forwarded. The host appends its product to User-Agent when it forwards, and only then; a proxied caller may send the same, but
-// not own the Host header and x-ms-invocation-id at the same time (recordings D-get-query, P-get-query, P-req-fake-host-headers).
+// wayOf tells proxied from forwarded. The host marks User-Agent when it forwards, and only then; a proxied caller may send the same mark, but not own the Host header and x-ms-invocation-id at the same time (recordings D-get-query, P-get-query, P-req-fake-host-headers).
 func wayOf(r *http.Request) relay.Way {
-	agents := r.Header["User-Agent"]
-	if len(agents) == 0 {
-		return relay.Proxied
-	}
-	agent := agents[len(agents)-1]
-	if mark := strings.LastIndex(agent, "Azure-Functions-Host/"); mark < 0 || strings.ContainsAny(agent[mark:], " \t") {
+	if _, marked := relay.CallersAgent(r.Header["User-Agent"]); !marked {
 		return relay.Proxied
 	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string }); ok &&

@@ -62,24 +62,17 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 
 // sendable tells whether net/http would write the request. A caller's HTTP cannot bring what it would not; an envelope's JSON can.
 func sendable(in *invocation.HTTP) error {
-	if !isToken(in.Method) {
+	if !relay.Token(in.Method) {
 		return fmt.Errorf("%w: its method is none", errBadInvocation)
 	}
 	for name, values := range in.Header {
 		for _, value := range values {
-			if !isToken(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			if !relay.Token(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 				return fmt.Errorf("%w: a header that no request can have", errBadInvocation)
 			}
 		}
 	}
 	return nil
-}
-
-// isToken tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
-func isToken(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
 }
 
 // unwrap makes a request of what stands in the envelope.

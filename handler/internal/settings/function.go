@@ -122,7 +122,7 @@ func (f *Function) defaultMethod() string {
 
 func (f *Function) method(r reading) {
 	method := strings.ToUpper(r.text)
-	if !token(method) || method == "CONNECT" || method == "TRACE" {
+	if !relay.Token(method) || method == "CONNECT" || method == "TRACE" {
 		r.fault("write a method such as GET or POST", "want an HTTP method other than CONNECT and TRACE, got %q", shown(r.text))
 		return
 	}
@@ -180,7 +180,7 @@ func (f *Function) keys(primary, secondary, header reading, usable func(reading)
 		switch {
 		case none:
 			f.KeyHeader = ""
-		case !token(header.text) || credentialHeader(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
+		case !relay.Token(header.text) || credentialHeader(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
 			header.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
 				shown(header.text))
 		default:

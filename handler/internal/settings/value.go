@@ -7,11 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"apimrelay/handler/internal/app"
-	"sync"
+	"apimrelay/handler/internal/relay"
 )
 
 const (
@@ -128,13 +129,6 @@ func (r reading) key() bool {
 	return true
 }
 
-// token tells whether text can be a method or a header's name (RFC 9110, section 5.6.2).
-func token(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(c rune) bool {
-		return c <= ' ' || c > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", c)
-	})
-}
-
 // credentialHeader tells whether a header carries a credential, or belongs to the connection or to the relay itself.
 func credentialHeader(name string) bool {
 	name = strings.ToLower(name)
@@ -162,7 +156,7 @@ func (r reading) headers() http.Header {
 		switch {
 		case !ok:
 			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
-		case !token(name):
+		case !relay.Token(name):
 			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
 		case credentialHeader(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
 			r.fault("remove it: the relay sets credentials by itself", "pair %d: want a header that carries no credential and is not the connection's, got %s", i+1, canonical)
