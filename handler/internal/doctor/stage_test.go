@@ -365,3 +365,12 @@ func withToken(then func(http.Handler) http.Handler) func(http.Handler) http.Han
 		})
 	}
 }
+
+// probes are the requests that the gateway has seen, of which there must be n or it waits for them: a record is written after its answer.
+func (s *stage) probes(n int) []gateway.Record {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if seen := s.gate.History(); len(seen) >= n || time.Now().After(deadline) {
+			return seen
+		}
+	}
+}

@@ -60,7 +60,7 @@ func TestProbesGoFromNothingToAll(t *testing.T) {
 	s := newStage(t)
 	s.run()
 	var seen []string
-	for _, h := range s.gate.History() {
+	for _, h := range s.probes(3) {
 		seen = append(seen, h.Method+" key "+h.KeyFrom)
 	}
 	want := []string{"GET key ", "GET key header", "GET key header"}
@@ -96,7 +96,7 @@ func TestEachDistinctCombinationIsWalkedOnce(t *testing.T) {
 		!slices.Equal(roles[1].Functions, []string{"stranger"}) || roles[1].Status != Finding {
 		t.Errorf("want one role for two functions and a finding for the third, got %+v", roles)
 	}
-	if n := len(s.gate.History()); n != 4 { // nothing, key, and two calls
+	if n := len(s.probes(4)); n != 4 { // nothing, key, and two calls
 		t.Errorf("want 4 probes, got %d", n)
 	}
 }

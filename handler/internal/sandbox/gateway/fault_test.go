@@ -146,6 +146,7 @@ func TestHistoryIsBoundedAndHasNoSecret(t *testing.T) {
 	for n := range 5 {
 		send(t, "GET", server.URL+"/status/"+strconv.Itoa(400+n)+"?code=hush&a=b&sig=hush", http.Header{"Traceparent": {"00-1-2-01"}, "Idempotency-Key": {"i"}})
 	}
+	idle(t)
 	h := g.History()
 	if len(h) != 3 || h[0].Status != 402 || h[0].Traceparent != "00-1-2-01" || h[0].IdempotencyKey != "i" {
 		t.Errorf("want the newest three, oldest first, got %+v", h)
