@@ -61,11 +61,10 @@ type Function struct {
 	Trigger  Binding   // zero where function.json has none or several, which is a fault
 	Bindings []Binding // all of them, in the file's order, the trigger included
 	// Wrapped tells that invocations come as POST /<Name> with an envelope; otherwise they come under the route prefix, proxied or forwarded.
-	Wrapped   bool
-	Methods   []string // upper case; nil = all; HTTP only
-	Route     *Route   // HTTP only; nil where its template is at fault
-	AuthLevel string   // "anonymous", "function" or "admin"; HTTP only
-	Retry     *Retry   // from function.json, else from host.json; nil = none
+	Wrapped bool
+	Methods []string // upper case; nil = all; HTTP only
+	Route   *Route   // HTTP only; nil where its template is at fault
+	Retry   *Retry   // from function.json, else from host.json; nil = none
 	// Unreachable: every request that fits it goes to earlier functions; one of its Faults names them.
 	Unreachable bool
 	Disabled    bool // by the app setting AzureWebJobs.<Name>.Disabled; the host still keeps its route, and runs it for the master key
@@ -105,7 +104,6 @@ type Binding struct {
 	DataType    string // lower case; "" where the file says nothing
 	Cardinality string // lower case; "" where the file says nothing
 	Connection  string // name of the setting (or of the prefix of settings) that holds the connection
-	Schedule    string // timers only, %names% filled in
 	Raw         map[string]any
 }
 
@@ -139,7 +137,6 @@ type Retry struct {
 type Overlap struct {
 	First, Second *Function
 	Methods       []string // that both take, upper case; nil = all
-	Covers        bool     // First takes every request of Second with these methods
 	Example       string   // a path under the prefix that fits both, for people
 }
 
@@ -147,8 +144,6 @@ type Overlap struct {
 type Match struct {
 	Function *Function
 	// Values holds the route parameters under their names in lower case, still escaped as they arrived. Absent optional ones are missing,
-	// absent ones with a default hold the default, escaped.
-	Values  map[string]string
-	Rest    string // what the catch-all parameter took, still escaped; "" also where the template has none
-	HasRest bool   // the template ends in a catch-all parameter
+	// absent ones with a default hold the default, escaped. The catch-all's is the path's remainder.
+	Values map[string]string
 }

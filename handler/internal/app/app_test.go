@@ -143,7 +143,7 @@ func TestTheShippedAppHasNoFault(t *testing.T) {
 	if _, ok := a.Match("POST", "/api/relay/a"); ok {
 		t.Error("POST /api/relay/a fits, although relay takes GET only")
 	}
-	if level := function(t, a, "doctor").AuthLevel; level != "admin" {
-		t.Errorf("doctor: authLevel %s", level)
+	if level := function(t, a, "doctor").Trigger.property("authLevel"); level != "admin" {
+		t.Errorf("doctor: authLevel %v", level)
 	}
 }

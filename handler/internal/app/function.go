@@ -141,7 +141,7 @@ func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string)
 	}
 	b.Connection = f.expanded(i, "connection", text("connection"), lookup)
 	if b.is("timerTrigger") {
-		b.Schedule = f.expanded(i, "schedule", text("schedule"), lookup)
+		f.expanded(i, "schedule", text("schedule"), lookup)
 		if strings.TrimSpace(text("schedule")) == "" {
 			f.broken("bindings[%d].schedule: want an NCRONTAB expression such as 0 */5 * * * *, got nothing", `add "schedule"`, i)
 		}
@@ -212,12 +212,10 @@ func (f *Function) readRetry(object *hujson.Object, c hostConfig) {
 
 // readHTTP reads what an HTTP trigger has beyond a binding, its template excepted.
 func (f *Function) readHTTP() {
-	f.AuthLevel = "function"
 	switch level := f.Trigger.property("authLevel").(type) {
 	case nil:
 	case string:
-		f.AuthLevel = strings.ToLower(level)
-		if !slices.Contains([]string{"anonymous", "function", "admin", "user", "system"}, f.AuthLevel) {
+		if !slices.Contains([]string{"anonymous", "function", "admin", "user", "system"}, strings.ToLower(level)) {
 			f.broken("authLevel: want anonymous, function or admin, got %q", "correct authLevel", level)
 		}
 	default:

@@ -78,7 +78,7 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 	if r.constrained() {
 		decoded = make(map[string]string, len(r.Params))
 	}
-	m := Match{Values: values, HasRest: r.CatchAll != ""}
+	m := Match{Values: values}
 	i := 0
 	for ; i < len(path.segments); i++ {
 		seg := path.segments[i]
@@ -88,10 +88,10 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 		}
 		parts := r.segments[i]
 		if parts[0].catchAll {
-			m.Rest = path.raw[path.starts[i]:]
-			values[parts[0].name] = m.Rest
+			rest := path.raw[path.starts[i]:]
+			values[parts[0].name] = rest
 			if decoded != nil {
-				decoded[parts[0].name] = string(decodeSegment(m.Rest).text)
+				decoded[parts[0].name] = string(decodeSegment(rest).text)
 			}
 			i = len(r.segments)
 			break
@@ -114,8 +114,7 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 					decoded[p.name] = p.fallback
 				}
 				if p.catchAll {
-					m.Rest = (&url.URL{Path: "/" + p.fallback}).EscapedPath()[1:]
-					values[p.name] = m.Rest
+					values[p.name] = (&url.URL{Path: "/" + p.fallback}).EscapedPath()[1:]
 				}
 			}
 			if !constraintsHold(p, decoded, loose) {

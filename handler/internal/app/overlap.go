@@ -26,7 +26,7 @@ func (a *App) findOverlaps() {
 				continue
 			}
 			covers := covers(first.Route, second.Route)
-			o := Overlap{First: first, Second: second, Methods: shared(first.Methods, second.Methods), Covers: covers, Example: example}
+			o := Overlap{First: first, Second: second, Methods: shared(first.Methods, second.Methods), Example: example}
 			a.Overlaps = append(a.Overlaps, o)
 			if text := first.Route.loose(); text != "" && !covers {
 				first.loose = true

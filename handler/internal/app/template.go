@@ -27,9 +27,7 @@ func (r *Route) Has(name string) bool {
 
 // part is a literal, or a parameter where name is not empty.
 type part struct {
-	literal []rune // {{ and }} undone
-	// period: the "." before an optional parameter at the end of a segment, which goes with it: "{name}.{ext?}" also fits "name".
-	period      bool
+	literal     []rune // {{ and }} undone
 	name        string // lower case
 	catchAll    bool
 	optional    bool
@@ -241,7 +239,7 @@ func cutConstraints(text string) (constraints []string, fallback string, hasFall
 	return constraints, "", false
 }
 
-// checkSegment holds the rules for segments of several parts, and marks the period before an optional parameter.
+// checkSegment holds the rules for segments of several parts.
 func checkSegment(parts []part) error {
 	for i, p := range parts {
 		switch {
@@ -257,7 +255,6 @@ func checkSegment(parts []part) error {
 			if string(parts[i-1].literal) != "." {
 				return fmt.Errorf("only a period can stand before the optional parameter %q in one segment", p.name)
 			}
-			parts[i-1].period = true
 		}
 	}
 	return nil
