@@ -43,13 +43,7 @@ var (
 // Call is one wrapped invocation of a trigger. Its methods write into the buffer that it was made of; it is for one goroutine.
 type Call struct {
 	data, metadata []member
-	http           map[string]httpResult
 	events         map[string]eventResult
-}
-
-type httpResult struct {
-	http *HTTP
-	err  error
 }
 
 type eventResult struct {

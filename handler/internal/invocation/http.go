@@ -49,9 +49,9 @@ func ReadHTTP(r io.Reader, binding string) (*HTTP, error) {
 		return s.object(func(name []byte) (err error) {
 			switch {
 			case string(name) == binding:
-				exact, err = readRawHTTP(s, false)
+				exact, err = readRawHTTP(s)
 			case exact == nil && strings.EqualFold(string(name), binding):
-				found, err = readRawHTTP(s, false)
+				found, err = readRawHTTP(s)
 			default:
 				err = s.skip()
 			}
@@ -76,37 +76,14 @@ func ReadHTTP(r io.Reader, binding string) (*HTTP, error) {
 // windows are what ReadHTTP reads through. The host sends chunks of 1,024 characters; a larger window saves calls where they queue up.
 var windows = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// HTTP returns the request of an HTTP trigger. See ReadHTTP, which needs less memory, for its rules.
-func (c *Call) HTTP(binding string) (*HTTP, error) {
-	if done, ok := c.http[binding]; ok {
-		return done.http, done.err
-	}
-	raw, ok := find(c.data, binding)
-	if !ok {
-		return nil, fmt.Errorf("decoding the invocation: Data.%s: want the HTTP request, got nothing", binding)
-	}
-	var result httpResult
-	request, err := readRawHTTP(&scanner{buf: raw}, true)
-	if err == nil {
-		result.http, result.err = request.finish()
-	} else {
-		result.err = err
-	}
-	if c.http == nil {
-		c.http = make(map[string]httpResult, 1)
-	}
-	c.http[binding] = result
-	return result.http, result.err
-}
-
 // rawHTTP is the request before the body's encoding is known: members may come in any order.
 type rawHTTP struct {
 	HTTP
 	body []byte // as text
 }
 
-// readRawHTTP reads the object that stands for an HTTP request. inPlace lets the body's text be written over its escaped form.
-func readRawHTTP(s *scanner, inPlace bool) (*rawHTTP, error) {
+// readRawHTTP reads the object that stands for an HTTP request.
+func readRawHTTP(s *scanner) (*rawHTTP, error) {
 	h := &rawHTTP{HTTP: HTTP{Header: http.Header{}}}
 	err := s.object(func(name []byte) (err error) {
 		switch string(name) {
@@ -118,7 +95,7 @@ func readRawHTTP(s *scanner, inPlace bool) (*rawHTTP, error) {
 			clear(h.Header)
 			err = readHeader(s, h.Header)
 		case "Body":
-			err = h.readBody(s, inPlace)
+			err = h.readBody(s)
 		default:
 			err = s.skip()
 		}
@@ -211,7 +188,7 @@ var commonHeaders = func() map[string]string {
 	return names
 }()
 
-func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
+func (h *rawHTTP) readBody(s *scanner) error {
 	h.body, h.HasBody = nil, false
 	c, err := s.token("a body")
 	if err != nil {
@@ -229,9 +206,7 @@ func (h *rawHTTP) readBody(s *scanner, inPlace bool) error {
 	s.pos++
 	at := s.base + int64(s.pos)
 	dst := []byte{}
-	if inPlace {
-		dst = s.buf[s.pos:s.pos]
-	} else if length, ok := h.contentLength(); ok && length <= int64(bodyLimit) {
+	if length, ok := h.contentLength(); ok && length <= int64(bodyLimit) {
 		// The host writes Headers before Body: the text's size is known, and it never has to move.
 		if h.binary() {
 			length = int64(base64.StdEncoding.EncodedLen(int(length)))

@@ -39,24 +39,8 @@ func TestRecordedHTTPCalls(t *testing.T) {
 				seen++
 			}
 			for how, again := range map[string]func() (*HTTP, error){
-				"in place": func() (*HTTP, error) {
-					call, err := Decode([]byte(envelope))
-					if err != nil {
-						return nil, err
-					}
-					if _, err := call.HTTP("req"); err != nil {
-						return call.HTTP("req")
-					}
-					return call.HTTP("req")
-				},
 				"byte by byte": func() (*HTTP, error) { return ReadHTTP(iotest.OneByteReader(strings.NewReader(envelope)), "req") },
-				"Read": func() (*HTTP, error) {
-					call, err := Read(iotest.HalfReader(strings.NewReader(envelope)), -1)
-					if err != nil {
-						return nil, err
-					}
-					return call.HTTP("req")
-				},
+				"by halves":    func() (*HTTP, error) { return ReadHTTP(iotest.HalfReader(strings.NewReader(envelope)), "req") },
 			} {
 				other, otherErr := again()
 				if diff := cmp.Diff(got, other); diff != "" || fmt.Sprint(err) != fmt.Sprint(otherErr) {
@@ -186,13 +170,7 @@ func TestBodies(t *testing.T) {
 			text := envelope(t, row.header, row.body)
 			for _, read := range []func() (*HTTP, error){
 				func() (*HTTP, error) { return ReadHTTP(iotest.OneByteReader(strings.NewReader(text)), "req") },
-				func() (*HTTP, error) {
-					c, err := Decode([]byte(text))
-					if err != nil {
-						return nil, err
-					}
-					return c.HTTP("req")
-				},
+				func() (*HTTP, error) { return ReadHTTP(strings.NewReader(text), "req") },
 			} {
 				got, err := read()
 				if !errors.Is(err, row.err) {
