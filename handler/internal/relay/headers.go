@@ -3,6 +3,7 @@ package relay
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -10,51 +11,75 @@ import (
 // (learn.microsoft.com "Subscriptions in Azure API Management").
 const DefaultKeyHeader = "Ocp-Apim-Subscription-Key"
 
-// stripped are headers of the caller, the platform or the host that end here, in net/http's canonical form: credentials, what Easy Auth and the front
-// ends add and backends believe, and what belongs to one connection. Values are the reason.
+// A kind of header says why a caller's ends here.
+type kind uint8
+
+const (
+	credential kind = iota + 1 // opens something; the relay alone sets such
+	connection                 // belongs to one connection, or net/http writes it
+	platform                   // front ends and the host add it; some backends believe it, or act on it
+)
+
+// stripped are headers of the caller, the platform or the host that end here, in net/http's canonical form.
 //
 // They are removed by name. What a caller's Connection header names is removed, too (by ReverseProxy), but nothing relies on that: the host has dropped
 // Connection by then and passes on what it named (recordings D-req-hop-headers, P-req-hop-headers).
-var stripped = map[string]string{
-	"Authorization":            "the caller's credential",
-	"Proxy-Authorization":      "the caller's credential",
-	"Apim-Debug-Authorization": "opens the gateway's trace",
-	"X-Functions-Key":          "the function's key",
-	"Cookie":                   "the caller's session with the Function App",
-	"X-Zumo-Auth":              "Easy Auth's session token",
-	"X-Identity-Header":        "opens the identity endpoint",
+var stripped = map[string]kind{
+	"Authorization":            credential,
+	"Proxy-Authorization":      credential,
+	"Apim-Debug-Authorization": credential, // opens the gateway's trace
+	"X-Functions-Key":          credential,
+	"Cookie":                   credential, // the caller's session with the Function App
+	"X-Zumo-Auth":              credential, // Easy Auth's session token
+	"X-Identity-Header":        credential, // opens the identity endpoint
 
-	"X-Ms-Invocation-Id":   "the host's, or a caller's imitation",
-	"X-Original-Url":       "front end; some backends route by it",
-	"X-Rewrite-Url":        "some backends route by it",
-	"Disguised-Host":       "front end",
-	"Client-Ip":            "front end",
-	"X-Client-Ip":          "front end",
-	"X-Client-Port":        "front end",
-	"Was-Default-Hostname": "front end",
-	"Forwarded":            "the way to the Function App, no business of the gateway's",
+	"X-Ms-Invocation-Id":   platform, // the host's, or a caller's imitation
+	"X-Original-Url":       platform, // some backends route by it
+	"X-Rewrite-Url":        platform, // some backends route by it
+	"Disguised-Host":       platform,
+	"Client-Ip":            platform,
+	"X-Client-Ip":          platform,
+	"X-Client-Port":        platform,
+	"Was-Default-Hostname": platform,
+	"Forwarded":            platform, // the way to the Function App, no business of the gateway's
 
-	"X-Http-Method-Override": "would turn a permitted method into another",
-	"X-Http-Method":          "would turn a permitted method into another",
-	"X-Method-Override":      "would turn a permitted method into another",
+	// Would turn a permitted method into another.
+	"X-Http-Method-Override": platform,
+	"X-Http-Method":          platform,
+	"X-Method-Override":      platform,
 
-	"Connection":         "one connection",
-	"Proxy-Connection":   "one connection",
-	"Keep-Alive":         "one connection",
-	"Proxy-Authenticate": "one connection",
-	"Te":                 "one connection",
-	"Trailer":            "net/http writes it",
-	"Transfer-Encoding":  "net/http writes it",
-	"Upgrade":            "no WebSocket",
-	"Http2-Settings":     "goes with Upgrade",
-	"Content-Length":     "net/http writes it",
-	"Host":               "the target's",
+	"Connection":         connection,
+	"Proxy-Connection":   connection,
+	"Keep-Alive":         connection,
+	"Proxy-Authenticate": connection,
+	"Te":                 connection,
+	"Trailer":            connection,
+	"Transfer-Encoding":  connection,
+	"Upgrade":            connection, // no WebSocket
+	"Http2-Settings":     connection, // goes with Upgrade
+	"Content-Length":     connection,
+	"Host":               connection, // the target's
 }
 
 // strippedPrefixes are families of such headers, in lower case. The sources: learn.microsoft.com "Work with user identities in Azure App Service
 // authentication" (x-ms-client-principal*, x-ms-token-*); recordings D-forwarded-headers and E-appservice-forwarding for the rest.
-var strippedPrefixes = []string{
-	"ocp-apim-", "x-ms-client-principal", "x-ms-token-", "x-arr-", "x-appservice-", "x-waws-", "x-site-", "x-azure-functions-", "x-forwarded-",
+var strippedPrefixes = []struct {
+	prefix string
+	kind   kind
+}{
+	{"ocp-apim-", credential}, {"x-ms-client-principal", credential}, {"x-ms-token-", credential},
+	{"x-arr-", platform}, {"x-appservice-", platform}, {"x-waws-", platform}, {"x-site-", platform}, {"x-azure-functions-", platform}, {"x-forwarded-", platform},
+}
+
+// written are headers that a caller may send, but that the relay writes over, or net/http for it.
+var written = []string{"Expect", "Idempotency-Key", "Traceparent", "Tracestate"}
+
+// Fixed tells whether a function may have a fixed header of this name, in any case: not one that carries a credential, not one that belongs to the
+// connection, and none that the relay sets. What the platform adds to requests is not among them: who sets it for a function means it.
+func Fixed(name string) bool {
+	name = http.CanonicalHeaderKey(name)
+	k := kindOf(name)
+	return (k == 0 || k == platform) && !slices.Contains(written, name)
 }
 
 // strip removes from h whatever must not reach the gateway. keyHeader is the API's own name for the subscription key, "" for none.
@@ -75,20 +100,25 @@ func strip(h http.Header, keyHeader string) {
 }
 
 func strippedHeader(name, keyHeader string) bool {
-	if _, ok := stripped[name]; ok || name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) {
-		return true
+	return name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) || kindOf(name) != 0
+}
+
+// kindOf tells why a caller's header of this canonical name ends here, 0 for one that passes.
+func kindOf(name string) kind {
+	if k, ok := stripped[name]; ok || name == "" {
+		return k
 	}
 	switch name[0] {
 	case 'O', 'X', 'o', 'x': // every family begins so; most names are done here
 	default:
-		return false
+		return 0
 	}
-	for _, prefix := range strippedPrefixes {
-		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
-			return true
+	for _, family := range strippedPrefixes {
+		if n := len(family.prefix); len(name) >= n && strings.EqualFold(name[:n], family.prefix) {
+			return family.kind
 		}
 	}
-	return false
+	return 0
 }
 
 // agentMark begins the product that the host appends to User-Agent when it forwards (recording D-get-query).
@@ -128,7 +158,7 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 		}
 		for i, value := range values {
 			if !ascii(value) && name == "Location" {
-				value = escape(value, asciiPrintable)
+				value = escape(value, printable)
 				values[i] = value
 			}
 			if leaks || !ascii(value) || holds(value, secrets) {
@@ -155,15 +185,6 @@ func harmless(name string, values, secrets []string) bool {
 	}
 	return !holds(name, secrets)
 }
-
-// asciiPrintable is what escape leaves alone in a Location: everything but bytes outside ASCII.
-var asciiPrintable = func() string {
-	var b []byte
-	for c := byte(0x20); c < 0x7f; c++ {
-		b = append(b, c)
-	}
-	return string(b)
-}()
 
 func ascii(s string) bool {
 	for i := range len(s) {

@@ -59,6 +59,41 @@ func TestCredentialsOfACallAreOursAlone(t *testing.T) {
 	}
 }
 
+// What a function may not set is what the relay strips as a credential or as the connection's, and what it writes; all else arrives as set, whatever the
+// caller sent under the name.
+func TestFixedHeaders(t *testing.T) {
+	b := newBench(t, "https://gw/orders", ok)
+	b.function.Headers = http.Header{}
+	refused := []string{"expect", "idempotency-key", "traceparent", "Tracestate", "ocp-apim-subscription-key", "Ocp-Apim-Trace", "X-MS-CLIENT-PRINCIPAL-ID", "X-Ms-Token-Aad-Id-Token"}
+	permitted := []string{"Api-Version", "User-Agent", "X-Forwarded-Host", "X-Azure-Functions-Anything", "X-Arr-Ssl", "Ocp", "X"}
+	for name, kind := range stripped {
+		if kind == platform {
+			permitted = append(permitted, name)
+		} else {
+			refused = append(refused, name)
+		}
+	}
+	for _, name := range refused {
+		if Fixed(name) {
+			t.Errorf("a function may set %s", name)
+		}
+	}
+	req := get()
+	for _, name := range permitted {
+		if !Fixed(name) || !Fixed(strings.ToLower(name)) {
+			t.Errorf("a function may not set %s", name)
+		}
+		b.function.Headers[name], req.Header[name] = []string{"ours"}, []string{"canary"}
+	}
+	b.call(req, nil)
+	sent := b.gateway.requests(t, 1)[0].header
+	for _, name := range permitted {
+		if !slices.Equal(sent[name], []string{"ours"}) {
+			t.Errorf("the gateway got %s: %q", name, sent[name])
+		}
+	}
+}
+
 func TestARenamedKeyHeaderIsStrippedToo(t *testing.T) {
 	b := newBench(t, "https://gw/orders", ok)
 	b.function.Keys, b.function.KeyHeader = nil, "X-Api-Key"

@@ -476,16 +476,22 @@ func callersQuery(raw string) string {
 	return strings.Join(kept, "&")
 }
 
-// queryBytes are all bytes that a query may hold on the wire, a percent sign that escapes nothing included.
-var queryBytes = func() string {
+// What escape leaves alone, besides letters and digits, in a text that is one already.
+var (
+	queryBytes = between('!', 0xff, "#\x7f") // of a query: all that it may hold on the wire, a percent sign that escapes nothing included
+	printable  = between(' ', '~', "")       // of a Location: all of ASCII
+)
+
+// between are the bytes from first to last without those of but.
+func between(first, last byte, but string) string {
 	var b []byte
-	for c := 0x21; c < 0x100; c++ {
-		if c != '#' && c != 0x7f {
+	for c := int(first); c <= int(last); c++ {
+		if strings.IndexByte(but, byte(c)) < 0 {
 			b = append(b, byte(c))
 		}
 	}
 	return string(b)
-}()
+}
 
 // strippedParameter tells the two parameters that are credentials of the caller: its function key (the host passes `code` on in every mode: recordings
 // A-key-code, D-key-code, P-key-code) and a subscription key of its own. The name counts as every reader will see it: decoded and in any case.

@@ -180,7 +180,7 @@ func (f *Function) keys(primary, secondary, header reading, usable func(reading)
 		switch {
 		case none:
 			f.KeyHeader = ""
-		case !relay.Token(header.text) || credentialHeader(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
+		case !relay.Token(header.text) || !relay.Fixed(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
 			header.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
 				shown(header.text))
 		default:

@@ -129,19 +129,6 @@ func (r reading) key() bool {
 	return true
 }
 
-// credentialHeader tells whether a header carries a credential, or belongs to the connection or to the relay itself.
-func credentialHeader(name string) bool {
-	name = strings.ToLower(name)
-	for _, prefix := range []string{"ocp-apim-", "x-ms-token-", "x-ms-client-principal"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return slices.Contains([]string{"authorization", "proxy-authorization", "apim-debug-authorization", "cookie", "x-functions-key", "x-identity-header",
-		"x-zumo-auth", "host", "connection", "proxy-connection", "keep-alive", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
-		"idempotency-key", "expect"}, name)
-}
-
 // headers reads "Name: value; Name: value".
 func (r reading) headers() http.Header {
 	h := http.Header{}
@@ -158,8 +145,9 @@ func (r reading) headers() http.Header {
 			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
 		case !relay.Token(name):
 			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
-		case credentialHeader(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
-			r.fault("remove it: the relay sets credentials by itself", "pair %d: want a header that carries no credential and is not the connection's, got %s", i+1, canonical)
+		case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
+			r.fault("remove it: the relay sees to such headers by itself",
+				"pair %d: want a header that carries no credential and is not the connection's or one that the relay writes, got %s", i+1, canonical)
 		case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }):
 			r.fault(hint, "pair %d: want a value of printable ASCII characters for %s", i+1, canonical)
 		case h[canonical] != nil:
