@@ -382,23 +382,24 @@ const tokenTenant = "11111111-0000-4000-8000-000000000001"
 // tokens is an identity endpoint that gives another token each time, which Azure's does not: the worst case of a refused token.
 type tokens struct {
 	server *httptest.Server
+	life   time.Duration
 	count  atomic.Int64
 }
 
 func newTokens(t *testing.T) *tokens {
 	t.Helper()
-	k := &tokens{}
+	k := &tokens{life: time.Hour}
 	k.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-IDENTITY-HEADER") != identityKey {
 			http.Error(w, "{}", http.StatusUnauthorized)
 			return
 		}
 		now := time.Now()
-		claims, _ := json.Marshal(map[string]any{"tid": tokenTenant, "aud": "api://relayed", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "jti": k.count.Add(1)})
+		claims, _ := json.Marshal(map[string]any{"tid": tokenTenant, "aud": "api://relayed", "iat": now.Unix(), "exp": now.Add(k.life).Unix(), "jti": k.count.Add(1)})
 		part := base64.RawURLEncoding.EncodeToString
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{
-			"access_token": part([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." + part(claims) + ".c2ln", "expires_on": strconv.FormatInt(now.Add(time.Hour).Unix(), 10),
+			"access_token": part([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." + part(claims) + ".c2ln", "expires_on": strconv.FormatInt(now.Add(k.life).Unix(), 10),
 			"resource": r.FormValue("resource"), "token_type": "Bearer", "client_id": r.FormValue("client_id"),
 		})
 	}))
