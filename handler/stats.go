@@ -8,7 +8,7 @@ func (p *program) tokenStats() []telemetry.TokenStats {
 	for _, s := range p.sources {
 		st := s.State()
 		all = append(all, telemetry.TokenStats{
-			Resource: st.Resource, ReceivedAt: st.ReceivedAt,
+			Identity: st.Identity, Resource: st.Resource, ReceivedAt: st.ReceivedAt,
 			Outcomes: map[string]uint64{"new": st.Counts.New, "same": st.Counts.Same, "refused": st.Counts.Refused, "unavailable": st.Counts.Unavailable},
 		})
 	}

@@ -14,15 +14,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	collectormetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
 
-// collector takes OTLP over HTTP and keeps the spans.
+// collector takes OTLP over HTTP and keeps the spans, and of each metric what came last.
 type collector struct {
-	mu    sync.Mutex
-	spans []*tracepb.Span
+	mu      sync.Mutex
+	spans   []*tracepb.Span
+	metrics map[string]*metricspb.Metric
 }
 
 func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -41,7 +45,39 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	var measured collectormetrics.ExportMetricsServiceRequest
+	if strings.HasSuffix(r.URL.Path, "/v1/metrics") && proto.Unmarshal(b, &measured) == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, resource := range measured.ResourceMetrics {
+			for _, scope := range resource.ScopeMetrics {
+				for _, m := range scope.Metrics {
+					if c.metrics == nil {
+						c.metrics = map[string]*metricspb.Metric{}
+					}
+					c.metrics[m.Name] = m
+				}
+			}
+		}
+	}
 	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+// shippedApp is a script root with the functions and the host.json that ship.
+func shippedApp(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS("../functions")); err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.ReadFile("../host.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "host.json"), host, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return root
 }
 
 func (c *collector) wait(t *testing.T, n int) []*tracepb.Span {
@@ -73,17 +109,7 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 	defer identity.Close()
 	t.Setenv("IDENTITY_ENDPOINT", identity.URL)
 	t.Setenv("IDENTITY_HEADER", "canary-header")
-	root := t.TempDir()
-	if err := os.CopyFS(root, os.DirFS("../functions")); err != nil {
-		t.Fatal(err)
-	}
-	host, err := os.ReadFile("../host.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "host.json"), host, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	root := shippedApp(t)
 	var out bytes.Buffer
 	p := assemble([]string{
 		"FUNCTIONS_APP_ROOT_PATH=" + root, "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
@@ -144,5 +170,55 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 	handler.Close() // the last lines are written
 	if strings.Contains(out.String(), "canary") {
 		t.Errorf("the log holds a secret: %s", out.String())
+	}
+}
+
+// Two identities with tokens for one resource are two series, told apart by their names, which are no secrets.
+func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
+	var c collector
+	otlp := httptest.NewServer(&c)
+	defer otlp.Close()
+	identity := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"access_token":"canary-token`+r.URL.Query().Get("client_id")+`","expires_on":"4102444800","resource":"x","token_type":"Bearer"}`)
+	}))
+	defer identity.Close()
+	t.Setenv("IDENTITY_ENDPOINT", identity.URL)
+	t.Setenv("IDENTITY_HEADER", "canary-header")
+	const writer = "5a9d0b0c-0000-4000-8000-000000000002"
+	var out bytes.Buffer
+	p := assemble([]string{
+		"FUNCTIONS_APP_ROOT_PATH=" + shippedApp(t), "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
+		"FunctionIdentity=RunAs=App", "poll__FunctionIdentity=RunAs=App;AppId=" + writer, "ApimUrl=http://127.0.0.1:1/orders", "ApimKey=canary-key",
+		"PollSchedule=0 0 0 1 1 *", "IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header", "OTEL_EXPORTER_OTLP_ENDPOINT=" + otlp.URL,
+	}, &out, &out)
+	for _, s := range p.sources {
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.telemetry.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fetched := map[string]int64{}
+	for _, point := range c.metrics["apimrelay.token.refreshes"].GetSum().GetDataPoints() {
+		labels := map[string]string{}
+		for _, kv := range point.Attributes {
+			labels[kv.Key] = kv.Value.GetStringValue()
+		}
+		if strings.Contains(point.String(), "canary") || labels["apimrelay.resource"] != "api://"+t.Name() {
+			t.Errorf("labels %v", labels)
+		}
+		if labels["apimrelay.outcome"] == "new" {
+			fetched[labels["apimrelay.identity"]] = point.GetAsInt()
+		}
+	}
+	want := map[string]int64{"system-assigned managed identity": 1, "user-assigned managed identity, client id " + writer: 1}
+	if diff := cmp.Diff(want, fetched); diff != "" {
+		t.Errorf("new tokens by identity (-want +got):\n%s\n%v", diff, c.metrics)
+	}
+	if n := len(c.metrics["apimrelay.token.age"].GetGauge().GetDataPoints()); n != 2 {
+		t.Errorf("%d ages, want one for each identity", n)
 	}
 }

@@ -20,6 +20,7 @@ type Counters struct {
 
 // TokenCounters is what one token source has counted.
 type TokenCounters struct {
+	Identity  string            `json:"identity"`
 	Resource  string            `json:"resource"`
 	InHand    bool              `json:"in_hand"`              // a token is there that can be used
 	AgeS      int64             `json:"age_s,omitempty"`      // since it came
@@ -36,7 +37,7 @@ func TokensOf(states []token.State, now time.Time) []TokenCounters {
 	all := []TokenCounters{}
 	for _, st := range states {
 		c := TokenCounters{
-			Resource: st.Resource, InHand: st.Usable, Requests: st.Requests, Forced: st.Forced, Hash: st.Facts.Hash,
+			Identity: st.Identity, Resource: st.Resource, InHand: st.Usable, Requests: st.Requests, Forced: st.Forced, Hash: st.Facts.Hash,
 			Refreshes: map[string]uint64{"new": st.Counts.New, "same": st.Counts.Same, "refused": st.Counts.Refused, "unavailable": st.Counts.Unavailable},
 		}
 		if st.Usable {
@@ -57,7 +58,7 @@ func (c *Counters) write(w io.Writer) {
 		if t.InHand {
 			line = fmt.Sprintf("token %s, %s old, %s left", t.Hash, time.Duration(t.AgeS)*time.Second, time.Duration(t.LeftS)*time.Second)
 		}
-		fmt.Fprintf(w, "         %s: %s; fetches: %s; forced: %d\n", t.Resource, line, pairs(t.Refreshes), t.Forced)
+		fmt.Fprintf(w, "         %s, %s: %s; fetches: %s; forced: %d\n", t.Identity, t.Resource, line, pairs(t.Refreshes), t.Forced)
 	}
 	fmt.Fprintf(w, "         retries: %d; replays: %s; refusals: %s\n", c.Retries, pairs(c.Replays), pairs(c.Refusals))
 }

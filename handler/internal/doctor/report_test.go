@@ -33,7 +33,7 @@ func fixed() *Report {
 		{ID: "call", Title: "the gateway accepts the token", Functions: []string{"relay"}, Status: OK},
 	})
 	r.Counters = &Counters{
-		Tokens: []TokenCounters{{Resource: "api://x", InHand: true, AgeS: 60, LeftS: 3600, Hash: "0123456789ab", Requests: 2, Forced: 1,
+		Tokens: []TokenCounters{{Identity: "system-assigned managed identity", Resource: "api://x", InHand: true, AgeS: 60, LeftS: 3600, Hash: "0123456789ab", Requests: 2, Forced: 1,
 			Refreshes: map[string]uint64{"new": 1, "same": 1, "refused": 0, "unavailable": 0}}},
 		Retries: 3, Replays: map[string]uint64{"key": 1, "token": 0}, Refusals: map[string]uint64{"key-invalid": 1, "token-refused": 2},
 	}

@@ -39,7 +39,7 @@ func (s *Sources) Source(c Connection, resource, tenantID string) *token.Source 
 	if err != nil {
 		fetch = func(context.Context) (token.Token, error) { return token.Token{}, err }
 	}
-	o := token.Options{Fetch: fetch, TenantID: tenantID, Resource: resource, Spread: s.Spread}
+	o := token.Options{Fetch: fetch, TenantID: tenantID, Identity: c.String(), Resource: resource, Spread: s.Spread}
 	if s.Log != nil {
 		o.Log = s.Log.With("identity", c.String())
 	}

@@ -61,7 +61,7 @@ func (t *Telemetry) Refusal(function, class string) {
 
 // TokenStats is what one token source reports when metrics are collected.
 type TokenStats struct {
-	Identity   string    // kind of identity, without ids
+	Identity   string    // its name, nothing secret: tells apart identities with tokens for one resource
 	Resource   string    // what the token is for
 	ReceivedAt time.Time // of the token in hand; zero = there is none
 	Outcomes   map[string]uint64

@@ -15,6 +15,7 @@ import (
 type Source struct {
 	fetch    Fetch
 	tenantID string
+	identity string
 	resource string
 	log      *slog.Logger
 	clock    func() int64 // the wall clock in nanoseconds since 1970
@@ -35,7 +36,8 @@ type Source struct {
 type Options struct {
 	Fetch    Fetch        // required
 	TenantID string       // the tenant that tokens must come from, a GUID; "" = any
-	Resource string       // names the source in logs and errors
+	Identity string       // names the identity in State; nothing secret
+	Resource string       // names the source in logs, errors and State
 	Log      *slog.Logger // nil = silent
 
 	// Spread, from 0 to 1, is how much of the leeway for a refresh this source uses: a fifth of what is left of the token's life at the refresh point, ten
@@ -50,7 +52,7 @@ type Options struct {
 
 // NewSource makes a source with no token in hand. It asks for none: call Prefetch.
 func NewSource(o Options) *Source {
-	s := &Source{fetch: o.Fetch, tenantID: o.TenantID, resource: o.Resource, log: o.Log, clock: wallClock, spread: o.Spread}
+	s := &Source{fetch: o.Fetch, tenantID: o.TenantID, identity: o.Identity, resource: o.Resource, log: o.Log, clock: wallClock, spread: o.Spread}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,7 +4,7 @@ import "time"
 
 // State is what a source knows about itself at one moment, for doctor, health and metrics. Nothing in it is secret.
 type State struct {
-	Resource string
+	Identity, Resource string
 
 	// The token in hand; all zero where there is none. Usable is false once it has less than ten seconds left.
 	Usable     bool
@@ -67,6 +67,7 @@ func (s *Source) State() State {
 	defer s.mu.Unlock()
 	now, t := s.clock(), s.tally
 	st := State{
+		Identity: s.identity,
 		Resource: s.resource,
 		Requests: t.requests,
 		Counts:   Counts{New: t.fresh, Same: t.same, Refused: t.refused, Unavailable: t.unavailable},
