@@ -38,7 +38,7 @@ func TestHTTPAnswersArrive(t *testing.T) {
 		"a text that is base64":           {200, http.Header{"Content-Type": {"text/plain"}}, "aGVsbG8=", nil, nil},
 		"no body and no type":             {404, http.Header{}, "", http.Header{"Content-Type": {"text/plain"}}, nil},
 		"a redirect":                      {302, http.Header{"Content-Type": {"text/plain"}, "Location": {"https://h/x?a=%20"}}, "", nil, nil},
-		"a location that is no ASCII":     {302, http.Header{"Content-Type": {"text/plain"}, "Location": {"https://h/é b"}}, "", http.Header{"Content-Type": {"text/plain"}, "Location": {"https://h/%C3%A9 b"}}, nil},
+		"a location that is no ASCII":     {302, http.Header{"Content-Type": {"text/plain"}, "Location": {"https://h/é b"}}, "", http.Header{"Content-Type": {"text/plain"}}, []string{"Location"}},
 		"204 loses its body":              {204, http.Header{"Content-Type": {"text/plain"}, "X-A": {"1"}}, "\xff", nil, nil},
 		"304":                             {304, http.Header{"Content-Type": {"text/plain"}, "Etag": {`"e"`}}, "", nil, nil},
 		"205":                             {205, http.Header{"Content-Type": {"text/plain"}}, "x", nil, nil},

@@ -83,16 +83,14 @@ func sameCharset(contentType string, body []byte) bool {
 }
 
 // carried returns the header's fields as the host takes them, in order of name, and the names of those that it would fail over: one bad
-// value makes the whole answer a 500 (recordings B-date-header, B-headers-bad-name, B-headers-newline).
+// value makes the whole answer a 500 (recordings B-date-header, B-headers-bad-name, B-headers-newline). A Location outside ASCII was escaped by the
+// relay, as it is for every way.
 func carried(header http.Header) (fields []headerField, dropped []string) {
 	for name, values := range header {
 		if connection(name, header) {
 			continue
 		}
 		value := strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return strings.TrimSpace(v) == "" }), ", ")
-		if name == "Location" {
-			value = escapeLocation(value)
-		}
 		switch {
 		case value == "":
 		case !token(name) || !printable(value):
@@ -146,23 +144,6 @@ func printable(value string) bool {
 		}
 	}
 	return true
-}
-
-// escapeLocation percent-encodes what a URL may not hold, so that a redirect survives.
-func escapeLocation(location string) string {
-	const hex = "0123456789ABCDEF"
-	if printable(location) {
-		return location
-	}
-	var b strings.Builder
-	for i := range len(location) {
-		if c := location[i]; c < 0x80 {
-			b.WriteByte(c) // a line break among these still makes the value one that is dropped
-		} else {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		}
-	}
-	return b.String()
 }
 
 // maxDate is the length of the longest text that Json.NET takes for a date.
