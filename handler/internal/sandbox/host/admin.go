@@ -114,7 +114,7 @@ func (h *Host) statusJSON(in *instance) string {
 	}
 	name, _ := os.Hostname()
 	return fmt.Sprintf(`{"id":%s,"state":%q,"version":%q,"versionDetails":"4.1037.0+89dc438d476542786f2fc4070f553423213a6223","platformVersion":"","instanceId":"","computerName":"",`+
-		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, quoteJSON(strings.ToLower(name)+"-"+hostID(h.cfg.Root)), state, hostVersion, h.clock.now().Sub(h.began).Milliseconds(), errors)
+		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, quoteJSON(strings.ToLower(name)+"-"+hostID(h.cfg.Root)), state, hostVersion, h.clock.right().Sub(h.began).Milliseconds(), errors)
 }
 
 // hostID is a number for the script root, as the host's id ends in one.

@@ -39,6 +39,8 @@ type outgoing struct {
 	chunked        bool                    // pieces are written as chunks
 	stream         func(w io.Writer) error // instead of pieces: a body that can be sent once
 	uploads        sync.WaitGroup          // runs of stream
+	broken         string                  // FaultGarbage or FaultResetInBody: what the first try is made of
+	out            func()                  // called once, when the request is out; nil for nothing
 }
 
 func (o *outgoing) hasBody() bool { return o.pieces != nil || o.stream != nil }
@@ -166,13 +168,21 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 	head.WriteString(o.method + " " + o.target + " HTTP/1.1\r\n")
 	o.hdr.write(&head)
 	sent := func() bool { return true }
-	if o.stream == nil {
+	switch {
+	case o.broken != "":
+		sent = func() bool { return false }
+		err = o.writeBroken(c, head.Bytes())
+	case o.stream == nil:
 		err = p.write(c, o, head.Bytes())
-	} else {
+	default:
 		sent, err = p.upload(c, o, head.Bytes())
 	}
 	if err != nil {
 		return fail(err)
+	}
+	if o.out != nil {
+		o.out()
+		o.out = nil
 	}
 	in, err = readAnswer(c.r, o.method)
 	if err != nil {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type clock struct {
 	began time.Time // real
 	base  time.Time // what the host reads at began
 	speed float64
+	skew  atomic.Int64 // nanoseconds that a fault sets it ahead
 }
 
 func newClock(start time.Time, speed float64) *clock {
@@ -24,7 +26,10 @@ func newClock(start time.Time, speed float64) *clock {
 	return &clock{began: real, base: start.UTC(), speed: speed}
 }
 
-func (c *clock) now() time.Time {
+func (c *clock) now() time.Time { return c.right().Add(time.Duration(c.skew.Load())) }
+
+// right is the time without the fault clock-skew: for what is compared with other clocks' records, and for spans.
+func (c *clock) right() time.Time {
 	return c.base.Add(time.Duration(float64(time.Since(c.began)) * c.speed))
 }
 

@@ -49,7 +49,7 @@ func (h *Host) Fire(name string, e Event) (*Fired, error) {
 		return nil, fmt.Errorf("firing %s: %w", name, errNotThere)
 	}
 	if fn.trigger.is("queueTrigger") {
-		return in.deliverQueue(fn, e), nil
+		return h.deliverQueue(in, fn, e), nil
 	}
 	if fn.http() || fn.trigger.is("timerTrigger") {
 		return in.fireByHand(fn, e), nil
@@ -106,39 +106,60 @@ func (in *instance) deliverOnce(fn *function, id, reason, details string, build 
 }
 
 // deliverQueue delivers a message until it succeeds or has been dequeued maxDequeueCount times; then it goes to <queue>-poison (recording
-// F-queue-fail).
-func (in *instance) deliverQueue(fn *function, e Event) *Fired {
+// F-queue-fail). Between deliveries it lies in the queue: nothing runs, and whichever inside there is then takes it.
+func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
-	queue := target(fn.trigger)
-	m := newQueueMessage(in.h, e)
+	m := newQueueMessage(h, e)
 	in.running.add()
 	go func() {
-		defer in.running.done()
 		defer close(r.done)
 		for m.count = 1; ; m.count++ {
 			id := r.ID
 			if m.count > 1 {
 				id = newGUID()
+				in.running.add()
 			}
-			details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count,
-				m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
-			r.err = in.deliverOnce(fn, id, "New queue message detected on '"+queue+"'.", details, func(string) (*payload, error) { return m.payload(in.h, fn) })
-			if r.err == nil || in.ctx.Err() != nil {
+			r.err = in.deliverQueued(fn, m, id)
+			in.running.done()
+			if r.err == nil {
 				return
 			}
 			if m.count >= in.cfg.maxDequeue {
-				in.h.log(Warning, "Host.Triggers.Queue", "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
+				queue := target(fn.trigger)
+				h.log(Warning, "Host.Triggers.Queue", "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
 					in.cfg.maxDequeue, queue)
-				in.h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name, Kind: "queue", Target: queue + "-poison",
+				h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name, Kind: "queue", Target: queue + "-poison",
 					Body: []byte(m.text)})
 				return
 			}
-			if !in.h.clock.sleep(in.ctx, in.cfg.visibility) {
+			if in, fn = h.nextTaker(in, fn.name); in == nil {
 				return
 			}
 		}
 	}()
 	return r
+}
+
+func (in *instance) deliverQueued(fn *function, m *queueMessage, id string) error {
+	details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count, m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
+	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.", details,
+		func(string) (*payload, error) { return m.payload(in.h, fn) })
+}
+
+// nextTaker waits until a message is visible again and a function is there to take it; nil when the host ends before.
+func (h *Host) nextTaker(last *instance, name string) (*instance, *function) {
+	pause := last.cfg.visibility
+	for {
+		if !h.clock.sleep(h.halted, pause) {
+			return nil, nil
+		}
+		if in := h.inside(); in != nil && in.fault == "" && in.halted.Err() == nil {
+			if fn := in.find(name); fn != nil && fn.trigger.is("queueTrigger") {
+				return in, fn
+			}
+		}
+		pause = max(pause, h.durations.FilePoll)
+	}
 }
 
 func triggerReason(fn *function) string {

@@ -122,10 +122,15 @@ func appendValue(hdr *headers, name, value, separator string) {
 func (inv *invocation) forward(ctx context.Context, body []byte) (*reply, error) {
 	in := inv.in
 	in.worker.await(ctx)
+	if err := inv.holdUp(ctx); err != nil {
+		return nil, err
+	}
 	o, err := in.forwardedRequest(inv.req, inv.fn, inv.id, body)
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := inv.endanger(ctx, o)
+	defer stop()
 	answer, err := in.worker.client.send(ctx, o)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type request struct {
 	closing  bool
 	remote   string
 	conn     *frontConn
+	faults   []string // that its answer meets
 }
 
 // reply is an answer to a caller. The zero value of framing sends Content-Length.
@@ -69,6 +70,7 @@ type frontConn struct {
 	front *front
 	net   net.Conn
 	r     *bufio.Reader
+	out   io.Writer // answers: net, or a faultyAnswer in front of it
 	busy  bool
 }
 
@@ -78,7 +80,7 @@ func (f *front) serve() {
 		if err != nil {
 			return
 		}
-		fc := &frontConn{front: f, net: c, r: bufio.NewReaderSize(c, 64<<10)}
+		fc := &frontConn{front: f, net: c, out: c, r: bufio.NewReaderSize(c, 64<<10)}
 		f.mu.Lock()
 		f.conns[fc] = true
 		f.mu.Unlock()
@@ -354,7 +356,7 @@ func (c *frontConn) send(req *request, rp *reply) error {
 	} else if rp.framing != cut {
 		b.Write(body)
 	}
-	_, err := c.net.Write(b.Bytes())
+	_, err := c.out.Write(b.Bytes())
 	if rp.framing == cut || rp.framing == cutBody {
 		req.closing = true
 	}

@@ -12,10 +12,11 @@ import (
 // handle answers one request and reports whether the connection can go on.
 func (h *Host) handle(ctx context.Context, req *request) bool {
 	rp, sent := h.answer(ctx, req)
-	if sent {
-		return !req.closing
+	goesOn := !req.closing
+	if !sent {
+		goesOn = req.conn.send(req, rp) == nil
 	}
-	return req.conn.send(req, rp) == nil
+	return req.conn.disarm() && goesOn
 }
 
 func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) {
@@ -24,9 +25,13 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 		return h.admin(in, req), false
 	}
 	if in.fault != "" {
-		return &reply{status: http.StatusServiceUnavailable, body: []byte("Function host is not running."), chunked: true}, false
+		return notRunning(), false
 	}
 	if fn, params := in.match(req); fn != nil {
+		req.conn.arm(req, fn)
+		if f, ok := h.faults.take(FaultStatus, ToCaller, fn.name); ok {
+			return faultReply(f), false
+		}
 		release, ok := in.limits.enter()
 		if !ok {
 			return status(http.StatusTooManyRequests, field{"X-FUNCTION-SCALEOUT", "1"}), false

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,17 +10,19 @@ import (
 type Invocation struct {
 	ID       string
 	Function string
-	Trigger  string // the trigger's type: httpTrigger
-	Way      string // wrapped, forwarded or proxied
-	Reason   string // what the host logs behind Executing
-	Method   string // of an HTTP call
-	Path     string // of an HTTP call, with the query less "code"
-	Attempt  int    // 0 for the first, above it for a retry
-	Started  time.Time
+	Trigger  string        // the trigger's type: httpTrigger
+	Way      string        // wrapped, forwarded or proxied
+	Reason   string        // what the host logs behind Executing
+	Details  string        // what it logs as Trigger Details, such as a message's id and dequeue count
+	Method   string        // of an HTTP call
+	Path     string        // of an HTTP call, with the query less "code"
+	Attempt  int           // 0 for the first, above it for a retry
+	Started  time.Time     // without the fault clock-skew
 	Duration time.Duration // zero while it runs
 	Status   Status
 	HTTP     int        // the status that the caller got; 0 before, and for events
 	Error    string     // why it failed
+	Faults   []string   // of this stand-in that it met, such as "hang on the handler's side"
 	Log      []LogEntry // lines of the host's log from its start to its end: its own, and those of the handler's console, which belong to nobody
 }
 
@@ -59,6 +62,26 @@ func (s *history) update(f func()) {
 	f()
 }
 
+func (s *history) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	s.all = nil
+}
+
+// meet notes a fault with the last attempt of an invocation.
+func (s *history) meet(id, fault string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range slices.Backward(s.all) {
+		if i.ID == id {
+			s.seq++
+			i.Faults = append(i.Faults, fault)
+			return
+		}
+	}
+}
+
 // note gives a line to the invocations that run: one with an id to its own, one of the console to all.
 func (s *history) note(e LogEntry) {
 	s.mu.Lock()
@@ -79,7 +102,7 @@ func (h *Host) History() []Invocation {
 	out := make([]Invocation, len(h.history.all))
 	for i, inv := range h.history.all {
 		out[i] = *inv
-		out[i].Log = append([]LogEntry(nil), inv.Log...)
+		out[i].Log, out[i].Faults = slices.Clone(inv.Log), slices.Clone(inv.Faults)
 	}
 	return out
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"apimrelay/handler/internal/sandbox/loopback"
 )
 
 // Host is a stand-in for the Functions host on one script root. Make it with New; all methods are safe for concurrent use.
@@ -19,11 +20,17 @@ type Host struct {
 	durations Durations
 	front     *front
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when the host ends by itself
-	once   sync.Once
-	endErr error
+	ctx     context.Context
+	cancel  context.CancelFunc
+	halted  context.Context // over once Stop has begun
+	halt    context.CancelFunc
+	hurried context.Context // over once nothing is waited for
+	hurry   context.CancelFunc
+	ended   chan struct{} // closed when the host ends by itself
+	once    sync.Once
+	endErr  error
+
+	restarting sync.Mutex
 
 	mu       sync.Mutex
 	current  *instance
@@ -33,6 +40,8 @@ type Host struct {
 
 	logMu   sync.Mutex
 	muted   atomic.Bool
+	faults  faultSwitch
+	keys    keyRing
 	history history
 	outMu   sync.Mutex
 	out     []Message
@@ -58,8 +67,11 @@ func New(cfg Config) (*Host, error) {
 		cfg.History = 200
 	}
 	h := &Host{cfg: cfg, clock: newClock(cfg.Start, cfg.Speed), durations: cfg.Durations.withDefaults(), ended: make(chan struct{}),
-		statuses: map[string]timerStatus{}, history: history{size: cfg.History}}
+		statuses: map[string]timerStatus{}, history: history{size: cfg.History},
+		keys: keyRing{function: cfg.FunctionKey, host: cfg.HostKey, master: cfg.MasterKey}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.halted, h.halt = context.WithCancel(context.Background())
+	h.hurried, h.hurry = context.WithCancel(context.Background())
 	return h, nil
 }
 
@@ -79,11 +91,11 @@ func (h *Host) Run(ctx context.Context) error {
 
 // Start opens the listener and starts the handler; it does not wait for either to be ready: requests do.
 func (h *Host) Start() error {
-	ln, err := net.Listen("tcp", h.cfg.Addr)
+	ln, err := loopback.Listen(h.cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("listening for callers: %w", err)
+		return err
 	}
-	h.began = h.clock.now()
+	h.began = h.clock.right()
 	h.front = &front{h: h, ln: ln, conns: map[*frontConn]bool{}}
 	h.restartInside(0)
 	go h.front.serve()
@@ -97,8 +109,9 @@ func (h *Host) Addr() string { return h.front.ln.Addr().String() }
 // Done is closed when the host has ended by itself; Stop is still to be called.
 func (h *Host) Done() <-chan struct{} { return h.ended }
 
-// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed without any signal before. It returns when
-// all is over.
+// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed without any signal before (recordings
+// E-sigterm*). Pauses of a retry policy, messages that wait to be delivered again and calls that a fault holds are not waited for. It returns
+// when all is over.
 func (h *Host) Stop() {
 	h.mu.Lock()
 	if h.closing {
@@ -106,10 +119,13 @@ func (h *Host) Stop() {
 		return
 	}
 	h.closing = true
-	in := h.current
 	h.mu.Unlock()
+	h.halt()
 	_ = h.front.ln.Close()
 	h.front.close(false)
+	h.restarting.Lock() // a restart that is under way ends first, so that no handler is left behind
+	in := h.inside()
+	h.restarting.Unlock()
 	if in != nil {
 		in.stop(h.durations.Shutdown)
 	}
@@ -122,6 +138,9 @@ func (h *Host) Stop() {
 	h.front.close(true)
 	h.front.wg.Wait()
 }
+
+// Hurry has Stop wait for running invocations no longer: they are cut, as after 30 s.
+func (h *Host) Hurry() { h.hurry() }
 
 // abandon cuts the callers whose invocations have not ended in time; nothing more is logged (recording E-sigterm-in-flight-long).
 func (h *Host) abandon() {
@@ -167,6 +186,8 @@ func (h *Host) inside() *instance {
 
 // restartInside replaces the instance; the handler is killed and gets a new port.
 func (h *Host) restartInside(grace time.Duration) {
+	h.restarting.Lock()
+	defer h.restarting.Unlock()
 	h.mu.Lock()
 	old, closing := h.current, h.closing
 	h.mu.Unlock()
@@ -194,11 +215,17 @@ func (h *Host) restartInside(grace time.Duration) {
 	case in.fault != "":
 		// The host starts over, each time after twice the pause.
 		go func() {
-			if h.clock.sleep(h.ctx, again) && h.inside() == in {
+			if h.clock.sleep(h.halted, again) && h.inside() == in {
 				h.restartInside(0)
 			}
 		}()
 	}
+}
+
+// Restart replaces the inside at once, as a change of host.json does: the handler is killed, running calls fail, a new handler gets a new port.
+func (h *Host) Restart() {
+	h.log(Information, "Host.Startup", "Host configuration has changed. Signaling restart")
+	h.restartInside(0)
 }
 
 // watchFiles restarts the inside when a file changed that counts, and once more and again while the files are at fault, as the host does.

@@ -29,6 +29,8 @@ type instance struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
+	halted  context.Context // over once it stops: no new ticks, no retries; what runs may end
+	halt    context.CancelFunc
 	tasks   sync.WaitGroup // worker and timers
 	running inFlight       // invocations
 	limits  *limits
@@ -39,6 +41,7 @@ type instance struct {
 func (h *Host) load() *instance {
 	in := &instance{h: h, lookup: settingLookup(h.cfg.Environ), stderrErrorsOnly: true, started: h.clock.now()}
 	in.ctx, in.cancel = context.WithCancel(h.ctx)
+	in.halted, in.halt = context.WithCancel(h.halted)
 	cfg, err := readHostJSON(h.cfg.Root, h.cfg.Environ)
 	if err != nil {
 		in.fault = err.Error()
@@ -148,6 +151,7 @@ func (in *instance) run() {
 
 // stop ends timers and handler; running invocations get up to grace to end by themselves.
 func (in *instance) stop(grace time.Duration) {
+	in.halt()
 	if grace > 0 {
 		idle := in.running.idle()
 		over, stop := in.h.clock.after(grace)
@@ -155,6 +159,8 @@ func (in *instance) stop(grace time.Duration) {
 		case <-idle:
 			time.Sleep(50 * time.Millisecond) // nothing hurries the host now
 		case <-over:
+			in.h.abandon()
+		case <-in.h.hurried.Done():
 			in.h.abandon()
 		}
 		stop()
@@ -190,6 +196,12 @@ func (f *inFlight) done() {
 		}
 		f.waiting = nil
 	}
+}
+
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
 }
 
 // idle returns a channel that is closed once nothing runs.

@@ -54,7 +54,10 @@ func (inv *invocation) run(ctx context.Context) error {
 		wait := p.wait(n+1, rand.Float64())
 		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.",
 			formatTimeSpan(wait), n+1, p.max)
-		if !inv.in.h.clock.sleep(ctx, wait) {
+		// The host that stops cancels the pause (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/Executors/FunctionExecutorExtensions.cs,
+		// TryExecuteAsync; TimerListener.StopAsync): no attempt follows, and nothing waits for one.
+		if !inv.in.h.clock.sleep(inv.in.halted, wait) {
+			inv.log(Warning, inv.category(), "Invocation cancelled - exiting retry loop.")
 			return err
 		}
 	}
@@ -77,11 +80,12 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	h := inv.in.h
 	inv.in.running.add()
 	defer inv.in.running.done()
-	started := h.clock.now()
-	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(),
+	started := h.clock.right()
+	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(), Details: inv.details,
 		Attempt: n, Started: started, Status: Running}
 	if inv.req != nil {
 		inv.record.Method, inv.record.Path = inv.req.method, inv.req.path+inv.req.query.without("code")
+		inv.record.Faults = inv.req.faults
 	}
 	h.history.start(inv.record)
 	inv.log(Information, inv.category(), "Executing 'Functions.%s' (Reason='%s', Id=%s)", inv.fn.name, inv.record.Reason, inv.id)
@@ -123,7 +127,7 @@ func (inv *invocation) finish(started time.Time, err error) {
 		return
 	}
 	h := inv.in.h
-	took := h.clock.now().Sub(started)
+	took := h.clock.right().Sub(started)
 	status, text := Succeeded, ""
 	if err != nil {
 		e := inv.failure(asException(err))
@@ -141,8 +145,13 @@ func (inv *invocation) finish(started time.Time, err error) {
 func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (*envelope, error) {
 	in := inv.in
 	in.worker.await(ctx)
+	if err := inv.holdUp(ctx); err != nil {
+		return nil, err
+	}
 	body := p.render(in.h, inv.fn, retry)
 	o := in.wrappedRequest(inv.fn, inv.id, body, inv.req)
+	ctx, stop := inv.endanger(ctx, o)
+	defer stop()
 	if in.traced {
 		inv.traceRequest(o, body)
 	}

@@ -2,7 +2,9 @@ package host
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"strings"
+	"sync"
 
 	"apimrelay/handler/internal/secret"
 )
@@ -46,16 +48,49 @@ func (h *Host) grantOf(req *request, functionKeys bool) grant {
 			key = strings.Join(codes, ",")
 		}
 	}
-	c := h.cfg
+	h.keys.mu.Lock()
+	defer h.keys.mu.Unlock()
 	switch {
-	case same(c.MasterKey, key):
+	case same(h.keys.master, key):
 		return grant{adminLevel, "Admin", "master"}
-	case functionKeys && (same(c.FunctionKey, key) || same(c.HostKey, key)):
+	case functionKeys && (same(h.keys.function, key) || same(h.keys.host, key)):
 		return grant{functionLevel, "Function", "default"}
-	case c.OpenAuth:
+	case h.cfg.OpenAuth:
 		return grant{level: adminLevel}
 	}
 	return grant{}
+}
+
+// keyRing are the keys as they are now.
+type keyRing struct {
+	mu                     sync.Mutex
+	function, host, master secret.String
+}
+
+// The keys that RotateKey knows.
+const (
+	KeyFunction = "function" // every function's default
+	KeyHost     = "host"     // the host's default
+	KeyMaster   = "master"
+)
+
+// RotateKey gives a key a new value, which it returns, and drops the old one at once, as "Renew key value" in the portal does
+// (Azure/azure-functions-host src/WebJobs.Script.WebHost/Controllers/KeysController.cs).
+func (h *Host) RotateKey(name string) (secret.String, error) {
+	h.keys.mu.Lock()
+	defer h.keys.mu.Unlock()
+	fresh := secret.New(randomHex(20))
+	switch name {
+	case KeyFunction:
+		h.keys.function = fresh
+	case KeyHost:
+		h.keys.host = fresh
+	case KeyMaster:
+		h.keys.master = fresh
+	default:
+		return secret.String{}, fmt.Errorf("rotating a key of host: no key %q: want %s, %s or %s", name, KeyFunction, KeyHost, KeyMaster)
+	}
+	return fresh, nil
 }
 
 func same(want secret.String, got string) bool {

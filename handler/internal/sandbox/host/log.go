@@ -36,7 +36,7 @@ func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
 // LogEntry is one line of the host's log. Text may hold line breaks (the stack of a failed invocation).
 type LogEntry struct {
-	Time     time.Time `json:"-"`
+	Time     time.Time `json:"-"` // without the fault clock-skew
 	Level    Level     `json:"level"`
 	Category string    `json:"category"`
 	Text     string    `json:"text"`
@@ -92,7 +92,7 @@ func (h *Host) emit(e LogEntry) {
 	}
 	h.logMu.Lock()
 	defer h.logMu.Unlock()
-	e.Time = h.clock.now()
+	e.Time = h.clock.right()
 	h.history.note(e)
 	if h.cfg.OnLog != nil {
 		h.cfg.OnLog(e)

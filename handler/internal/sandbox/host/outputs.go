@@ -27,7 +27,7 @@ func (h *Host) Outputs() []Message {
 const maxOutputs = 1000
 
 func (h *Host) keep(m Message) {
-	m.Time = h.clock.now()
+	m.Time = h.clock.right()
 	h.outMu.Lock()
 	defer h.outMu.Unlock()
 	h.out = append(h.out, m)

@@ -104,7 +104,14 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 	} else {
 		w.begin()
 	}
-	answer, err := inv.tryProxy(ctx, o)
+	err = inv.holdUp(ctx)
+	var answer *incoming
+	if err == nil {
+		var stop func()
+		ctx, stop = inv.endanger(ctx, o)
+		defer stop()
+		answer, err = inv.tryProxy(ctx, o)
+	}
 	if err != nil {
 		return false, newException(invalidOperation, "Failed to proxy request with ForwarderError: Request").because(asException(err))
 	}
@@ -249,7 +256,7 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	writeStatus(&b, in.status, in.phrase())
 	c.finish(req, &hdr)
 	hdr.write(&b)
-	if _, err := c.net.Write(b.Bytes()); err != nil {
+	if _, err := c.out.Write(b.Bytes()); err != nil {
 		return true, proxyFailure("ResponseBodyDestination", "System.IO.IOException", "%s", err)
 	}
 	if noBody {
@@ -269,9 +276,9 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 		if n > 0 {
 			var werr error
 			if chunked {
-				werr = writeChunk(c.net, buf[:n])
+				werr = writeChunk(c.out, buf[:n])
 			} else {
-				_, werr = c.net.Write(buf[:n])
+				_, werr = c.out.Write(buf[:n])
 			}
 			if werr != nil {
 				return true, proxyFailure("ResponseBodyDestination", "System.IO.IOException", "%s", werr)
@@ -287,7 +294,7 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 	}
 	in.release(true)
 	if chunked {
-		if _, err := io.WriteString(c.net, lastChunk); err != nil {
+		if _, err := io.WriteString(c.out, lastChunk); err != nil {
 			return true, proxyFailure("ResponseBodyDestination", "System.IO.IOException", "%s", err)
 		}
 	}

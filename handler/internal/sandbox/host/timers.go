@@ -92,16 +92,28 @@ func (in *instance) listen(f *function) {
 	in.logOccurrences(f, now)
 	next := f.schedule.next(now)
 	if pastDue {
-		h.log(Debug, "Host.Triggers.Timer", "Function '%s' is past due on startup. Executing now.", f.name)
-		in.tick(f, seen, true, "UnscheduledInvocationReason: IsPastDue, OriginalSchedule: "+seen.Next.Format("2006-01-02T15:04:05.0000000-07:00"))
+		in.catchUp(f, seen)
 		seen, next = in.advance(f, seen, now)
 	} else if boolOf(f.trigger.prop("runOnStartup"), false) {
 		in.tick(f, seen, false, "UnscheduledInvocationReason: RunOnStartup")
 		seen, next = in.advance(f, seen, now)
 	}
 	for !next.IsZero() {
-		if !h.clock.sleep(in.ctx, next.Sub(h.clock.now())) {
+		if !h.clock.sleep(in.halted, next.Sub(h.clock.now())) {
 			return
+		}
+		if missed, ok := h.faults.take(FaultMissedTick, "", f.name); ok {
+			if !h.wait(in.halted, missed, missed.delay()) {
+				return
+			}
+			if now := h.clock.now(); seen == nil {
+				next = f.schedule.next(now)
+			} else {
+				seen.Next = next
+				in.catchUp(f, seen)
+				seen, next = in.advance(f, seen, now)
+			}
+			continue
 		}
 		fired := h.clock.now()
 		if fired.Before(next) {
@@ -116,6 +128,12 @@ func (in *instance) listen(f *function) {
 		}
 		seen, next = in.advance(f, seen, fired)
 	}
+}
+
+// catchUp runs a timer whose tick was missed.
+func (in *instance) catchUp(f *function, seen *timerStatus) {
+	in.h.log(Debug, "Host.Triggers.Timer", "Function '%s' is past due on startup. Executing now.", f.name)
+	in.tick(f, seen, true, "UnscheduledInvocationReason: IsPastDue, OriginalSchedule: "+seen.Next.Format("2006-01-02T15:04:05.0000000-07:00"))
 }
 
 // lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the others wait (recordings E-two-hosts-same-app*).
@@ -141,7 +159,7 @@ func (in *instance) lock(f *function) (unlock func(), ok bool) {
 			return func() { _ = file.Close() }, true
 		}
 		_ = file.Close()
-		if !h.clock.sleep(in.ctx, lockPause) {
+		if !h.clock.sleep(in.halted, lockPause) {
 			return nil, false
 		}
 	}

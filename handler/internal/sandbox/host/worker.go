@@ -144,7 +144,7 @@ func (w *worker) run(ctx context.Context) {
 
 // strike counts an error; at the third the host process ends, with exit code 0.
 func (w *worker) strike() bool {
-	now := w.in.h.clock.now()
+	now := w.in.h.clock.right()
 	if !w.lastError.IsZero() && now.Sub(w.lastError) > errorWindow {
 		w.errors = 0
 	}
