@@ -44,7 +44,7 @@ func main() {
 const (
 	exitFailed  = 1
 	exitUsage   = 2
-	exitStopped = 128 // plus the signal's number, as shells have it
+	exitStopped = 128 // plus the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM
 )
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
@@ -119,15 +119,19 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	}
 	srv := server.HTTPServer(p.handler, p.log)
 
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
+	by := syscall.SIGTERM
 	select {
 	case err := <-served:
 		p.log.Error("serving ended", "error", err.Error())
 		return exitFailed
 	case <-ctx.Done():
+	case s := <-signals:
+		by, _ = s.(syscall.Signal)
 	}
 	// The host gives no signal; others who stop us wait a few seconds at most.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -136,7 +140,7 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
 	defer cancel()
 	_ = p.telemetry.Stop(flush)
-	return exitStopped + int(syscall.SIGTERM)
+	return exitStopped + int(by)
 }
 
 // listen takes the port that the host chose. It listens on IPv4 loopback only: the host dials nothing else, and whoever reaches the port can call.
