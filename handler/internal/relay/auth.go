@@ -26,22 +26,24 @@ type transport struct {
 	now       func() time.Time
 	budgets   retryBudgets
 	sent      sent
-	bearers   atomic.Pointer[bearer]
 }
 
-// bearer is the value of an Authorization header, kept from one request to the next: a token has a kilobyte or two.
+// bearers keeps the value of an Authorization header from one request to the next: a token has a kilobyte or two. Each function has its own, or two
+// identities would take turns in one.
+type bearers struct{ last atomic.Pointer[bearer] }
+
 type bearer struct {
 	token string
 	line  []string // shared by all requests, changed by none
 }
 
-func (t *transport) bearer(token string) []string {
-	if b := t.bearers.Load(); b != nil && b.token == token {
-		return b.line
+func (b *bearers) of(token string) []string {
+	if last := b.last.Load(); last != nil && last.token == token {
+		return last.line
 	}
-	b := &bearer{token, []string{"Bearer " + token}}
-	t.bearers.Store(b)
-	return b.line
+	made := &bearer{token, []string{"Bearer " + token}}
+	b.last.Store(made)
+	return made.line
 }
 
 // RoundTrip sends the request of the [Call] in its context, as often as the rules allow. The answer is the gateway's last. An error is the token's, a
@@ -66,7 +68,21 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	send := body.first()
 	key, start := f.Keys.current(), time.Now()
 	var replayedKey, replayedToken bool
-	for tries := 1; ; {
+	tries := 1
+	// retry makes ready for another attempt, or tells that there is none, or why the call ended.
+	retry := func(wait time.Duration, answer *http.Response, reason string) (bool, error) {
+		next, ended := t.retry(ctx, call, body, wait, answer, reason)
+		if next == nil || ended != nil {
+			return false, ended
+		}
+		// The wait may have been long. Where no token can be had, the one in hand may do.
+		if fresh, err := f.Tokens.Token(ctx); err == nil {
+			token = fresh
+		}
+		send, tries = next, tries+1
+		return true, nil
+	}
+	for {
 		res, err := t.send(req, call, send, token, key)
 		call.Outcome.Upstream = time.Since(start)
 		if err != nil {
@@ -74,15 +90,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			if tries >= f.Attempts || !transient(err) || !call.again(req) {
 				return nil, err
 			}
-			next, ended := t.retry(ctx, call, body, backoff(tries), nil, "connection")
-			switch {
+			switch again, ended := retry(backoff(tries), nil, "connection"); {
 			case ended != nil:
 				return nil, ended
-			case next == nil:
-				return nil, err
+			case again:
+				continue
 			}
-			send, tries = next, tries+1
-			continue
+			return nil, err
 		}
 
 		call.Outcome.Status = res.StatusCode
@@ -134,18 +148,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			if wait > silence {
 				break
 			}
-			next, ended := t.retry(ctx, call, body, wait, res, strconv.Itoa(res.StatusCode))
-			if ended != nil {
+			switch again, ended := retry(wait, res, strconv.Itoa(res.StatusCode)); {
+			case ended != nil:
 				return nil, ended
+			case again:
+				continue
 			}
-			if next == nil {
-				break
-			}
-			if fresh, err := f.Tokens.Token(ctx); err == nil {
-				token = fresh
-			}
-			send, tries = next, tries+1
-			continue
 		}
 		call.budget.answered()
 		return res, nil
@@ -193,7 +201,7 @@ func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, toke
 	if body == http.NoBody {
 		out.Body = nil
 	}
-	out.Header["Authorization"] = t.bearer(token)
+	out.Header["Authorization"] = call.Function.bearers.of(token)
 	if key >= 0 {
 		out.Header[call.Function.Keys.header] = call.Function.Keys.lines[key]
 	}

@@ -32,7 +32,7 @@ type Tokens interface {
 	Renew(ctx context.Context, refused string) (string, error)
 }
 
-// Function is what the relay knows of a function: where its calls go and with which credentials. It never changes.
+// Function is what the relay knows of a function: where its calls go and with which credentials. It never changes, and is not copied once it is used.
 type Function struct {
 	Name   string
 	Target *Target
@@ -42,6 +42,7 @@ type Function struct {
 	Headers   http.Header // fixed extra headers; canonical names
 	Attempts  int         // in all; 0 and 1 = no retry
 	Tokens    Tokens
+	bearers   bearers
 }
 
 // Way is how the host handed an invocation over.

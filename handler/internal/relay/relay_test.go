@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -377,6 +378,78 @@ func TestRetries(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Whatever made another attempt necessary, it goes with the token that the source has by then, or with the one in hand where the source has none.
+func TestARetryTakesTheTokenOfItsTime(t *testing.T) {
+	broken := errors.New("connection reset")
+	for name, c := range map[string]struct {
+		status int // 0 = the connection breaks
+		err    error
+		want   string
+	}{
+		"after a broken connection":              {0, nil, "Bearer token-2"},
+		"after a status":                         {503, nil, "Bearer token-2"},
+		"after a broken connection, without one": {0, errors.New("no token"), "Bearer token-1"},
+		"after a status, without one":            {503, errors.New("no token"), "Bearer token-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b *bench
+				b = newBench(t, "https://gw/orders", func(n int, _ *http.Request) (*http.Response, error) {
+					if n > 1 {
+						return answered(200, "done"), nil
+					}
+					b.tokens.mu.Lock()
+					defer b.tokens.mu.Unlock()
+					b.tokens.n, b.tokens.err = 2, c.err // the token in hand ended meanwhile, or is about to
+					if c.status == 0 {
+						return nil, broken
+					}
+					return answered(c.status, ""), nil
+				})
+				if w, _ := b.call(get(), nil); w.Code != 200 {
+					t.Fatalf("answer %d: %v", w.Code, b.problems)
+				}
+				if got := b.gateway.requests(t, 2)[1].header.Get("Authorization"); got != c.want {
+					t.Errorf("the second attempt went with %q, want %q", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// Two functions with two identities keep a header each: neither makes the other build its own anew, and neither ever gets the other's.
+func TestTwoIdentitiesKeepTheirHeadersApart(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) {
+		return answered(200, req.Header.Get("Authorization")), nil
+	})
+	other := newBench(t, "https://gw/orders", nil)
+	other.tokens.n = 100
+	var workers sync.WaitGroup
+	for worker := range 8 {
+		f, source, want := b.function, b.tokens, "Bearer token-1"
+		if worker%2 == 1 {
+			f, source, want = other.function, other.tokens, "Bearer token-100"
+		}
+		workers.Go(func() {
+			for range 200 {
+				w, _ := b.call(get(), func(c *Call) { c.Function = f })
+				if w.Body.String() != want || w.Code != 200 {
+					t.Errorf("the gateway got %q, want %q", w.Body, want)
+					return
+				}
+			}
+			if source.renewed != nil {
+				t.Error("a renewal")
+			}
+		})
+	}
+	workers.Wait()
+	one, two := &b.function.bearers, &other.function.bearers
+	if n := testing.AllocsPerRun(100, func() { one.of("token-1"); two.of("token-100") }); n != 0 {
+		t.Errorf("%v allocations for two headers that are known", n)
 	}
 }
 
