@@ -3,7 +3,6 @@ package host
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -132,7 +131,7 @@ func (c *frontConn) loop() {
 			return
 		}
 		c.setBusy(true)
-		keep := c.front.h.handle(context.Background(), req)
+		keep := c.front.h.handle(c.front.h.ctx, req)
 		c.setBusy(false)
 		if !keep || req.closing || c.front.h.stopping() {
 			c.linger()
