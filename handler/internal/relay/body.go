@@ -64,6 +64,9 @@ func (m *moving) Read(p []byte) (int, error) {
 
 func (m *moving) Close() error { return nil }
 
+// Whole implements [upstream.Whole].
+func (m *moving) Whole() bool { return true }
+
 // again returns the body from its beginning, or false where it cannot be had again. The attempt before reads no more.
 func (u *upload) again() (io.ReadCloser, bool) {
 	if u == nil {

@@ -21,7 +21,9 @@ import (
 	"sync"
 	"time"
 
+	"apimrelay/handler/internal/memo"
 	"apimrelay/handler/internal/telemetry"
+	"apimrelay/handler/internal/upstream"
 )
 
 // Tokens is where a function's bearer tokens come from. Both methods are safe for concurrent use.
@@ -111,7 +113,7 @@ func FromContext(ctx context.Context) *Call {
 
 // Options are what a Relay is made of. The zero value works but for Problem.
 type Options struct {
-	// Transport sends the requests; nil = [NewTransport].
+	// Transport sends the requests; nil = [upstream.New] of [NewTransport].
 	Transport http.RoundTripper
 	// Problem answers a request that could not be relayed. The header is unsent when it is called.
 	Problem func(http.ResponseWriter, *http.Request, error)
@@ -135,7 +137,7 @@ type Relay struct {
 // New makes a Relay.
 func New(o Options) *Relay {
 	if o.Transport == nil {
-		o.Transport = NewTransport()
+		o.Transport = upstream.New(NewTransport())
 	}
 	if o.ErrorLog == nil {
 		o.ErrorLog = slog.New(slog.DiscardHandler)
@@ -175,7 +177,7 @@ func NewTransport() *http.Transport {
 
 // proxies remembers what http.ProxyFromEnvironment says of a gateway: asked for each request, it takes the host's name apart each time. The environment
 // is read once by net/http, and the hosts are those of the settings.
-type proxies struct{ byGateway memo[origin, proxy] }
+type proxies struct{ byGateway memo.Memo[origin, proxy] }
 
 type origin struct{ scheme, host string }
 
@@ -185,7 +187,7 @@ type proxy struct {
 }
 
 func (p *proxies) of(req *http.Request) (*url.URL, error) {
-	known := p.byGateway.of(origin{req.URL.Scheme, req.URL.Host}, proxyFor)
+	known := p.byGateway.Of(origin{req.URL.Scheme, req.URL.Host}, proxyFor)
 	return known.url, known.err
 }
 

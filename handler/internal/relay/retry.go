@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"apimrelay/handler/internal/memo"
 )
 
 // Waits before a retry: full jitter between nothing and a bound that doubles (Brooker, "Exponential Backoff And Jitter").
@@ -118,8 +120,10 @@ func (b *retryBudget) spend() bool {
 func (b *retryBudget) refund() { b.tenths.Add(retryTenths) }
 
 // retryBudgets holds one for each gateway, by host and port.
-type retryBudgets struct{ byHost memo[string, *retryBudget] }
+type retryBudgets struct {
+	byHost memo.Memo[string, *retryBudget]
+}
 
 func (b *retryBudgets) of(host string) *retryBudget {
-	return b.byHost.of(host, func(string) *retryBudget { return newRetryBudget() })
+	return b.byHost.Of(host, func(string) *retryBudget { return newRetryBudget() })
 }

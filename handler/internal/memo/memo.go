@@ -1,4 +1,5 @@
-package relay
+// Package memo keeps values that are made once and read by every call.
+package memo
 
 import (
 	"maps"
@@ -6,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// A memo keeps a value for each of a few keys for ever. Reading is one atomic load and no allocation, which sync.Map cannot do for a key that is no
+// A Memo keeps a value for each of a few keys for ever. Reading is one atomic load and no allocation, which sync.Map cannot do for a key that is no
 // pointer. The zero value is empty. Safe for concurrent use.
-type memo[K comparable, V any] struct {
+type Memo[K comparable, V any] struct {
 	known atomic.Pointer[map[K]V]
 	mu    sync.Mutex
 }
 
-// of returns the key's value. create makes it at most once.
-func (m *memo[K, V]) of(key K, create func(K) V) V {
+// Of returns the key's value. create makes it at most once.
+func (m *Memo[K, V]) Of(key K, create func(K) V) V {
 	if known := m.known.Load(); known != nil {
 		if v, ok := (*known)[key]; ok {
 			return v

@@ -1,0 +1,191 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// bufferSize is that of what is borrowed for the time of an exchange: one buffer for the request, one for the answer.
+const bufferSize = 16 << 10
+
+// longestHeader bounds an answer's header, with all 1xx answers before it, where the settings do not: net/http's own default (http.Transport,
+// MaxResponseHeaderBytes).
+const longestHeader = 10 << 20
+
+var (
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }}
+)
+
+// conn is a connection to the gateway. It belongs to the pool or to one exchange.
+type conn struct {
+	net.Conn
+	pool  *pool
+	state *tls.ConnectionState // nil = plain HTTP
+	look  *looker
+	since time.Time // of its last use
+	used  bool      // it has carried an exchange before this one
+
+	// Of the present exchange.
+	in     *bufio.Reader
+	wrote  int64
+	read   int64
+	bounds int64 // how much may be read from the connection
+}
+
+var errHeaderTooLong = errors.New("reading the answer: its header is too long")
+
+// Read and Write count what passes.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.bounds <= 0 {
+		return 0, errHeaderTooLong
+	}
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.bounds)])
+	c.read += int64(n)
+	c.bounds -= int64(n)
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.wrote += int64(n)
+	return n, err
+}
+
+func (c *conn) close() { _ = c.Conn.Close() }
+
+// stale tells whether it has been idle for longer than the limit, by either clock: the process may have been frozen, and then only the wall's went on.
+func (c *conn) stale(now time.Time, limit time.Duration) bool {
+	return limit > 0 && (now.Sub(c.since) >= limit || now.Round(0).Sub(c.since.Round(0)) >= limit)
+}
+
+// spoken tells whether the gateway has closed the idle connection or said something on it, either of which ends its use.
+func (c *conn) spoken() bool { return c.look.look() }
+
+// abort ends what waits for the connection.
+func (c *conn) abort() { _ = c.SetDeadline(time.Unix(1, 0)) }
+
+// exchange sends the request and reads the answer's header. The connection goes back to its pool when the answer's body has been read to its end, and is
+// closed when anything else ends the exchange.
+func (c *conn) exchange(req *http.Request) (*http.Response, error) {
+	c.wrote, c.read, c.bounds = 0, 0, longestHeader
+	if limit := c.pool.base.MaxResponseHeaderBytes; limit > 0 {
+		c.bounds = limit
+	}
+	release := context.AfterFunc(req.Context(), c.abort)
+	res, err := c.send(req)
+	if err != nil {
+		release()
+		c.close()
+		return nil, err
+	}
+	c.bounds = math.MaxInt64
+	res.TLS = c.state
+	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode != http.StatusSwitchingProtocols}
+	if res.Body == http.NoBody {
+		b.finish(true)
+		return res, nil
+	}
+	res.Body = b
+	return res, nil
+}
+
+func (c *conn) send(req *http.Request) (*http.Response, error) {
+	out := writers.Get().(*bufio.Writer)
+	out.Reset(c)
+	err := req.Write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	out.Reset(nil)
+	writers.Put(out)
+	if err != nil {
+		return nil, fmt.Errorf("sending the request: %w", err)
+	}
+	c.in = readers.Get().(*bufio.Reader)
+	c.in.Reset(c)
+	for {
+		res, err := http.ReadResponse(c.in, req)
+		switch {
+		case err != nil:
+			c.handBack()
+			return nil, fmt.Errorf("reading the answer: %w", err)
+		case res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode < 100:
+			return res, nil
+		}
+	}
+}
+
+// handBack gives the buffer back. Nobody reads from it any more.
+func (c *conn) handBack() {
+	c.in.Reset(nil)
+	readers.Put(c.in)
+	c.in = nil
+}
+
+// body is an answer's body. As with net/http's, one goroutine reads it.
+type body struct {
+	src     io.ReadCloser
+	conn    *conn
+	release func() bool
+	keep    bool // the connection can be used again after it
+	over    atomic.Bool
+	end     error // what Read returns from now on
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.over.Load() {
+		if b.end == nil {
+			return 0, http.ErrBodyReadAfterClose
+		}
+		return 0, b.end
+	}
+	n, err := b.src.Read(p)
+	if err != nil {
+		b.end = err
+		b.finish(err == io.EOF)
+	}
+	return n, err
+}
+
+// Buffered is how much of the answer is at hand, in bytes of HTTP: while it is more than none, Read need not wait for the gateway.
+func (b *body) Buffered() int {
+	if b.over.Load() {
+		return 0
+	}
+	return b.conn.in.Buffered()
+}
+
+// Close ends the exchange. What is left of the answer is not waited for: its connection is closed.
+func (b *body) Close() error {
+	if b.over.CompareAndSwap(false, true) {
+		b.release()
+		b.conn.close() // the buffer is not handed back: another goroutine may be reading
+	}
+	return nil
+}
+
+// finish ends the exchange where nobody reads.
+func (b *body) finish(whole bool) {
+	if !b.over.CompareAndSwap(false, true) {
+		return
+	}
+	c := b.conn
+	clean := b.release() && whole && b.keep && c.in.Buffered() == 0
+	c.handBack()
+	if clean {
+		c.pool.put(c)
+	} else {
+		c.close()
+	}
+}

@@ -1,0 +1,174 @@
+// Package upstream sends requests to the gateway over connections that need no goroutines of their own.
+//
+// net/http gives each connection of HTTP/1.1 a goroutine that writes and one that reads, and each request passes through both. Where a request is short
+// and stands in memory, the goroutine that has it can write it and read the answer itself; for a call of a kilobyte that is a quarter of the processor
+// time of the whole relay (docs/benchmarks.md). Everything else goes on through net/http: uploads that stream, HTTP/2, proxies, the first request to each
+// gateway, which shows what it speaks, and whatever the rules below leave out. Writing and reading HTTP itself are net/http's in both cases
+// (http.Request.Write, http.ReadResponse).
+//
+// What is done here alone is which connection a request takes (pool.go) and how long it has it (conn.go).
+package upstream
+
+import (
+	"net/http"
+
+	"apimrelay/handler/internal/memo"
+)
+
+// longestBody is the largest body that is written here, in bytes: with the header it fits into what the kernel takes at once, so that no write waits for
+// a gateway that answers before it has read everything.
+const longestBody = 16 << 10
+
+// A Whole body stands in memory: reading it never waits, and GetBody of its request gives it again.
+type Whole interface{ Whole() bool }
+
+// Transport is an http.RoundTripper like the *http.Transport below it, whose settings it follows: Proxy, DialContext, TLSClientConfig,
+// TLSHandshakeTimeout, IdleConnTimeout, MaxIdleConnsPerHost and MaxResponseHeaderBytes. It is safe for concurrent use. As with net/http, a request that
+// found its connection closed by the gateway is sent again by itself if no byte of it was written, or if it is idempotent, has a body that can be had
+// again or none, and no byte of an answer came.
+type Transport struct {
+	base  *http.Transport
+	pools memo.Memo[origin, *pool]
+}
+
+type origin struct{ scheme, host string }
+
+// New makes a Transport. base must not be changed afterwards, and adds and unpacks nothing: its DisableCompression is set.
+func New(base *http.Transport) *Transport {
+	return &Transport{base: base}
+}
+
+// RoundTrip implements http.RoundTripper. Errors are net/http's and the network's; a request whose context ends returns an error, of which the context's
+// cause says more.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !canLook || !short(req) {
+		return t.base.RoundTrip(req)
+	}
+	p := t.pools.Of(origin{req.URL.Scheme, req.URL.Host}, func(origin) *pool { return newPool(t.base, req.URL) })
+	if !p.open.Load() {
+		res, err := t.base.RoundTrip(req)
+		if err == nil && t.speaksHTTP1(req, res) {
+			p.open.Store(true)
+		}
+		return res, err
+	}
+	c, err := p.take(req.Context())
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	res, err := c.exchange(req)
+	if err != nil && c.used && c.read == 0 && req.Context().Err() == nil && (c.wrote == 0 || replayable(req)) {
+		if again, ok := rewound(req); ok {
+			return t.base.RoundTrip(again)
+		}
+	}
+	return res, err
+}
+
+// speaksHTTP1 tells by an answer that came through net/http whether the gateway can be spoken to directly: in HTTP/1.1, and not through a proxy.
+func (t *Transport) speaksHTTP1(req *http.Request, res *http.Response) bool {
+	if res.ProtoMajor != 1 || res.ProtoMinor != 1 || (req.URL.Scheme == "https") != (res.TLS != nil) {
+		return false
+	}
+	if t.base.Proxy == nil {
+		return true
+	}
+	proxy, err := t.base.Proxy(req)
+	return proxy == nil && err == nil
+}
+
+// short tells the requests that are written here. Whatever net/http would refuse is left to it to refuse.
+func short(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		return false
+	}
+	if req.Body != nil && req.Body != http.NoBody {
+		whole, ok := req.Body.(Whole)
+		if !ok || !whole.Whole() || req.ContentLength <= 0 || req.ContentLength > longestBody {
+			return false
+		}
+	}
+	if req.Close || len(req.Trailer) > 0 || len(req.TransferEncoding) > 0 || req.URL == nil || req.URL.Host == "" ||
+		req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return false
+	}
+	if _, ok := req.Header["Expect"]; ok {
+		return false
+	}
+	for name, values := range req.Header {
+		if !token(name) {
+			return false
+		}
+		for _, value := range values {
+			if !printable(value) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// token tells names that a header can have (RFC 9110 5.6.2). net/http would leave out others without a word in Request.Write.
+func token(name string) bool {
+	for i := range len(name) {
+		if !tokenBytes[name[i]] {
+			return false
+		}
+	}
+	return name != ""
+}
+
+var tokenBytes = func() (is [256]bool) {
+	for c := 'a'; c <= 'z'; c++ {
+		is[c], is[c-'a'+'A'] = true, true
+	}
+	for _, c := range "0123456789!#$%&'*+-.^_`|~" {
+		is[c] = true
+	}
+	return is
+}()
+
+// printable tells values that need no second look: net/http refuses control characters but the tab.
+func printable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// replayable tells the requests that may be sent again although the gateway might have seen them, as net/http decides it (transport.go, isReplayable).
+func replayable(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	return req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
+}
+
+// rewound is the request with its body from the beginning.
+func rewound(req *http.Request) (*http.Request, bool) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, true
+	}
+	if req.GetBody == nil {
+		return nil, false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	again := *req
+	again.Body = body
+	return &again, true
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
