@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -293,15 +292,6 @@ func (b *board) close() {
 
 // base is where callers reach the host.
 func (b *board) base() string { return "http://" + b.host.Addr() }
-
-// restart has the host start the handler anew, as it does when host.json is saved.
-func (b *board) restart() error {
-	now := time.Now()
-	if err := os.Chtimes(filepath.Join(b.root, "host.json"), now, now); err != nil {
-		return fmt.Errorf("restarting the handler: %w", err)
-	}
-	return nil
-}
 
 func randomKey() string {
 	key := make([]byte, 20)

@@ -233,6 +233,35 @@ func TestConsoleDrivesEverything(t *testing.T) {
 	send(t, "POST", console+"/faults/gateway", `{"name":"status","status":503,"times":1}`)
 	send(t, "POST", console+"/functions/relay", "")
 	eventually(t, console+"/invocations", has("fault of the gateway: status"))
+	// So are those of the host: the caller sees it, and a call that is held shows while it is.
+	for _, fault := range []string{`{"name":"reset","on":"handler","delay_ms":1,"function":"relay","times":1}`, `{"name":"garbage","times":1}`} {
+		if status, body := send(t, "POST", console+"/faults/host", fault); status != 204 {
+			t.Fatalf("%s: %d %s", fault, status, body)
+		}
+		send(t, "POST", console+"/functions/relay", "")
+	}
+	eventually(t, console+"/invocations", has("fault of the host: garbage on the caller's side", "fault of the host: reset on the handler's side"))
+	send(t, "POST", console+"/faults/host", `{"name":"hang"}`)
+	held := make(chan string, 1)
+	go func() {
+		_, body := send(t, "POST", console+"/functions/relay", "")
+		held <- body
+	}()
+	eventually(t, console+"/invocations", has(`"outcome":"running"`, `"cause":"fault of the host: hang on the handler's side"`))
+	send(t, "DELETE", console+"/faults/host", "")
+	if body := <-held; !strings.Contains(body, `"status":200`) {
+		t.Errorf("the held call: %s", body)
+	}
+	if _, body := send(t, "POST", console+"/host/keys/function/rotate", ""); body != "" {
+		t.Errorf("a rotated key is answered: %s", body)
+	}
+	// A clock that is off hides no call of the gateway.
+	send(t, "POST", console+"/faults/gateway", `{"name":"clock-skew","delay_ms":-20000}`)
+	send(t, "POST", console+"/faults/host", `{"name":"clock-skew","delay_ms":7200000}`)
+	send(t, "POST", console+"/functions/relay", `{"path":"/api/relay/skewed"}`)
+	eventually(t, console+"/invocations", has(`"path":"/sample/skewed"`))
+	send(t, "DELETE", console+"/faults/gateway", "")
+	send(t, "DELETE", console+"/faults/host", "")
 	// The role is taken; the platform's cache keeps the token until told to forget.
 	send(t, "POST", console+"/identity/roles", `{"client_id":"`+identity.ReaderClientID+`","resource":"`+identity.APIURI+`","revoke":["Api.Read"]}`)
 	if _, body := send(t, "POST", console+"/functions/relay", ""); !strings.Contains(body, `"status":200`) {
@@ -430,7 +459,7 @@ func TestSubcommands(t *testing.T) {
 		want   string
 	}{
 		"help":           {[]string{"help"}, 0, "sandbox gateway"},
-		"host help":      {[]string{"host", "-h"}, 0, "-function-key"},
+		"host help":      {[]string{"host", "-h"}, 0, "-manage"},
 		"identity help":  {[]string{"identity", "-h"}, 0, "-tls-addr"},
 		"gateway help":   {[]string{"gateway", "-h"}, 0, "-manage"},
 		"az without URL": {[]string{"az"}, 2, "identity stand-in"},

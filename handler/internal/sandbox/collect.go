@@ -190,7 +190,7 @@ func (c *collector) join() {
 func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
 	inv := Invocation{
 		ID: key, Function: seen.Function, Trigger: triggerName(seen.Trigger), Way: seen.Way, Started: seen.Started,
-		DurationMS: float64(seen.Duration.Microseconds()) / 1000, Outcome: string(seen.Status), Status: seen.HTTP, Calls: []Call{}, Log: []LogLine{},
+		DurationMS: float64(seen.Duration.Microseconds()) / 1000, Outcome: string(seen.Status), Status: seen.HTTP, Faults: seen.Faults, Calls: []Call{}, Log: []LogLine{},
 	}
 	inv.Request = requestText(seen)
 	end := seen.Started.Add(seen.Duration)
@@ -305,6 +305,9 @@ func (c *collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
 
 // causeOf is one line: who refused and why. "" for what went well.
 func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
+	if fault := hostFault(inv); fault != "" {
+		return "fault of the host: " + fault
+	}
 	if inv.Outcome == "running" || inv.Outcome == string(host.Succeeded) && inv.Status < 400 {
 		return ""
 	}
@@ -337,6 +340,22 @@ func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
 	}
 	first, _, _ := strings.Cut(seen.Error, "\n")
 	return first
+}
+
+// hostFault is the fault of the host that an invocation suffers from: while it is held, when it has failed, and where the caller did not get the
+// answer that the handler gave.
+func hostFault(inv *Invocation) string {
+	bad := inv.Outcome == string(host.Failed) || inv.Status >= 500
+	var suffered []string
+	for _, fault := range inv.Faults {
+		name, side, _ := strings.Cut(fault, " on the ")
+		held := name == host.FaultLatency || name == host.FaultHang
+		switch {
+		case inv.Outcome == "running" && held, bad && name != host.FaultLatency, !held && strings.HasPrefix(side, host.ToCaller):
+			suffered = append(suffered, fault)
+		}
+	}
+	return strings.Join(suffered, ", ")
 }
 
 func triggerName(kind string) string { return strings.TrimSuffix(kind, "Trigger") }

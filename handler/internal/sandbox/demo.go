@@ -161,7 +161,7 @@ func (b *board) callHTTP(ctx context.Context, h *host.Host, f functionInfo) (Inv
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	before := len(h.History())
-	answer, err := b.request(ctx, "http://"+h.Addr(), fireRequest{Method: http.MethodGet, Path: f.Path + "?who=you"})
+	answer, err := request(ctx, h, host.Firing{Method: http.MethodGet, Path: f.Path + "?who=you"})
 	if err != nil {
 		return Invocation{}, err
 	}

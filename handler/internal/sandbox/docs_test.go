@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"apimrelay/handler/internal/sandbox/gateway"
+	"apimrelay/handler/internal/sandbox/host"
 	"apimrelay/handler/internal/sandbox/identity"
 )
 
@@ -22,9 +24,14 @@ func TestDocsNameEveryFaultAndCall(t *testing.T) {
 			t.Errorf("the fault %s of identity is not in docs/sandbox.md", name)
 		}
 	}
-	for _, f := range gatewayFaults {
-		if !strings.Contains(text, "`"+f.name+"`") {
-			t.Errorf("the fault %s of gateway is not in docs/sandbox.md", f.name)
+	for _, name := range gateway.FaultNames() {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("the fault %s of gateway is not in docs/sandbox.md", name)
+		}
+	}
+	for _, name := range host.FaultNames() {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("the fault %s of host is not in docs/sandbox.md", name)
 		}
 	}
 	for _, id := range []string{identity.TenantID, identity.APIClientID, identity.SystemClientID, identity.ReaderClientID, identity.WriterClientID,
@@ -40,7 +47,7 @@ func TestDocsNameEveryFaultAndCall(t *testing.T) {
 	if len(calls) < 20 {
 		t.Fatalf("docs/sandbox.md lists %d calls", len(calls))
 	}
-	fill := strings.NewReplacer("{stand-in}", "identity", "{key}", "secondary", "{state}", "active", "functions/{name}", "functions/relay", "{name}", "sandbox")
+	fill := strings.NewReplacer("{stand-in}", "identity", "host/keys/{key}", "host/keys/function", "{key}", "secondary", "{state}", "active", "functions/{name}", "functions/relay", "{name}", "sandbox")
 	for _, call := range calls {
 		method, path := call[1], fill.Replace(call[2])
 		if path == "/events" || strings.Contains(path, "{id}") || path == "/host/restart" {

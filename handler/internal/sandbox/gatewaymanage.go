@@ -1,8 +1,8 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 
 	"apimrelay/handler/internal/sandbox/gateway"
@@ -20,10 +20,9 @@ func gatewayAPI(g *gateway.Gateway) http.Handler {
 		answerJSON(w, http.StatusOK, map[string]any{"on": faults.on(), "names": faults.names()})
 	})
 	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
-		var f json.RawMessage
-		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&f)
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err == nil {
-			err = faults.set(f)
+			err = faults.set(body)
 		}
 		done(w, err)
 	})

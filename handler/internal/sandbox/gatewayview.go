@@ -2,103 +2,11 @@ package sandbox
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"apimrelay/handler/internal/policy"
 	"apimrelay/handler/internal/sandbox/gateway"
 )
-
-// fault is a fault as the console and the management API name it, the same shape for every stand-in.
-type fault struct {
-	Name       string `json:"name"`
-	DelayMS    int    `json:"delay_ms,omitempty"`
-	Status     int    `json:"status,omitempty"`
-	RetryAfter string `json:"retry_after,omitempty"`
-	Times      int    `json:"times,omitempty"`
-}
-
-// gatewayFaults are the names; each sets or clears its own fields of gateway.Faults.
-var gatewayFaults = []struct {
-	name string
-	on   func(gateway.Faults) bool
-	set  func(*gateway.Faults, fault)
-}{
-	{"latency", func(f gateway.Faults) bool { return f.LatencyMS != 0 }, func(g *gateway.Faults, f fault) { g.LatencyMS = f.DelayMS }},
-	{"hang", func(f gateway.Faults) bool { return f.Hang }, func(g *gateway.Faults, f fault) { g.Hang = f.Name != "" }},
-	{"reset", func(f gateway.Faults) bool { return f.Reset == "before" }, func(g *gateway.Faults, f fault) { g.Reset = word(f, "before") }},
-	{"reset-in-body", func(f gateway.Faults) bool { return f.Reset == "body" }, func(g *gateway.Faults, f fault) { g.Reset = word(f, "body") }},
-	{"garbage", func(f gateway.Faults) bool { return f.Garbage }, func(g *gateway.Faults, f fault) { g.Garbage = f.Name != "" }},
-	{"status", func(f gateway.Faults) bool { return f.Status != 0 }, func(g *gateway.Faults, f fault) { g.Status, g.RetryAfter = f.Status, f.RetryAfter }},
-	{"stale-metadata", func(f gateway.Faults) bool { return f.StaleMetadata }, func(g *gateway.Faults, f fault) { g.StaleMetadata = f.Name != "" }},
-	{"clock-skew", func(f gateway.Faults) bool { return f.ClockSkewSeconds != 0 }, func(g *gateway.Faults, f fault) { g.ClockSkewSeconds = f.DelayMS / 1000 }},
-}
-
-func word(f fault, text string) string {
-	if f.Name == "" {
-		return ""
-	}
-	return text
-}
-
-func gatewayStandIn(g *gateway.Gateway) standIn {
-	return standIn{
-		name: "gateway",
-		names: func() []string {
-			var names []string
-			for _, f := range gatewayFaults {
-				names = append(names, f.name)
-			}
-			return names
-		},
-		on: func() any {
-			now, on := g.Faults(), []fault{}
-			for _, f := range gatewayFaults {
-				if !f.on(now) {
-					continue
-				}
-				one := fault{Name: f.name, Times: now.Times}
-				switch f.name {
-				case "latency":
-					one.DelayMS = now.LatencyMS
-				case "status":
-					one.Status, one.RetryAfter = now.Status, now.RetryAfter
-				case "clock-skew":
-					one.DelayMS = now.ClockSkewSeconds * 1000
-				}
-				on = append(on, one)
-			}
-			return on
-		},
-		set: func(body []byte) error {
-			return readFault(body, func(f fault) error {
-				i := slices.IndexFunc(gatewayFaults, func(have struct {
-					name string
-					on   func(gateway.Faults) bool
-					set  func(*gateway.Faults, fault)
-				}) bool {
-					return have.name == f.Name
-				})
-				if i < 0 {
-					return fmt.Errorf("setting a fault of gateway: no fault %q", f.Name)
-				}
-				now := g.Faults()
-				gatewayFaults[i].set(&now, f)
-				now.Times = f.Times
-				return g.SetFaults(now)
-			})
-		},
-		clear: func(name string) {
-			now := g.Faults()
-			for _, f := range gatewayFaults {
-				if (name == "" || f.name == name) && f.on(now) {
-					f.set(&now, fault{})
-				}
-			}
-			g.SetFaults(now) // nothing was added: it cannot be refused
-		},
-	}
-}
 
 // callOf shows a record of the gateway.
 func callOf(r gateway.Record, backend string) Call {

@@ -16,11 +16,12 @@ type Invocation struct {
 	Request  string    `json:"request"` // "GET /api/relay/hello", or what fired it
 	Started  time.Time `json:"started"`
 	// DurationMS is the host's view: from the trigger to the answer.
-	DurationMS float64 `json:"duration_ms"`
-	Outcome    string  `json:"outcome"`          // running, succeeded, failed
-	Status     int     `json:"status,omitempty"` // of the answer to an HTTP caller
-	Cause      string  `json:"cause,omitempty"`  // one line: who refused and why
-	TraceID    string  `json:"trace_id,omitempty"`
+	DurationMS float64  `json:"duration_ms"`
+	Outcome    string   `json:"outcome"`          // running, succeeded, failed
+	Status     int      `json:"status,omitempty"` // of the answer to an HTTP caller
+	Cause      string   `json:"cause,omitempty"`  // one line: who refused and why
+	TraceID    string   `json:"trace_id,omitempty"`
+	Faults     []string `json:"faults,omitempty"` // of the host that it met
 
 	Token *Token    `json:"token,omitempty"`
 	Calls []Call    `json:"calls"` // to the gateway, retries and replays included

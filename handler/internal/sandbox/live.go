@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,10 +17,11 @@ import (
 // management wires the API behind the console to the stand-ins.
 func (b *board) management() *management {
 	m := &management{
-		store: b.store, functions: b.functions, identity: b.identity, fire: b.fire, gateway: b.gateway,
+		store: b.store, functions: b.functions, host: b.host, identity: b.identity, fire: b.fire, gateway: b.gateway, rotated: b.showKey,
 		where: "Functions host " + b.base(),
 		reset: func() {
 			b.collector.reset()
+			b.host.Reset()
 			if b.identity != nil {
 				b.identity.Reset()
 			}
@@ -30,8 +30,12 @@ func (b *board) management() *management {
 			}
 		},
 	}
-	m.actions = append(m.actions, action{ID: "restart", Label: "Restart the handler", Path: "/host/restart", do: b.restart,
-		Help: "The host starts the handler anew, as it does when host.json is saved: it comes without a token"})
+	m.standIns = append(m.standIns, hostStandIn(b.host))
+	m.actions = append(m.actions,
+		action{ID: "restart", Label: "Restart the handler", Path: "/host/restart",
+			Help: "The host starts the handler anew, as it does when host.json is saved: it comes without a token"},
+		action{ID: "rotate-function", Label: "Rotate function key", Path: "/host/keys/function/rotate",
+			Help: "Callers with the old key get 401; the new one stands on the terminal"})
 	if b.identity != nil {
 		m.where += " · identity endpoint and issuer"
 		m.standIns = append(m.standIns, identityStandIn(b.identity))
@@ -69,24 +73,17 @@ func (b *board) rotateSigningKey() error {
 }
 
 // fire runs a function: an HTTP function by a request with the function key, any other as its trigger would.
-func (b *board) fire(ctx context.Context, name string, f fireRequest) (fireAnswer, error) {
+func (b *board) fire(ctx context.Context, name string, f host.Firing) (fireAnswer, error) {
 	i := slices.IndexFunc(b.functions, func(have functionInfo) bool { return strings.EqualFold(have.Name, name) })
 	if i < 0 {
 		return fireAnswer{}, fmt.Errorf("firing %s: %w", name, errNoFunction)
 	}
 	function := b.functions[i]
 	if function.Trigger != "http" {
-		var event host.Event
-		if text := f.input(); len(f.Input) > 0 && text != "" {
-			event.Input = &text
-		}
-		if _, err := b.host.Fire(function.Name, event); err != nil {
+		if _, err := b.host.Fire(function.Name, f.Event()); err != nil {
 			return fireAnswer{}, err
 		}
 		return fireAnswer{Status: http.StatusAccepted}, nil
-	}
-	if f.Method == "" {
-		f.Method = http.MethodGet
 	}
 	if f.Path == "" {
 		f.Path = function.Path
@@ -94,33 +91,20 @@ func (b *board) fire(ctx context.Context, name string, f fireRequest) (fireAnswe
 	if !strings.HasPrefix(f.Path, "/") {
 		return fireAnswer{}, fmt.Errorf("firing %s: path is %q: want one that begins with /", name, f.Path)
 	}
-	return b.request(ctx, b.base(), f)
+	return request(ctx, b.host, f)
 }
 
-// request calls the host as a caller with the function key does (the master key where a function wants it: it fits every level).
-func (b *board) request(ctx context.Context, base string, f fireRequest) (fireAnswer, error) {
-	req, err := http.NewRequestWithContext(ctx, f.Method, base+f.Path, bytes.NewReader([]byte(f.Body)))
-	if err != nil {
-		return fireAnswer{}, fmt.Errorf("making a request: %w", err)
-	}
-	req.Header.Set("x-functions-key", b.keys.master)
-	for name, value := range f.Header {
-		req.Header.Set(name, value)
-	}
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the host is on loopback
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return fireAnswer{}, fmt.Errorf("calling the host: %w", err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
-	if err != nil {
-		return fireAnswer{}, fmt.Errorf("reading the host's answer: %w", err)
-	}
-	return fireAnswer{Status: res.StatusCode, Body: string(body)}, nil
+// request calls a host as a caller with the master key does, which fits every level.
+func request(ctx context.Context, h *host.Host, f host.Firing) (fireAnswer, error) {
+	status, body, err := h.Call(ctx, f)
+	return fireAnswer{Status: status, Body: body}, err
+}
+
+// showKey prints a key that was rotated where the first one was printed: on the terminal.
+func (b *board) showKey(name, key string) {
+	b.printing.Lock()
+	defer b.printing.Unlock()
+	fmt.Fprintf(b.stderr, "sandbox: the host's %s key from now on: %s\n", name, key)
 }
 
 // follow prints one line for each invocation that ends, until ctx does.

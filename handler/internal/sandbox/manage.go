@@ -12,6 +12,7 @@ import (
 
 	"apimrelay/handler/internal/sandbox/console"
 	"apimrelay/handler/internal/sandbox/gateway"
+	"apimrelay/handler/internal/sandbox/host"
 	"apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/sandbox/loopback"
 )
@@ -24,10 +25,12 @@ type management struct {
 	where     string
 	functions []functionInfo
 	standIns  []standIn
-	identity  *identity.Server // nil when tokens come from elsewhere
-	gateway   *gateway.Gateway // nil when calls go elsewhere
+	host      *host.Host              // nil in tests
+	identity  *identity.Server        // nil when tokens come from elsewhere
+	gateway   *gateway.Gateway        // nil when calls go elsewhere
+	rotated   func(key, value string) // gets the host's new keys
 	actions   []action
-	fire      func(context.Context, string, fireRequest) (fireAnswer, error)
+	fire      func(context.Context, string, host.Firing) (fireAnswer, error)
 	reset     func()
 	// tick is how often a reader of /events learns of a changed overview; a second when zero.
 	tick time.Duration
@@ -43,15 +46,6 @@ type functionInfo struct {
 	Sample  string   `json:"sample,omitempty"` // an example of an event's data
 }
 
-// standIn is one of host, identity, gateway, as the console switches its faults.
-type standIn struct {
-	name  string
-	names func() []string
-	on    func() any // JSON array of objects with a name
-	set   func(body []byte) error
-	clear func(name string)
-}
-
 // action is a button of the console: a POST without a body.
 type action struct {
 	ID    string       `json:"id"`
@@ -59,14 +53,6 @@ type action struct {
 	Help  string       `json:"help"`
 	Path  string       `json:"path"`
 	do    func() error // nil: served elsewhere
-}
-
-type fireRequest struct {
-	Method string            `json:"method"` // HTTP functions: GET when empty
-	Path   string            `json:"path"`   // HTTP functions: path and query
-	Header map[string]string `json:"header"` // HTTP functions
-	Body   string            `json:"body"`   // HTTP functions
-	Input  json.RawMessage   `json:"input"`  // others: the event's data; text, or any JSON
 }
 
 type fireAnswer struct {
@@ -98,6 +84,9 @@ func (m *management) handler() http.Handler {
 				w.WriteHeader(http.StatusNoContent)
 			})
 		}
+	}
+	if m.host != nil {
+		mux.Handle("/host/", http.StripPrefix("/host", m.host.Manage(m.rotated)))
 	}
 	if m.identity != nil {
 		mux.Handle("/identity/", http.StripPrefix("/identity", m.identity.Manage()))
@@ -131,6 +120,7 @@ type overview struct {
 type standInState struct {
 	Name   string   `json:"name"`
 	Faults []string `json:"faults"`
+	Places []string `json:"places,omitempty"`
 	On     any      `json:"on"`
 }
 
@@ -148,7 +138,7 @@ func (m *management) overview() overview {
 func (m *management) faults() []standInState {
 	out := []standInState{}
 	for _, s := range m.standIns {
-		out = append(out, standInState{s.name, s.names(), s.on()})
+		out = append(out, standInState{s.name, s.names(), s.places, s.on()})
 	}
 	return out
 }
@@ -244,7 +234,7 @@ func (m *management) clearFault(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *management) serveFire(w http.ResponseWriter, r *http.Request) {
-	var fire fireRequest
+	var fire host.Firing
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil && len(bytes.TrimSpace(body)) > 0 {
 		d := json.NewDecoder(bytes.NewReader(body))
@@ -252,7 +242,7 @@ func (m *management) serveFire(w http.ResponseWriter, r *http.Request) {
 		err = d.Decode(&fire)
 	}
 	if err != nil {
-		http.Error(w, "reading the body: want a JSON object with method, path, header, body, or input: "+err.Error(), http.StatusBadRequest)
+		http.Error(w, "reading the body: want a JSON object with method, path, header, body, or input, many, metadata: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	answer, err := m.fire(r.Context(), r.PathValue("name"), fire)
@@ -264,15 +254,6 @@ func (m *management) serveFire(w http.ResponseWriter, r *http.Request) {
 	default:
 		answerJSON(w, http.StatusOK, answer)
 	}
-}
-
-// input returns the event's data as text: a JSON string is its content, anything else is JSON as it was sent.
-func (f fireRequest) input() string {
-	var text string
-	if json.Unmarshal(f.Input, &text) == nil {
-		return text
-	}
-	return string(f.Input)
 }
 
 // readFault decodes a fault of a stand-in strictly.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/sandbox/host"
 	"apimrelay/handler/internal/sandbox/identity"
 )
 
@@ -23,11 +24,15 @@ func newManagement(t *testing.T) (*management, *httptest.Server, *[]string) {
 		store: &store{}, identity: tenant, tick: 5 * time.Millisecond, standIns: []standIn{identityStandIn(tenant)},
 		functions: []functionInfo{{Name: "poll", Trigger: "timer"}},
 		actions:   []action{{ID: "forget", Label: "Forget", Path: "/forget", do: func() error { tenant.Forget(); return nil }}},
-		fire: func(_ context.Context, name string, f fireRequest) (fireAnswer, error) {
+		fire: func(_ context.Context, name string, f host.Firing) (fireAnswer, error) {
 			if name != "poll" {
 				return fireAnswer{}, fmt.Errorf("firing %s: %w", name, errNoFunction)
 			}
-			fired = append(fired, name+" "+f.input())
+			text := ""
+			if input := f.Event().Input; input != nil {
+				text = *input
+			}
+			fired = append(fired, name+" "+text)
 			return fireAnswer{Status: 202}, nil
 		},
 	}

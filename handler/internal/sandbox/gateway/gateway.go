@@ -212,7 +212,7 @@ func checkNames(c Config) []error {
 // Close frees the gateway's connections and its sample backend. Requests in flight are cut off.
 func (g *Gateway) Close() error {
 	g.close.Do(func() {
-		g.faults.set(Faults{})
+		g.ClearFault("")
 		g.proxy.transport.CloseIdleConnections()
 		g.metadata.client.CloseIdleConnections()
 		if g.sample != nil {
@@ -224,7 +224,7 @@ func (g *Gateway) Close() error {
 
 // Reset forgets history, rate limits, metadata and faults. Keys and subscriptions stay as they are.
 func (g *Gateway) Reset() {
-	g.faults.set(Faults{})
+	g.ClearFault("")
 	g.history.reset()
 	g.limits.Reset()
 	g.metadata.reset()

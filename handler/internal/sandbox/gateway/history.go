@@ -10,8 +10,8 @@ import (
 
 // Record is one request as the gateway saw it. It holds no key, no token and no body.
 type Record struct {
-	ID      string    `json:"id"` // the activityId of a 500
-	Time    time.Time `json:"time"`
+	ID      string    `json:"id"`   // the activityId of a 500
+	Time    time.Time `json:"time"` // without the fault clock-skew
 	Method  string    `json:"method"`
 	Path    string    `json:"path"`            // escaped, as it came
 	Query   string    `json:"query,omitempty"` // values of credentials replaced

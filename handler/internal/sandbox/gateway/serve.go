@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -30,19 +29,20 @@ type call struct {
 	input   policy.Input
 	rest    string // escaped path below the API's
 	verdict policy.Verdict
-	fault   Faults
+	faults  map[string]met // by name
 }
 
 // ServeHTTP is the data plane.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fault, changed := g.faults.take()
+	faults := g.faults.take()
 	start := time.Now()
+	right := g.config.Now()
 	c := &call{
-		gateway: g, r: r, start: start, fault: fault, now: g.config.Now().Add(time.Duration(fault.ClockSkewSeconds) * time.Second),
+		gateway: g, r: r, start: start, faults: faults, now: right.Add(time.Duration(faults[FaultClockSkew].DelayMS) * time.Millisecond),
 	}
 	c.w = &writer{ResponseWriter: w, call: c}
 	c.record = Record{
-		ID: newID(), Time: c.now.UTC(), Method: r.Method, Path: r.URL.EscapedPath(), Remote: r.RemoteAddr,
+		ID: newID(), Time: right.UTC(), Method: r.Method, Path: r.URL.EscapedPath(), Remote: r.RemoteAddr,
 		Headers:     slices.Sorted(maps.Keys(r.Header)),
 		Traceparent: r.Header.Get("Traceparent"), IdempotencyKey: r.Header.Get("Idempotency-Key"),
 	}
@@ -60,7 +60,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.config.OnRecord(c.record)
 		}
 	}()
-	if c.endsByFault(changed) {
+	if c.endsByFault() {
 		return
 	}
 	c.serve()
@@ -104,7 +104,7 @@ func (c *call) serve() {
 	c.input.Subscription = access.subscription
 
 	before := time.Now()
-	c.input.Keys = g.metadata.get(r.Context(), c.policy.Needs(c.input.Request), c.fault.StaleMetadata)
+	c.input.Keys = g.metadata.get(r.Context(), c.policy.Needs(c.input.Request), c.has(FaultStaleMetadata))
 	c.verdict = c.policy.Evaluate(c.input)
 	c.record.Durations.PolicyMS = millis(time.Since(before))
 	c.record.Rules, c.record.Token, c.record.Error = c.verdict.Rules, c.verdict.Token, c.verdict.Error
@@ -198,47 +198,48 @@ func newID() string {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+func (c *call) has(fault string) bool {
+	_, on := c.faults[fault]
+	return on
+}
+
 // endsByFault does what the faults ask for before routing. It reports whether the request has ended.
-func (c *call) endsByFault(changed <-chan struct{}) bool {
-	f := c.fault
-	wait := func(ctx context.Context, until <-chan time.Time) bool {
+func (c *call) endsByFault() bool {
+	wait := func(f met, until <-chan time.Time) bool {
 		select {
-		case <-ctx.Done():
+		case <-c.r.Context().Done():
+			c.record.Stage = "fault"
 			return false
-		case <-changed:
+		case <-f.free:
 		case <-until:
 		}
 		return true
 	}
-	if f.LatencyMS > 0 {
-		c.record.Fault = "latency"
-		timer := time.NewTimer(time.Duration(f.LatencyMS) * time.Millisecond)
+	if f, on := c.faults[FaultLatency]; on {
+		c.record.Fault = FaultLatency
+		timer := time.NewTimer(time.Duration(f.DelayMS) * time.Millisecond)
 		defer timer.Stop()
-		if !wait(c.r.Context(), timer.C) {
-			c.record.Stage = "fault"
+		if !wait(f, timer.C) {
 			return true
 		}
 	}
 	switch {
-	case f.Hang:
-		c.record.Fault = "hang"
-		if !wait(c.r.Context(), nil) {
-			c.record.Stage = "fault"
-			return true
-		}
-		return false
-	case f.Reset == "before":
-		c.record.Fault, c.record.Stage = "reset", "fault"
+	case c.has(FaultHang):
+		c.record.Fault = FaultHang
+		return !wait(c.faults[FaultHang], nil)
+	case c.has(FaultReset):
+		c.record.Fault, c.record.Stage = FaultReset, "fault"
 		c.w.reset()
 		return true
-	case f.Reset == "body":
-		c.record.Fault = "reset-body"
-	case f.Garbage:
-		c.record.Fault, c.record.Stage = "garbage", "fault"
+	case c.has(FaultResetInBody):
+		c.record.Fault = FaultResetInBody
+	case c.has(FaultGarbage):
+		c.record.Fault, c.record.Stage = FaultGarbage, "fault"
 		c.w.garbage()
 		return true
-	case f.Status != 0:
-		c.record.Fault, c.record.Stage = "status", "fault"
+	case c.has(FaultStatus):
+		f := c.faults[FaultStatus]
+		c.record.Fault, c.record.Stage = FaultStatus, "fault"
 		answer := policy.ErrorResponse(f.Status, http.StatusText(f.Status))
 		if f.RetryAfter != "" {
 			answer.Header.Set("Retry-After", f.RetryAfter)

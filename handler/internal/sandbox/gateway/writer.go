@@ -26,12 +26,12 @@ func (w *writer) WriteHeader(status int) {
 		if _, there := header["Content-Type"]; !there {
 			header["Content-Type"] = nil // net/http would guess one
 		}
-		if w.call.fault.ClockSkewSeconds != 0 {
+		if w.call.has(FaultClockSkew) {
 			header.Set("Date", w.call.now.UTC().Format(http.TimeFormat))
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
-	if status >= 200 && w.call.record.Fault == "reset-body" && w.bodyless(status) {
+	if status >= 200 && w.call.record.Fault == FaultResetInBody && w.bodyless(status) {
 		w.breakOff()
 	}
 }
@@ -46,7 +46,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.call.record.Fault == "reset-body" && len(p) > 0 {
+	if w.call.record.Fault == FaultResetInBody && len(p) > 0 {
 		n, _ := w.ResponseWriter.Write(p[:len(p)/2])
 		w.bytes += int64(n)
 		w.breakOff()

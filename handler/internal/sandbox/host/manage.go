@@ -78,7 +78,7 @@ type Firing struct {
 	Path     string            `json:"path"`   // path and query
 	Header   map[string]string `json:"header"`
 	Body     string            `json:"body"`
-	Input    json.RawMessage   `json:"input"` // the event's data: text, or any JSON as it stands
+	Input    json.RawMessage   `json:"input"` // the event's data: text, or any JSON as it stands; empty text is none
 	Many     []json.RawMessage `json:"many"`  // the items of a batch
 	Metadata map[string]string `json:"metadata"`
 }
@@ -87,8 +87,9 @@ type Firing struct {
 func (f Firing) Event() Event {
 	e := Event{Metadata: f.Metadata}
 	if len(f.Input) > 0 {
-		text := eventText(f.Input)
-		e.Input = &text
+		if text := eventText(f.Input); text != "" {
+			e.Input = &text
+		}
 	}
 	for _, item := range f.Many {
 		e.Many = append(e.Many, eventText(item))

@@ -36,8 +36,8 @@ async function call(method, path, body) {
 
 async function act(what, method, path, body) {
   try {
-    await call(method, path, body);
-    say(what);
+    const answer = await call(method, path, body);
+    say(answer && answer.status >= 400 ? `${what}: ${answer.status}` : what);
   } catch (error) {
     say(`${what}: failed: ${error.message}`);
   }
@@ -106,6 +106,7 @@ function drawDetail(row) {
   parts.push(el("h3", {}, "Trigger"), facts([
     ["Fired by", inv.request], ["Kind", [inv.trigger, inv.way].filter(Boolean).join(", ")], ["Invocation", el("code", {}, inv.id)],
     ["Trace", inv.trace_id && el("code", {}, inv.trace_id)],
+    ["Fault", inv.faults && el("span", { class: "bad" }, inv.faults.join(", "))],
   ]));
   parts.push(el("h3", {}, "Token"), inv.token ? tokenFacts(inv.token) : el("p", { class: "soft" }, "No token reached the gateway."));
   inv.calls.forEach((c, n) => parts.push(...gatewayCall(c, n, inv.calls.length)));
@@ -217,8 +218,18 @@ function drawFire() {
 }
 
 function drawFaults() {
+  const chosen = {}; // what is chosen stays when the buttons are drawn anew
+  for (const select of document.querySelectorAll("#faults select")) chosen[select.id] = select.value;
+  const choice = (id, label, empty, options) => {
+    const select = el("select", { id, "aria-label": label }, el("option", { value: "" }, empty), ...options.map((o) => el("option", {}, o)));
+    if (options.includes(chosen[id])) select.value = chosen[id];
+    return select;
+  };
   $("faults").replaceChildren(...overview.stand_ins.map((s) => el("div", {},
     el("h3", {}, s.name),
+    s.places || s.name === "host" ? el("div", { class: "row where" },
+      s.places && choice(`place-${s.name}`, `Where the next fault of ${s.name} works`, "usual place", s.places),
+      s.name === "host" && choice("fault-function", "Function that the next fault of host is for", "every function", overview.functions.map((f) => f.name))) : null,
     el("div", { class: "row" }, ...s.faults.map((name) => {
       const on = s.on.find((f) => f.name === name);
       return el("button", {
@@ -229,14 +240,23 @@ function drawFaults() {
 }
 
 function describe(f) {
-  return [f.status && `status ${f.status}`, f.delay_ms && `${f.delay_ms} ms`, f.retry_after && `Retry-After ${f.retry_after}`, f.times && `${f.times} times`].filter(Boolean).join(", ");
+  return [f.status && `status ${f.status}`, f.delay_ms && `${f.delay_ms} ms`, f.retry_after && `Retry-After ${f.retry_after}`, f.times && `${f.times} times`,
+    f.on && `at ${f.on}`, f.function && `for ${f.function}`].filter(Boolean).join(", ");
 }
+
+// What each fault takes of the fields; what is not here takes nothing.
+const timed = ["latency", "clock-skew", "short-life", "missed-tick"];
+const lasting = { gateway: ["stale-metadata", "clock-skew"], host: ["clock-skew"] }; // without "times"
+const placeless = ["clock-skew", "missed-tick"]; // of host
 
 function flip(standIn, name, on) {
   if (on) return act(`${standIn}: ${name} is off`, "DELETE", `/faults/${standIn}?name=${encodeURIComponent(name)}`);
-  const fault = { name, times: Number($("times").value) || 0 };
-  if (["latency", "clock-skew", "short-life"].includes(name)) fault.delay_ms = Number($("delay").value) || 0;
+  const fault = { name, times: (lasting[standIn] || []).includes(name) ? 0 : Number($("times").value) || 0 };
+  if (timed.includes(name)) fault.delay_ms = Number($("delay").value) || 0;
   if (name === "status") Object.assign(fault, { status: Number($("status").value) || 0, retry_after: $("retry").value });
+  const place = $(`place-${standIn}`);
+  if (place && place.value && !(standIn === "host" && placeless.includes(name))) fault.on = place.value;
+  if (standIn === "host" && name !== "clock-skew" && $("fault-function").value) fault.function = $("fault-function").value;
   return act(`${standIn}: ${name} is on`, "POST", `/faults/${standIn}`, fault);
 }
 
