@@ -20,7 +20,7 @@ func TestFolders(t *testing.T) {
 		"excl/function.json":         good[:len(good)-1] + `, "excluded": true}`,          // E-folder-excluded
 		".dot/function.json":         good,                                                // E-folder-dot
 		"with space/function.json":   good,                                                // E-folder-space
-		"1num/function.json":         good,                                                // E-folder-digit
+		"1num/function.json":         good,                                                // no valid name: Utility.IsValidFunctionName
 		"badjson/function.json":      "{bad",                                              // E-folder-badjson
 		"sf/function.json":           good[:len(good)-1] + `, "scriptFile": "nofile.js"}`, // E-folder-scriptfile
 		"sfok/function.json":         good[:len(good)-1] + `, "scriptFile": "run.sh"}`,

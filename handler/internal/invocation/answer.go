@@ -107,7 +107,7 @@ func (e *encoder) returnValue(outputs []Output, body []byte) {
 // is then such an error, too, and the call should fail with status 500 instead. Other errors are w's own.
 func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, body []byte) (dropped []string, err error) {
 	if status == http.StatusNoContent || status == http.StatusResetContent || status == http.StatusNotModified {
-		body = nil // the host would drop it (recordings B-res-status-204, B-res-status-205, B-res-status-304)
+		body = nil // the host would drop it (recordings B-res-status-204, B-res-status-304); a 205 has none (RFC 9110 15.3.6)
 	}
 	answered := false
 	for _, output := range outputs {

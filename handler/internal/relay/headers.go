@@ -23,7 +23,7 @@ const (
 // stripped are headers of the caller, the platform or the host that end here, in net/http's canonical form.
 //
 // They are removed by name. What a caller's Connection header names is removed, too (by ReverseProxy), but nothing relies on that: the host has dropped
-// Connection by then and passes on what it named (recordings D-req-hop-headers, P-req-hop-headers).
+// Connection by then and passes on what it named (recording D-req-hop-headers).
 var stripped = map[string]kind{
 	"Authorization":            credential,
 	"Proxy-Authorization":      credential,

@@ -359,7 +359,7 @@ func (c *Call) secrets() []string {
 	return texts
 }
 
-// finalWriter drops 1xx answers: the host drops them anyway (recordings D-ans-103, P-ans-103), and a 100 for an upload is the server's own. It also
+// finalWriter drops 1xx answers: the host drops them anyway (recording D-ans-103), and a 100 for an upload is the server's own. It also
 // keeps net/http from sniffing a missing Content-Type and from dating the answer: a nil value does, and only here it holds, since ReverseProxy empties the
 // header after each 1xx.
 type finalWriter struct{ http.ResponseWriter }

@@ -357,9 +357,9 @@ func remainder(rest string) (string, error) {
 	return escapePath(rest), judge(rest)
 }
 
-// judge refuses a path or a value for it that could climb out of the fixed path in any reader's eyes. The host lets "..%2F" through (recording
-// D-path-percent-2e), and proxied it escapes a %2F once more, so the text is looked at as it is, decoded once and decoded twice, with slashes and
-// backslashes both as separators.
+// judge refuses a path or a value for it that could climb out of the fixed path in any reader's eyes. The host leaves a %2F as it is (recording
+// A-route-name-id), so that "..%2F" is no dot segment to it (dotnet/aspnetcore src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs), and proxied it
+// escapes it once more (P-route-name-id): so the text is looked at as it is, decoded once and decoded twice, with slashes and backslashes both as separators.
 func judge(text string) error {
 	if strings.IndexByte(text, '.') < 0 && strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 {
 		return nil // most paths

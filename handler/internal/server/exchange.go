@@ -107,7 +107,7 @@ func invocationID(h http.Header) string {
 	return id
 }
 
-// panicked ends an exchange whose code gave up. http.ErrAbortHandler is ReverseProxy's way to cut an answer whose source broke off.
+// panicked ends an exchange whose code gave up. http.ErrAbortHandler is the relay's way to cut an answer whose source broke off.
 func (s *Server) panicked(r *http.Request, x *exchange, p any) {
 	if p != http.ErrAbortHandler {
 		x.err = fmt.Errorf("serving the invocation: panic: %s", panicText(p))
@@ -127,7 +127,7 @@ func (s *Server) panicked(r *http.Request, x *exchange, p any) {
 	}
 	s.logExchange(r, x)
 	// What is still in the server's buffer goes out first. Without a byte of an answer the host would repeat a proxied exchange up to 40 times, a
-	// forwarded one up to four (recordings P-ans-closed, D-ans-closed); one that is cut short it passes on as such (P-ans-length-cut).
+	// forwarded one up to four (recordings P-ans-closed, D-ans-closed); one that is cut short it passes on as such (P-ans-chunked-cut).
 	_ = http.NewResponseController(x.w).Flush()
 	panic(http.ErrAbortHandler)
 }

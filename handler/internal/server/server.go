@@ -64,7 +64,7 @@ func New(c Config) *Server {
 	}
 	s := &Server{app: c.App, functions: make(map[*app.Function]*Function), healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry, log: c.Log}
 	s.relay = relay.New(relay.Options{
-		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters, ErrorLog: c.Log,
+		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters,
 	})
 	router := chi.NewRouter()
 	router.Get("/", s.ready)
@@ -83,7 +83,7 @@ func New(c Config) *Server {
 
 // reachableWrapped tells whether POST /<Function> may be served for a function. An HTTP function that the host should proxy still comes wrapped from a
 // host that knows neither flag, so it gets the path, too, unless callers from outside could reach it there: with an empty route prefix, and where the
-// function's name is the prefix (recording E-prefix-empty; "/api" fits a catch-all, recording E-precedence-catchall-last).
+// function's name is the prefix (recording E-prefix-empty; "/api" fits a catch-all, as "/api/rest" fits "rest/{*path}": recording D-route-catch-all-empty).
 func (s *Server) reachableWrapped(f *app.Function) bool {
 	if f.Wrapped && s.app.RoutePrefix == "" {
 		return true // the app's own rules have refused what would be dangerous

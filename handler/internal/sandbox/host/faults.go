@@ -25,7 +25,7 @@ const (
 	// has gone out, as YARP does when the caller has hung up and HttpClient when functionTimeout is over (dotnet/yarp
 	// src/ReverseProxy/Forwarder/HttpForwarder.cs; recording E-hang-slow); a caller that is still there gets 500.
 	FaultReset = "reset"
-	// FaultResetInBody ends it in the middle: of the answer's body, as when an instance is lost (recordings P-ans-length-cut, P-ans-chunked-cut), or of
+	// FaultResetInBody ends it in the middle: of the answer's body, as when an instance is lost (recording P-ans-chunked-cut), or of
 	// the request to the handler.
 	FaultResetInBody = "reset-in-body"
 	// FaultGarbage is what is no HTTP. To the caller, as by something broken between it and the host; no host is known to do it. To the handler, the

@@ -271,7 +271,8 @@ func (r *request) setTarget(target string, sent headers) bool {
 	return ok
 }
 
-// setFraming reads Content-Length and Transfer-Encoding; a Transfer-Encoding that is not chunked is refused (recording D-req-odd-headers).
+// setFraming reads Content-Length and Transfer-Encoding; a Transfer-Encoding that is not chunked is refused
+// (dotnet/aspnetcore src/Servers/Kestrel/Core/src/Internal/Http/Http1MessageBody.cs, FinalTransferCodingNotChunked).
 func (r *request) setFraming(sent headers) bool {
 	if codings := sent.tokens("Transfer-Encoding"); len(codings) > 0 {
 		if !strings.EqualFold(codings[len(codings)-1], "chunked") || r.proto10 {

@@ -90,7 +90,8 @@ func unescape(raw string, path bool) (string, bool) {
 }
 
 // removeDots resolves the dot segments of a decoded path, as Kestrel does before routing
-// (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs). "..%2Fb" is no dot segment (recording D-path-percent-2e).
+// (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs). "..%2Fb" is no dot segment, since a %2F stays as it is
+// (recording A-route-name-id).
 func removeDots(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -152,7 +153,7 @@ func escapePath(path string) string { return escapeExcept(path, pchars, true) }
 func escapePathAll(path string) string { return escapeExcept(path, pchars, false) }
 
 // escapeURI is what System.Uri makes of a path or query: reserved and unreserved characters and escapes stay, backslashes of a path become slashes
-// (recordings D-path-brackets, D-path-backslash, P-route-semicolon-query).
+// (recordings D-path-brackets, D-path-backslash, D-route-semicolon-query).
 func escapeURI(s string) string { return escapeExcept(s, pchars+"?#[]", true) }
 
 // forwardPath is the path of a forwarded request: the decoded path put into a Uri again, so that it ends at the first ? or # that was escaped.

@@ -346,7 +346,7 @@ func proxyFailure(kind, class, format string, args ...any) error {
 	return newException(invalidOperation, "Failed to proxy request with ForwarderError: %s", kind).because(newException(class, format, args...))
 }
 
-// reset ends the connection so that the caller sees a reset (recordings P-ans-length-cut, P-ans-chunked-cut).
+// reset ends the connection so that the caller sees a reset (recording P-ans-chunked-cut).
 func (c *frontConn) reset(req *request) {
 	req.closing = true
 	if tcp, ok := c.net.(*net.TCPConn); ok {
