@@ -229,7 +229,7 @@ func (a *answer) Read(p []byte) (int, error) {
 			names := slices.Collect(maps.Keys(a.res.Trailer))
 			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, cleanAnswer(a.res.Trailer, a.call.secrets())...)
 			for _, name := range names {
-				// Without a value it is not sent; ReverseProxy counts the names to tell whether more came than were announced.
+				// Without a value it is not sent; the names are counted to tell whether more came than were announced.
 				if _, left := a.res.Trailer[name]; !left {
 					a.res.Trailer[name] = nil
 				}
@@ -243,3 +243,9 @@ func (a *answer) Read(p []byte) (int, error) {
 }
 
 func (a *answer) Close() error { return a.body.Close() }
+
+// atHand tells whether the next piece need not be waited for, as far as is known.
+func (a *answer) atHand() bool {
+	b, ok := a.body.(interface{ Buffered() int })
+	return ok && b.Buffered() > 0
+}

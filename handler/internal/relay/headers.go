@@ -22,7 +22,7 @@ const (
 
 // stripped are headers of the caller, the platform or the host that end here, in net/http's canonical form.
 //
-// They are removed by name. What a caller's Connection header names is removed, too (by ReverseProxy), but nothing relies on that: the host has dropped
+// They are removed by name. What a caller's Connection header names is removed, too, but nothing relies on that: the host has dropped
 // Connection by then and passes on what it named (recording D-req-hop-headers).
 var stripped = map[string]kind{
 	"Authorization":            credential,
@@ -82,22 +82,33 @@ func Fixed(name string) bool {
 	return (k == 0 || k == platform) && !slices.Contains(written, name)
 }
 
-// strip removes from h whatever must not reach the gateway. keyHeader is the API's own name for the subscription key, "" for none.
-func strip(h http.Header, keyHeader string) {
-	for name := range h {
-		if strippedHeader(name, keyHeader) {
-			delete(h, name)
+// passed is the part of a caller's header that goes on to the gateway. keyHeader is the API's own name for the subscription key, "" for none. There is room
+// for as many more. Where the caller named no agent, net/http is kept from naming itself.
+func passed(h http.Header, keyHeader string, more int) http.Header {
+	out := make(http.Header, len(h)+more)
+	for name, values := range h {
+		if !strippedHeader(name, keyHeader) {
+			out[name] = values
 		}
 	}
-	if agent, ok := h["User-Agent"]; ok {
-		if own, _ := CallersAgent(agent); own != "" {
-			agent[0] = own
-			h["User-Agent"] = agent[:1]
-		} else {
-			delete(h, "User-Agent")
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			delete(out, http.CanonicalHeaderKey(strings.TrimSpace(name)))
 		}
 	}
+	lines := out["User-Agent"]
+	agent, _ := CallersAgent(lines)
+	switch {
+	case agent == "":
+		out["User-Agent"] = nobody
+	case len(lines) != 1 || lines[0] != agent:
+		out["User-Agent"] = []string{agent}
+	}
+	return out
 }
+
+// nobody is the value with which http.Request.Write leaves User-Agent out.
+var nobody = []string{""}
 
 func strippedHeader(name, keyHeader string) bool {
 	return name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) || kindOf(name) != 0

@@ -1,7 +1,7 @@
 // Package relay makes one authorized call to API Management for one invocation.
 //
 // A request comes in by [Relay.ServeHTTP] (HTTP triggers, however the host handed them over) or by [Relay.Do] (events), with a [Call] in its context that
-// says which function it is for. What the two share, everything that is done for each attempt, stands in one RoundTripper (auth.go): fetch the token,
+// says which function it is for (proxy.go for the former). What the two share, everything that is done for each attempt, stands in one RoundTripper (auth.go): fetch the token,
 // set the credentials, send, look at a refusal, replay or retry. The rest is one file a question: where to (target.go), with which headers (headers.go),
 // which key (keys.go), what a 401 means (refusal.go), whether again (retry.go, repeat.go, body.go), how long (budget.go).
 //
@@ -15,10 +15,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"apimrelay/handler/internal/memo"
@@ -78,7 +76,7 @@ type Call struct {
 	// What each call needs one of, in the same piece of memory.
 	url    url.URL
 	budget budget
-	final  finalWriter
+	upload callersBody
 	answer answer
 	held   [3]string
 }
@@ -123,13 +121,10 @@ type Options struct {
 	Telemetry *telemetry.Telemetry
 	// Counters count retries, replays and refusals; nil = nothing is counted.
 	Counters *Counters
-	// ErrorLog is for what net/http has to say; nil = discarded.
-	ErrorLog *slog.Logger
 }
 
 // Relay sends authorized calls. It is safe for concurrent use.
 type Relay struct {
-	proxy     *httputil.ReverseProxy
 	transport *transport
 	problem   func(http.ResponseWriter, *http.Request, error)
 }
@@ -139,20 +134,8 @@ func New(o Options) *Relay {
 	if o.Transport == nil {
 		o.Transport = upstream.New(NewTransport())
 	}
-	if o.ErrorLog == nil {
-		o.ErrorLog = slog.New(slog.DiscardHandler)
-	}
 	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, counters: o.Counters, now: time.Now}
-	r := &Relay{transport: t, problem: o.Problem}
-	r.proxy = &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		ModifyResponse: modifyResponse,
-		ErrorHandler:   r.problem,
-		Transport:      t,
-		BufferPool:     buffers{},
-		ErrorLog:       slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug),
-	}
-	return r
+	return &Relay{transport: t, problem: o.Problem}
 }
 
 // NewTransport is a transport for calls to the gateway. It goes through HTTPS_PROXY where that is set, adds nothing to requests, unpacks nothing in
@@ -196,31 +179,6 @@ func proxyFor(o origin) (made proxy) {
 	return made
 }
 
-// ServeHTTP relays an HTTP request: its method, header and body are the caller's; target and query come from the [Call] in its context. Nothing is buffered
-// but the first 64 KiB of an upload, for a replay. Whatever goes wrong before the answer's header is answered by Options.Problem; after it, the
-// connection is cut as net/http does it. What must not reach the gateway is removed from req's header itself.
-func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	call := FromContext(req.Context())
-	if err := call.resolve(); err != nil {
-		r.problem(w, req, err)
-		return
-	}
-	if call.guarded(req.Method) && r.transport.sent.has(call.InvocationID, r.transport.now()) {
-		r.problem(w, req, ErrAlreadySent)
-		return
-	}
-	ctx := call.start(req.Context())
-	defer call.budget.stop()
-	// Before ReverseProxy copies the header: most of what a front end adds need not be copied. It still has to see what Connection names.
-	connection := req.Header["Connection"]
-	strip(req.Header, call.Function.KeyHeader)
-	if connection != nil {
-		req.Header["Connection"] = connection
-	}
-	call.final.ResponseWriter = w
-	r.proxy.ServeHTTP(&call.final, req.WithContext(ctx))
-}
-
 // resolve finds out where the call goes.
 func (c *Call) resolve() error { return c.Function.Target.fill(&c.url, &c.Values, c.RawQuery) }
 
@@ -245,7 +203,7 @@ func (r *Relay) Do(req *http.Request) (*http.Response, error) {
 	call.setFixed(req.Header)
 	res, err := r.transport.RoundTrip(req)
 	if err == nil {
-		err = modifyResponse(res)
+		cleanResponse(res)
 	}
 	if err != nil {
 		call.budget.stop()
@@ -281,52 +239,8 @@ func (c *Call) setFixed(h http.Header) {
 	}
 }
 
-// rewrite sets, after the caller's header was stripped: nothing of it survives under a name of ours.
-func rewrite(p *httputil.ProxyRequest) {
-	call := FromContext(p.In.Context())
-	p.Out.URL, p.Out.Host = &call.url, ""
-	call.setFixed(p.Out.Header)
-	if len(p.In.Trailer) > 0 {
-		p.Out.Trailer = make(http.Header)
-		for name := range p.In.Trailer {
-			if !strippedHeader(name, call.Function.KeyHeader) {
-				p.Out.Trailer[name] = nil
-			}
-		}
-		in, out := p.In.Trailer, p.Out.Trailer
-		call.atUploadEnd(p.Out, func() {
-			for name := range out {
-				out[name] = in[name]
-			}
-		})
-	}
-}
-
-// uploadEnd is a body that calls back at its end: net/http knows the trailers' values only then.
-type uploadEnd struct {
-	body io.ReadCloser
-	call func()
-}
-
-func (u *uploadEnd) Read(p []byte) (int, error) {
-	n, err := u.body.Read(p)
-	if err != nil && u.call != nil {
-		u.call()
-		u.call = nil
-	}
-	return n, err
-}
-
-func (u *uploadEnd) Close() error { return u.body.Close() }
-
-func (c *Call) atUploadEnd(out *http.Request, f func()) {
-	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &uploadEnd{body: out.Body, call: f}
-	}
-}
-
-// modifyResponse makes an answer fit for the host and takes our credentials out of its header.
-func modifyResponse(res *http.Response) error {
+// cleanResponse makes an answer fit for the host and takes our credentials out of its header.
+func cleanResponse(res *http.Response) {
 	call := FromContext(res.Request.Context())
 	secrets := call.secrets()
 	call.Outcome.Dropped = append(call.Outcome.Dropped, cleanAnswer(res.Header, secrets)...)
@@ -335,11 +249,10 @@ func modifyResponse(res *http.Response) error {
 		_ = res.Body.Close()
 		res.Body, res.ContentLength, res.TransferEncoding, res.Trailer = http.NoBody, 0, nil, nil
 		res.Header.Set("Content-Length", "0")
-		return nil
+		return
 	}
 	call.answer = answer{body: res.Body, call: call, res: res}
 	res.Body = &call.answer
-	return nil
 }
 
 // Holds tells whether a text contains the token that was sent or a key, plain or percent-encoded.
@@ -358,38 +271,6 @@ func (c *Call) secrets() []string {
 	}
 	return texts
 }
-
-// finalWriter drops 1xx answers: the host drops them anyway (recording D-ans-103), and a 100 for an upload is the server's own. It also
-// keeps net/http from sniffing a missing Content-Type and from dating the answer: a nil value does, and only here it holds, since ReverseProxy empties the
-// header after each 1xx.
-type finalWriter struct{ http.ResponseWriter }
-
-func (w *finalWriter) WriteHeader(status int) {
-	if status < 200 {
-		return
-	}
-	h := w.Header()
-	for _, name := range []string{"Content-Type", "Date"} {
-		if _, sent := h[name]; !sent {
-			h[name] = nil
-		}
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach Flush and full duplex.
-func (w *finalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// copyBuffer is the size of the pieces in which answers pass.
-const copyBuffer = 64 << 10
-
-var bufferPool = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
-
-// buffers is ReverseProxy's pool of copy buffers.
-type buffers struct{}
-
-func (buffers) Get() []byte  { return bufferPool.Get().(*[copyBuffer]byte)[:] }
-func (buffers) Put(b []byte) { bufferPool.Put((*[copyBuffer]byte)(b)) }
 
 // A GatewayError tells that no answer of the gateway came: no connection, a broken one, or something that is not HTTP. Unwrap gives the cause.
 type GatewayError struct {

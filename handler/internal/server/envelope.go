@@ -54,7 +54,7 @@ func (e *envelope) room(n int) []byte {
 	return invocation.Borrow(n)
 }
 
-// Flush has nothing to do; ReverseProxy asks for it with event streams.
+// Flush has nothing to do; the relay asks for it with event streams.
 func (e *envelope) Flush() {}
 
 func (e *envelope) code() int {
