@@ -121,7 +121,7 @@ func (s *Server) panicked(r *http.Request, x *exchange, p any) {
 	} else if x.err == nil {
 		x.err = x.call.Outcome.Cut
 	}
-	x.problem = "answer-cut"
+	x.problem = answerCut
 	if x.writeErr != nil && x.call.Outcome.Cut == nil {
 		x.problem, x.err = "caller-left", fmt.Errorf("answering: the caller left: %w", x.writeErr)
 	}

@@ -47,6 +47,9 @@ var problems = func() map[string]problem {
 	return all
 }()
 
+// answerCut is the code, in the log alone, of an answer that broke off behind its header.
+const answerCut = "answer-cut"
+
 // Faults of the server's own, mapped like those of other packages.
 var (
 	errSettings = errors.New("relaying: the function's settings are at fault: see the log of the start, or doctor")
