@@ -234,7 +234,7 @@ func TestConsoleDrivesEverything(t *testing.T) {
 	send(t, "POST", console+"/functions/relay", "")
 	eventually(t, console+"/invocations", has("fault of the gateway: status"))
 	// So are those of the host: the caller sees it, and a call that is held shows while it is.
-	for _, fault := range []string{`{"name":"reset","on":"handler","delay_ms":1,"function":"relay","times":1}`, `{"name":"garbage","times":1}`} {
+	for _, fault := range []string{`{"name":"reset","on":"handler","function":"relay","times":1}`, `{"name":"garbage","times":1}`} {
 		if status, body := send(t, "POST", console+"/faults/host", fault); status != 204 {
 			t.Fatalf("%s: %d %s", fault, status, body)
 		}

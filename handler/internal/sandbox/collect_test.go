@@ -48,6 +48,29 @@ func TestCollectorTellsAttemptsApart(t *testing.T) {
 	}
 }
 
+func TestCollectorNamesTheHostsFaults(t *testing.T) {
+	const held, lost, gaveUp, slow = "hang on the handler's side", "reset on the caller's side", "reset on the handler's side", "latency on the caller's side"
+	for name, test := range map[string]struct {
+		seen host.Invocation
+		want string
+	}{
+		"a call that is held":                   {host.Invocation{Status: host.Running, Faults: []string{held}}, "fault of the host: " + held},
+		"one that went on":                      {host.Invocation{Status: host.Succeeded, HTTP: 200, Faults: []string{held, slow}}, ""},
+		"an answer that the caller did not get": {host.Invocation{Status: host.Succeeded, HTTP: 200, Faults: []string{slow, lost}}, "fault of the host: " + lost},
+		"one that failed of it":                 {host.Invocation{Status: host.Failed, HTTP: 500, Error: "A task was canceled.", Faults: []string{gaveUp}}, "fault of the host: " + gaveUp},
+		"one that failed of something else":     {host.Invocation{Status: host.Failed, HTTP: 500, Error: "else", Faults: []string{slow}}, "else"},
+	} {
+		s := &store{}
+		c := newCollector(s, nil, backendName)
+		test.seen.ID, test.seen.Started = someID, time.Now()
+		c.watch(func() []host.Invocation { return []host.Invocation{test.seen} })
+		c.join()
+		if inv, _ := s.get(someID); inv.Cause != test.want || len(inv.Faults) != len(test.seen.Faults) {
+			t.Errorf("%s: cause %q, want %q, faults %v", name, inv.Cause, test.want, inv.Faults)
+		}
+	}
+}
+
 func TestCollectorForgets(t *testing.T) {
 	s := &store{}
 	c := newCollector(s, nil, backendName)

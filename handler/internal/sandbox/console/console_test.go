@@ -28,7 +28,8 @@ import (
 type api struct {
 	mu          sync.Mutex
 	invocations []any
-	faults      []map[string]any
+	faults      []map[string]any // of identity
+	hostFaults  []map[string]any
 	did         []string
 	events      chan string
 }
@@ -56,7 +57,8 @@ func (a *api) handler() http.Handler {
 				map[string]any{"name": "orders", "trigger": "queue", "sample": `{"id":1}`},
 			},
 			"stand_ins": []any{
-				map[string]any{"name": "identity", "faults": []string{"latency", "role-missing", "status"}, "on": a.faults},
+				map[string]any{"name": "host", "faults": []string{"latency", "hang", "status", "clock-skew", "missed-tick"}, "places": []string{"handler", "caller"}, "on": a.hostFaults},
+				map[string]any{"name": "identity", "faults": []string{"latency", "role-missing", "status"}, "places": []string{"endpoint", "issuer", "cli"}, "on": a.faults},
 				map[string]any{"name": "gateway", "faults": []string{"latency", "hang"}, "on": []any{}},
 			},
 			"people": []any{
@@ -86,12 +88,12 @@ func (a *api) handler() http.Handler {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.did = append(a.did, r.Method+" "+r.URL.RequestURI()+" "+string(body))
-		if r.URL.Path == "/faults/identity" {
-			a.faults = []map[string]any{}
+		if list, ok := map[string]*[]map[string]any{"/faults/identity": &a.faults, "/faults/host": &a.hostFaults}[r.URL.Path]; ok {
+			*list = []map[string]any{}
 			if r.Method == "POST" {
 				one := map[string]any{}
 				json.Unmarshal(body, &one)
-				a.faults = append(a.faults, one)
+				*list = append(*list, one)
 			}
 		}
 		if r.URL.Path == "/reset" {
@@ -215,7 +217,7 @@ func shot(t *testing.T, ctx context.Context, name string) {
 
 func TestConsoleInChromium(t *testing.T) {
 	ctx := browser(t)
-	a := &api{events: make(chan string, 8), faults: []map[string]any{}, invocations: []any{invocation("one", "relay", false)}}
+	a := &api{events: make(chan string, 8), faults: []map[string]any{}, hostFaults: []map[string]any{}, invocations: []any{invocation("one", "relay", false)}}
 	server := httptest.NewServer(a.handler())
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { chromedp.Cancel(ctx) }) // before the server, which waits for the stream's end
@@ -253,11 +255,26 @@ func TestConsoleInChromium(t *testing.T) {
 	eventually(t, ctx, "the fault is on", `document.getElementById("fault-identity-status").getAttribute("aria-pressed") === "true"`)
 	run(t, ctx, chromedp.Click("#fault-identity-status"))
 	eventually(t, ctx, "the fault is off", `document.getElementById("fault-identity-status").getAttribute("aria-pressed") === "false"`)
+	// One of the host, for one function and on one side, by keyboard; what is chosen stays when the buttons are drawn anew.
+	run(t, ctx, chromedp.SetValue("#place-host", "caller"), chromedp.SetValue("#fault-function", "relay"), chromedp.SetValue("#times", "3"),
+		chromedp.Focus("#fault-host-latency"), chromedp.KeyEvent(" "))
+	eventually(t, ctx, "the fault is on", `document.getElementById("fault-host-latency").getAttribute("aria-pressed") === "true"`)
+	eventually(t, ctx, "it says what it is", `document.getElementById("fault-host-latency").title === "2000 ms, 3 times, at caller, for relay"`)
+	eventually(t, ctx, "the focus stays", `document.activeElement.id === "fault-host-latency"`)
+	run(t, ctx, chromedp.KeyEvent(" "))
+	eventually(t, ctx, "the fault is off", `document.getElementById("fault-host-latency").getAttribute("aria-pressed") === "false"`)
+	run(t, ctx, chromedp.SetValue("#delay", "-5000"), chromedp.Click("#fault-host-clock-skew"))
+	eventually(t, ctx, "the clock is off", `document.getElementById("fault-host-clock-skew").getAttribute("aria-pressed") === "true"`)
+	run(t, ctx, chromedp.SetValue("#delay", "2000"), chromedp.Click("#fault-host-missed-tick"))
+	eventually(t, ctx, "the tick is missed", `document.getElementById("fault-host-missed-tick").getAttribute("aria-pressed") === "true"`)
+	eventually(t, ctx, "what is chosen stays", `document.getElementById("place-host").value === "caller" && document.getElementById("fault-function").value === "relay"`)
 	run(t, ctx, chromedp.Click("#role-stranger-Api\\.Read"), chromedp.Click("#action-forget"))
 	eventually(t, ctx, "the page says so", `document.getElementById("said").textContent.includes("Forget tokens")`)
 	want := []string{
 		`POST /functions/poll {"input":""}`, `POST /functions/orders {"input":"{\"id\":1}"}`, `POST /functions/relay {"method":"GET","path":"/api/relay/hello"}`,
 		`POST /faults/identity {"name":"status","times":0,"status":429,"retry_after":"7"}`, `DELETE /faults/identity?name=status `,
+		`POST /faults/host {"name":"latency","times":3,"delay_ms":2000,"on":"caller","function":"relay"}`, `DELETE /faults/host?name=latency `,
+		`POST /faults/host {"name":"clock-skew","times":0,"delay_ms":-5000}`, `POST /faults/host {"name":"missed-tick","times":3,"delay_ms":2000,"function":"relay"}`,
 		`POST /identity/roles {"client_id":"d1","resource":"api://x","grant":["Api.Read"]}`, `POST /identity/forget `,
 	}
 	for _, line := range want {

@@ -74,6 +74,14 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 	run(t, page, chromedp.Click("#fire-poll"))
 	eventually(t, page, "a tick", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.querySelector(".outcome").textContent === "succeeded")`)
 
+	// A call that the host holds shows so, and goes on when the fault is switched off.
+	run(t, page, chromedp.Click("#fault-host-hang"))
+	eventually(t, page, "the fault is on", `document.getElementById("fault-host-hang").getAttribute("aria-pressed") === "true"`)
+	run(t, page, chromedp.Click("#fire-poll"))
+	eventually(t, page, "it is held", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.textContent.includes("fault of the host: hang") && b.querySelector(".outcome").textContent === "running")`)
+	run(t, page, chromedp.Click("#fault-host-hang"))
+	eventually(t, page, "it goes on", `[...document.querySelectorAll("#list .summary")].every(b => b.querySelector(".outcome").textContent !== "running")`)
+
 	// The role is taken, the platform forgets, the handler starts anew: now the policy refuses.
 	run(t, page, chromedp.Click(`#role-reader-Api\.Read`))
 	eventually(t, page, "the role is taken", `document.getElementById("role-reader-Api.Read").getAttribute("aria-pressed") === "false"`)

@@ -183,6 +183,9 @@ func (p *pool) once(ctx context.Context, o *outgoing) (in *incoming, again bool,
 	if o.out != nil {
 		o.out()
 		o.out = nil
+		if cause := context.Cause(ctx); cause != nil {
+			return fail(cause)
+		}
 	}
 	in, err = readAnswer(c.r, o.method)
 	if err != nil {

@@ -49,11 +49,11 @@ func (inv *invocation) endanger(ctx context.Context, o *outgoing) (exchange cont
 	var hooks []func()
 	if f, ok := h.faults.take(FaultReset, ToHandler, inv.fn.name); ok {
 		inv.met(f)
-		hooks = append(hooks, func() { time.AfterFunc(f.delay(), func() { cancel(errGaveUp) }) })
+		hooks = append(hooks, func() { after(f.delay(), func() { cancel(errGaveUp) }) })
 	}
 	if f, ok := h.faults.take(FaultKill, ToHandler, inv.fn.name); ok {
 		inv.met(f)
-		hooks = append(hooks, func() { time.AfterFunc(f.delay(), inv.in.worker.kill) })
+		hooks = append(hooks, func() { after(f.delay(), inv.in.worker.kill) })
 	}
 	for _, name := range []string{FaultGarbage, FaultResetInBody} {
 		if f, ok := h.faults.take(name, ToHandler, inv.fn.name); ok {
@@ -69,6 +69,15 @@ func (inv *invocation) endanger(ctx context.Context, o *outgoing) (exchange cont
 		}
 	}
 	return exchange, func() { cancel(nil) }
+}
+
+// after calls f once d is over; without d, before it returns.
+func after(d time.Duration, f func()) {
+	if d == 0 {
+		f()
+		return
+	}
+	time.AfterFunc(d, f)
 }
 
 // kill ends the handler as somebody else than the host would, so that it counts.
