@@ -82,10 +82,10 @@ func Fixed(name string) bool {
 	return (k == 0 || k == platform) && !slices.Contains(written, name)
 }
 
-// passed is the part of a caller's header that goes on to the gateway. keyHeader is the API's own name for the subscription key, "" for none. There is room
-// for as many more. Where the caller named no agent, net/http is kept from naming itself.
-func passed(h http.Header, keyHeader string, more int) http.Header {
-	out := make(http.Header, len(h)+more)
+// passed is the part of a caller's header that goes on to the gateway. keyHeader is the API's own name for the subscription key, "" for none. Where the
+// caller named no agent, net/http is kept from naming itself.
+func passed(h http.Header, keyHeader string) http.Header {
+	out := make(http.Header) // of what comes in most is dropped, and eight names fit into the smallest map
 	for name, values := range h {
 		if !strippedHeader(name, keyHeader) {
 			out[name] = values

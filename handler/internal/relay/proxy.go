@@ -48,7 +48,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (c *Call) outgoing(ctx context.Context, req *http.Request) *http.Request {
 	out := blank.WithContext(ctx)
 	out.Method, out.URL = req.Method, &c.url
-	out.Header = passed(req.Header, c.Function.KeyHeader, len(c.Function.Headers)+len(c.Set)+2)
+	out.Header = passed(req.Header, c.Function.KeyHeader)
 	c.setFixed(out.Header)
 	if req.Body == nil || req.Body == http.NoBody || req.ContentLength == 0 {
 		return out
@@ -118,7 +118,10 @@ var connectionHeaders = []string{
 func answerWith(w http.ResponseWriter, res *http.Response) error {
 	h := w.Header()
 	for name, values := range res.Header {
-		h[name] = append(h[name], values...)
+		if earlier := h[name]; earlier != nil {
+			values = append(earlier, values...)
+		}
+		h[name] = values
 	}
 	for name := range res.Trailer {
 		h.Add("Trailer", name)

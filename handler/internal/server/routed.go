@@ -40,9 +40,10 @@ func wayOf(r *http.Request) relay.Way {
 	if _, marked := relay.CallersAgent(r.Header["User-Agent"]); !marked {
 		return relay.Proxied
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string }); ok &&
-		r.Host == local.String() && r.Header.Get("X-Ms-Invocation-Id") != "" {
-		return relay.Proxied
+	if len(r.Header["X-Ms-Invocation-Id"]) > 0 {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string }); ok && r.Host == local.String() {
+			return relay.Proxied
+		}
 	}
 	return relay.Forwarded
 }
