@@ -68,9 +68,11 @@ func readPolicy(t *testing.T, name string) *policy.Document {
 	return document
 }
 
+// startHostOn starts a host, and ends it with the test. Its log may hold no secret.
 func startHostOn(t *testing.T, c host.Config) *host.Host {
 	t.Helper()
 	c.FunctionKey, c.MasterKey = secret.New(functionKey), secret.New(masterKey)
+	c.OnLog = guarded(t, c.OnLog)
 	h, err := host.New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -139,6 +139,47 @@ func TestCanaries(t *testing.T) {
 	}
 }
 
+// guarded passes a host's log on, the handler's with it, and holds each line against the secrets of all tests: the keys, whole, in any spelling and in
+// fragments, and anything that begins as a token does.
+func guarded(t *testing.T, next func(host.LogEntry)) func(host.LogEntry) {
+	var leaks []string
+	var mu sync.Mutex
+	t.Cleanup(func() { // runs when the host has stopped, whose own clean-up is registered later
+		mu.Lock()
+		defer mu.Unlock()
+		for _, leak := range leaks {
+			t.Error(leak)
+		}
+	})
+	return func(e host.LogEntry) {
+		for _, text := range canaries() {
+			if strings.Contains(e.Text, text) {
+				mu.Lock()
+				if len(leaks) < 10 {
+					leaks = append(leaks, fmt.Sprintf("the log holds %q: %s", text, e.Text))
+				}
+				mu.Unlock()
+				break
+			}
+		}
+		if next != nil {
+			next(e)
+		}
+	}
+}
+
+// canaries are all texts that no log may hold.
+var canaries = sync.OnceValue(func() []string {
+	all := []string{"eyJ"} // {" in base64: each part of a token but the signature
+	for _, secret := range []string{primaryKey, secondaryKey, identityKey, functionKey, masterKey} {
+		all = append(all, spellings(secret)...)
+		for i := 0; i+fragment <= len(secret); i++ {
+			all = append(all, secret[i:i+fragment])
+		}
+	}
+	return all
+})
+
 // fragment is how many characters of a secret are too many.
 const fragment = 12
 
@@ -153,7 +194,7 @@ func glimpse(text, secret string) string {
 	if parts := strings.Split(secret, "."); len(parts) == 3 {
 		secret = parts[1]
 	}
-	for i := 0; i+fragment <= len(secret); i += 4 {
+	for i := 0; i+fragment <= len(secret); i++ {
 		if piece := secret[i : i+fragment]; strings.Contains(text, piece) {
 			return piece
 		}
