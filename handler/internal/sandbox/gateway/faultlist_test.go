@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"apimrelay/handler/internal/sandbox/gateway"
 )
@@ -56,7 +57,7 @@ func TestAnotherFaultFreesNoRequestThatHangs(t *testing.T) {
 	select {
 	case status := <-done:
 		t.Fatalf("another fault freed it: %d", status)
-	default:
+	case <-time.After(50 * time.Millisecond):
 	}
 	g.ClearFault(gateway.FaultHang)
 	if status := <-done; status != 200 {

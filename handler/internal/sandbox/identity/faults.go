@@ -64,8 +64,8 @@ func FaultNames() []string {
 }
 
 type faults struct {
-	active  []Fault
-	changed chan struct{} // closed at each change, so that hanging requests go on
+	active []Fault
+	free   map[string]chan struct{} // by name: closed when the fault is cleared, which ends what it holds
 }
 
 // SetFault switches a fault on, or replaces the one of the same name and place. A fault of tokens empties the platform's
@@ -92,7 +92,7 @@ func (s *Server) SetFault(f Fault) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults.clear(f.Name, f.On)
+	s.faults.remove(f.Name, f.On)
 	s.faults.active = append(s.faults.active, f)
 	s.afterFaultLocked(f.Name)
 	if f.Name == StaleMetadata {
@@ -101,7 +101,7 @@ func (s *Server) SetFault(f Fault) error {
 	return nil
 }
 
-// ClearFault switches a fault off wherever it works; "" clears all.
+// ClearFault switches a fault off wherever it works, and ends what it holds: requests that hang are reset. "" clears all.
 func (s *Server) ClearFault(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *Server) ClearFault(name string) {
 		return
 	}
 	s.faults.active = slices.DeleteFunc(s.faults.active, func(f Fault) bool { return f.Name == name })
-	s.faults.notify()
+	s.faults.release(name)
 	s.afterFaultLocked(name)
 }
 
@@ -134,28 +134,33 @@ func (s *Server) afterFaultLocked(name string) {
 	}
 }
 
-func (f *faults) notify() {
-	if f.changed != nil {
-		close(f.changed)
-		f.changed = nil
+// release ends what the faults of a name hold; "" is every name.
+func (f *faults) release(name string) {
+	for held, free := range f.free {
+		if name == "" || held == name {
+			close(free)
+			delete(f.free, held)
+		}
 	}
 }
 
-func (f *faults) wait() <-chan struct{} {
-	if f.changed == nil {
-		f.changed = make(chan struct{})
+func (f *faults) cleared(name string) <-chan struct{} {
+	if f.free == nil {
+		f.free = map[string]chan struct{}{}
 	}
-	return f.changed
+	if f.free[name] == nil {
+		f.free[name] = make(chan struct{})
+	}
+	return f.free[name]
 }
 
-func (f *faults) clear(name, on string) {
+func (f *faults) remove(name, on string) {
 	f.active = slices.DeleteFunc(f.active, func(have Fault) bool { return have.Name == name && have.On == on })
-	f.notify()
 }
 
 func (f *faults) reset() {
 	f.active = nil
-	f.notify()
+	f.release("")
 }
 
 func (f *faults) find(name, place string) int {
@@ -182,7 +187,6 @@ func (f *faults) count(i int) {
 	}
 	if f.active[i].Times--; f.active[i].Times == 0 {
 		f.active = slices.Delete(f.active, i, i+1)
-		f.notify()
 	}
 }
 
@@ -231,42 +235,42 @@ func (s *Server) faulty(place string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		met := s.faults.takeRequest(place)
+		cleared := map[string]<-chan struct{}{Latency: s.faults.cleared(Latency), Hang: s.faults.cleared(Hang)}
 		s.mu.Unlock()
 		for _, f := range met {
 			if f.Name == Latency {
-				if !s.pause(r, time.Duration(f.DelayMS)*time.Millisecond) {
+				if !s.pause(r, time.Duration(f.DelayMS)*time.Millisecond, cleared[Latency]) {
 					s.recordFault(r, f, 0)
 					return
 				}
 				continue
 			}
-			s.misbehave(w, r, f)
+			s.misbehave(w, r, f, cleared[Hang])
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) pause(r *http.Request, d time.Duration) bool {
+func (s *Server) pause(r *http.Request, d time.Duration, cleared <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
+	case <-cleared:
 		return true
 	case <-r.Context().Done():
 		return false
 	}
 }
 
-func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, f Fault) {
+func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, f Fault, cleared <-chan struct{}) {
 	switch f.Name {
 	case Hang:
 		s.recordFault(r, f, 0)
-		s.mu.Lock()
-		changed := s.faults.wait()
-		s.mu.Unlock()
 		select {
-		case <-changed:
+		case <-cleared:
 		case <-r.Context().Done():
 		}
 		resetConnection(w, "")

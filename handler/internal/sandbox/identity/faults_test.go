@@ -107,6 +107,13 @@ func TestClearingLetsHangingRequestsGo(t *testing.T) {
 	for len(s.History(0)) == 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
+	s.SetFault(Fault{Name: ClockSkew, DelayMS: 1}) // another fault frees nothing
+	s.ClearFault(ClockSkew)
+	select {
+	case <-done:
+		t.Fatal("another fault freed the request")
+	case <-time.After(50 * time.Millisecond):
+	}
 	s.ClearFault(Hang)
 	select {
 	case err := <-done:
