@@ -39,6 +39,8 @@ var corpus = []row{
 	{id: "S8", name: "blanks around the key", anchor: "key-form", set: func(s *stage) { s.broken = func(s *stage) { s.settings["ApimKey"] += " " } }},
 	{id: "S9", name: "a line break in the key", anchor: "key-form", set: func(s *stage) { s.settings["ApimKey"] = "0123456789abcdef\n" }},
 	{id: "S10", name: "ApimUrl without a scheme", anchor: "url-form", set: func(s *stage) { s.settings["ApimUrl"] = "contoso.azure-api.net/orders" }},
+	{id: "S11", name: "a setting for a function that does not exist", anchor: "settings-stray", set: func(s *stage) { s.settings["Pol__ApimUrl"] = "https://x" }},
+	{id: "S12", name: "a function's own setting is misspelt", anchor: "settings-stray", set: func(s *stage) { s.settings["poll__ApimUrll"] = "https://x" }},
 
 	{id: "M1", name: "an identity that is not attached", anchor: "identity-not-attached", set: func(s *stage) {
 		s.settings["FunctionIdentity"] = "RunAs=App;AppId=" + sandbox.DetachedClientID

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -157,10 +158,53 @@ func TestWhatIsNoFault(t *testing.T) {
 	}
 }
 
-func TestASettingForAFunctionThatDoesNotExistFailsNobody(t *testing.T) {
-	s := load(t, map[string]string{"orders": orders}, with(map[string]string{"Oders__ApimKey": "canary"}))
-	if len(s.Faults) > 0 || len(s.Strays) != 1 || !strings.Contains(s.Strays[0].Text, `"Oders"`) || !strings.Contains(s.Strays[0].Hint, "orders") {
-		t.Errorf("%v\n%s", s.Strays, report(t, s))
+func TestSettingsForOneFunctionThatNothingReads(t *testing.T) {
+	named := func(connection string) string { return strings.Replace(queue, "Store", connection, 1) }
+	for name, c := range map[string]struct {
+		setting string
+		json    map[string]string // beside orders
+		words   string            // of the warning's text and hint; "" = none
+	}{
+		"the function is misspelt":               {"Oders__ApimKey", nil, `for the function "Oders", which does not exist: correct the name; the functions are orders`},
+		"a letter too many":                      {"orders__ApimUrll", nil, `for the function "orders" that nothing reads: no setting has this name: correct the name, perhaps to orders__ApimUrl`},
+		"a letter too few":                       {"ORDERS__apimKeyHeadr", nil, "perhaps to orders__ApimKeyHeader"},
+		"two letters exchanged":                  {"orders__FunctionIdnetity", nil, "perhaps to orders__FunctionIdentity"},
+		"a hyphen in the function's name":        {"my_timer__TargetApps", map[string]string{"my-timer": timer}, `for the function "my-timer" that nothing reads: no setting has this name: correct the name, perhaps to my_timer__TargetApp`},
+		"one underscore":                         {"orders_FunctionIdentity", nil, "write two underscores: orders__FunctionIdentity"},
+		"a colon":                                {"orders:apimurl", nil, "write two underscores: orders__ApimUrl"},
+		"another name altogether":                {"orders__Url", nil, "remove it, or correct the name; the settings are TargetApp, "},
+		"a connection's property, without one":   {"orders__fullyQualifiedNamespace", nil, "remove it, or correct the name"},
+		"a misspelt one beside a connection":     {"orders__ApimUrll", map[string]string{"m": named("Orders")}, "perhaps to orders__ApimUrl"},
+		"neither a function nor a setting":       {"left__ApimUrll", nil, ""},
+		"a connection of the function's name":    {"orders__queueServiceUri", map[string]string{"m": named("Orders")}, ""},
+		"a connection with a property of it":     {"orders__credential", map[string]string{"m": named("orders")}, ""},
+		"a connection under another property":    {"orders__accountEndpoint", map[string]string{"m": `{"bindings": [{"type": "x", "direction": "in", "name": "a", "connectionStringSetting": "orders"}, ` + plain[len(`{"bindings": [`):]}, ""},
+		"a connection that no function is":       {"Bus__fullyQualifiedNamespace", nil, ""},
+		"a setting of another section":           {"Logging__LogLevel__Default", nil, ""},
+		"a section below the function's name":    {"ordersArchive__Url", nil, ""},
+		"another variable that begins like that": {"orders_Url", nil, ""},
+		"the platform's copy":                    {"APPSETTING_orders__ApimUrll", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			functions := map[string]string{"orders": orders}
+			maps.Copy(functions, c.json)
+			set := map[string]string{c.setting: "canary"}
+			if c.json["m"] != "" {
+				set["ORDERS__serviceUri"] = "x" // the connection itself
+			}
+			s := load(t, functions, with(set))
+			text := report(t, s)
+			switch {
+			case len(s.Faults) > 0:
+				t.Errorf("it fails somebody:\n%s", text)
+			case c.words == "" && len(s.Warnings) > 0:
+				t.Errorf("a false alarm:\n%s", text)
+			case c.words != "" && (len(s.Warnings) != 1 || s.Warnings[0].Setting != c.setting):
+				t.Errorf("want one warning about %s, got:\n%s", c.setting, text)
+			case c.words != "" && !strings.Contains(s.Warnings[0].Text+": "+s.Warnings[0].Hint, c.words):
+				t.Errorf("want %q, got:\n%s", c.words, text)
+			}
+		})
 	}
 }
 

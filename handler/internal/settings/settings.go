@@ -23,7 +23,6 @@ type Settings struct {
 	// Function.Faults.
 	Faults   []app.Fault
 	Warnings []app.Fault // everything worth saying at start that fails nobody, those of the app and of single functions included
-	Strays   []app.Fault // of the Warnings, those about settings for functions that do not exist
 	LogLevel slog.Level  // RelayLogLevel, Info where it is not set
 	// IdentityEndpoint and IdentityHeader tell which halves of the platform's identity endpoint are in the environment.
 	IdentityEndpoint, IdentityHeader bool
@@ -115,7 +114,7 @@ func Load(environ []string, a *app.App) *Settings {
 		f.checkConnections(env)
 	}
 	s.checkTwins()
-	s.findStrays(env, a)
+	s.findStrays(env)
 	s.checkOverlaps()
 	s.collect()
 	return s
@@ -154,31 +153,6 @@ func (s *Settings) checkTwins() {
 				Text: "its own settings have the same names as those of the function " + pair[1].App.Name + ", since a hyphen becomes an underscore"})
 		}
 	}
-}
-
-// findStrays reports settings for a function that does not exist.
-func (s *Settings) findStrays(env *environment, a *app.App) {
-	known := map[string]bool{}
-	var list []string
-	for _, f := range a.Functions {
-		known[scopeKey(f.Name)] = true
-		list = append(list, f.Name)
-	}
-	for _, name := range a.Excluded {
-		known[scopeKey(name)] = true
-	}
-	for _, v := range env.all {
-		prefix, setting, ok := splitName(v.name)
-		switch {
-		case !ok, strings.HasPrefix(strings.ToUpper(v.name), platform):
-		case !known[scopeKey(prefix)]:
-			s.Strays = append(s.Strays, fault("", v.name, "correct the name; the functions are "+strings.Join(list, ", "),
-				"a setting for the function %q, which does not exist", prefix))
-		case setting == logLevelSetting:
-			s.Warnings = append(s.Warnings, fault("", v.name, "set "+logLevelSetting+" for the whole app", "the level holds for the whole app, not for one function: it is ignored"))
-		}
-	}
-	s.Warnings = append(s.Warnings, s.Strays...)
 }
 
 // checkOverlaps says which of two functions gets a request that fits both, where that decides with which settings the API is called.
