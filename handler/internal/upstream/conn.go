@@ -103,7 +103,7 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 func (c *conn) send(req *http.Request) (*http.Response, error) {
 	out := writers.Get().(*bufio.Writer)
 	out.Reset(c)
-	err := req.Write(out)
+	err := req.Write(together{out})
 	if err == nil {
 		err = out.Flush()
 	}
@@ -125,6 +125,9 @@ func (c *conn) send(req *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// together is a bufio.Writer that net/http does not take for one: it would send the header ahead of a body that it does not know to stand in memory.
+type together struct{ *bufio.Writer }
 
 // handBack gives the buffer back. Nobody reads from it any more.
 func (c *conn) handBack() {

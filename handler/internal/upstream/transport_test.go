@@ -237,6 +237,36 @@ func TestAShortBodyInMemoryIsWrittenHereAndAllElseByNetHTTP(t *testing.T) {
 	}
 }
 
+// countingConn counts what is written.
+type countingConn struct {
+	net.Conn
+	writes int
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.writes++
+	return c.Conn.Write(p)
+}
+
+func TestARequestIsWrittenInOnePiece(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(_ int, c net.Conn, _ string) bool { return say(c, ok) })
+	var counted *countingConn
+	tr := newTransport(t, g, func(base *http.Transport) {
+		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			counted = &countingConn{Conn: c}
+			return counted, err
+		}
+	})
+	for i, body := range []string{"", "body", strings.Repeat("x", 8<<10)} {
+		get(t, tr, request(t, "POST", g.url("/"), body), 200, "ok")
+		if counted.writes != i+1 {
+			t.Errorf("request %d: want one write for each, got %d in all", i+1, counted.writes)
+		}
+	}
+}
+
 func TestWhatNetHTTPRefusesIsRefused(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, func(_ int, c net.Conn, _ string) bool { return say(c, ok) })
