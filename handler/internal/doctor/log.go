@@ -17,30 +17,26 @@ import (
 
 // logLine is the wide line of an invocation, or a line of the start, as package server and main write them.
 type logLine struct {
-	Time         time.Time `json:"time"`
-	Level        string    `json:"level"`
-	Message      string    `json:"msg"`
-	Function     string    `json:"function"`
-	InvocationID string    `json:"invocation_id"`
-	Way          string    `json:"way"`
-	Trigger      string    `json:"trigger"`
-	Method       string    `json:"method"`
-	Path         string    `json:"path"`
-	Status       int       `json:"status"`
-	Upstream     int       `json:"upstream_status"`
-	Attempts     int       `json:"attempts"`
-	Key          string    `json:"key"`
-	Refusal      string    `json:"refusal"`
-	Replays      string    `json:"replays"`
-	Problem      string    `json:"problem"`
-	Error        string    `json:"error"`
-	Words        string    `json:"message"` // the gateway's own
-	Duration     float64   `json:"duration_ms"`
-	Resource     string    `json:"resource"`
-	Text         string    `json:"text"`
-	Setting      string    `json:"setting"`
-	Hint         string    `json:"hint"`
-	Token        *struct {
+	Time     time.Time `json:"time"`
+	Message  string    `json:"msg"`
+	Function string    `json:"function"`
+	Trigger  string    `json:"trigger"`
+	Method   string    `json:"method"`
+	Path     string    `json:"path"`
+	Status   int       `json:"status"`
+	Upstream int       `json:"upstream_status"`
+	Attempts int       `json:"attempts"`
+	Key      string    `json:"key"`
+	Refusal  string    `json:"refusal"`
+	Replays  string    `json:"replays"`
+	Problem  string    `json:"problem"`
+	Error    string    `json:"error"`
+	Words    string    `json:"message"` // the gateway's own
+	Resource string    `json:"resource"`
+	Text     string    `json:"text"`
+	Setting  string    `json:"setting"`
+	Hint     string    `json:"hint"`
+	Token    *struct {
 		Hash     string    `json:"hash"`
 		Issuer   string    `json:"iss"`
 		Audience string    `json:"aud"`

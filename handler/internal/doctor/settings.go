@@ -31,12 +31,7 @@ func checkSettings(_ context.Context, v *visit) []outcome {
 	if all != nil {
 		return all
 	}
-	var own []string
-	for _, o := range v.f.Origins() {
-		if o.Own {
-			own = append(own, o.Name)
-		}
-	}
+	own := v.f.Own()
 	if own == nil {
 		return one(ok("all shared"))
 	}

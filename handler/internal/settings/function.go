@@ -229,12 +229,12 @@ func (f *Function) checkIdentityEndpoint(s *Settings) {
 		f.Faults = append(f.Faults, fault("", lacks, "set both or neither; on Azure the platform sets them: restart the app", "want both halves of the identity endpoint, got only %s",
 			have))
 	}
-	if o := f.Origin(identitySetting); kind.Developer() && s.IdentityEndpoint {
+	if o := f.origins[identitySetting]; kind.Developer() && s.IdentityEndpoint {
 		function := ""
-		if o.Own {
+		if o.own {
 			function = f.App.Name
 		}
-		f.Faults = append(f.Faults, fault(function, o.Name, "set it to RunAs=App, or RunAs=App;AppId=<client id> for a user-assigned identity",
+		f.Faults = append(f.Faults, fault(function, o.name, "set it to RunAs=App, or RunAs=App;AppId=<client id> for a user-assigned identity",
 			"want a managed identity where an identity endpoint exists, got RunAs=Developer, for which nobody is signed in there"))
 	}
 }

@@ -5,7 +5,6 @@ package settings
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,35 +45,29 @@ type Function struct {
 	Faults         []app.Fault     // all by which this function fails: its own, those of the app, those of shared settings that it inherits
 	Warnings       []app.Fault     // its own
 
-	origins map[string]Origin
+	origins map[string]origin
 	text    texts
 }
 
-// Origin tells where a function's value of a setting comes from.
-type Origin struct {
-	Setting string // as documented: "ApimUrl"
-	Name    string // as found in the environment: "orders__apimurl"; "" where it is not set
-	Own     bool   // the function's own, not the shared one
-	Secret  bool   // the value must not be shown
-	Value   string // trimmed; "" for a secret
+// origin tells where a function's value of a setting comes from.
+type origin struct {
+	name string // as found in the environment: "orders__apimurl"; "" where neither the function nor the app sets it
+	own  bool   // the function's own, not the shared one
 }
 
-// Origin returns where the value of a setting comes from; Name is "" where neither the function nor the app sets it.
-func (f *Function) Origin(setting string) Origin { return f.origins[setting] }
-
-// Origins returns all of them in the order of Names.
-func (f *Function) Origins() []Origin {
-	var all []Origin
+// Own lists the settings that are the function's own, by their names as found in the environment, in the order of Names.
+func (f *Function) Own() []string {
+	var list []string
 	for _, n := range Names() {
-		if o, ok := f.origins[n]; ok {
-			all = append(all, o)
+		if o := f.origins[n]; o.own {
+			list = append(list, o.name)
 		}
 	}
-	return all
+	return list
 }
 
-// Of returns the settings of a function of the app, nil for one that is not.
-func (s *Settings) Of(f *app.Function) *Function {
+// of returns the settings of a function of the app, nil for one that is not.
+func (s *Settings) of(f *app.Function) *Function {
 	for _, own := range s.Functions {
 		if own.App == f {
 			return own
@@ -158,7 +151,7 @@ func (s *Settings) checkTwins() {
 // checkOverlaps says which of two functions gets a request that fits both, where that decides with which settings the API is called.
 func (s *Settings) checkOverlaps() {
 	for _, o := range s.App.Overlaps {
-		first, second := s.Of(o.First), s.Of(o.Second)
+		first, second := s.of(o.First), s.of(o.Second)
 		if o.Second.Unreachable || o.First.Reserved() || first == nil || second == nil || first.text.equal(&second.text) {
 			continue // unreachable: a fault already
 		}
@@ -196,23 +189,16 @@ func (s *Settings) collect() {
 }
 
 // originsOf lists where the function's values come from.
-func originsOf(shared, own *scope) map[string]Origin {
-	origins := make(map[string]Origin, len(Names()))
+func originsOf(shared, own *scope) map[string]origin {
+	origins := make(map[string]origin, len(Names()))
 	for _, name := range Names() {
-		o := Origin{Setting: name, Secret: slices.Contains(secretNames, name)}
-		c := own.cells[name]
-		if c == nil {
+		c, isOwn := own.cells[name]
+		if !isOwn {
 			c = shared.cells[name]
-		} else {
-			o.Own = true
 		}
-		if c != nil {
-			o.Name = c.name
-			if !o.Secret {
-				o.Value = strings.TrimSpace(c.value)
-			}
+		if c != nil && c.name != "" { // a key that the other one cuts off has no name
+			origins[name] = origin{c.name, isOwn}
 		}
-		origins[name] = o
 	}
 	return origins
 }

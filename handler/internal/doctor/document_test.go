@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Document is docs/troubleshooting.md: the catalogue for people. A test holds the file to it.
-func Document() string {
+// catalogueForPeople is docs/troubleshooting.md: the catalogue for people. A test holds the file to it.
+func catalogueForPeople() string {
 	var b strings.Builder
 	b.WriteString("# Troubleshooting\n\n" +
 		"Each entry is a finding of `handler doctor`, which prints its name behind *see*. Entries with several causes are those that nothing inside the app tells\n" +
