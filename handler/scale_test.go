@@ -150,14 +150,14 @@ func (i *instance) call() {
 		body := strings.NewReader(`{"order":1}`)
 		r := &http.Request{Method: "POST", Header: http.Header{}, Body: io.NopCloser(body), ContentLength: int64(body.Len())}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(`{"order":1}`)), nil }
-		if res, err := i.relay.Do(r.WithContext(relay.NewContext(context.Background(), call))); err == nil {
+		if res, err := i.relay.Do(r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call))); err == nil {
 			status = res.StatusCode
 			_ = res.Body.Close()
 		}
 	} else {
 		r := httptest.NewRequest("GET", "/api/orders", nil)
 		w := httptest.NewRecorder()
-		i.relay.ServeHTTP(w, r.WithContext(relay.NewContext(r.Context(), call)))
+		i.relay.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), relay.CallKey{}, call)))
 		status = w.Code
 	}
 	f.mu.Lock()

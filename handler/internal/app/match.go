@@ -18,7 +18,7 @@ func (a *App) Match(method, escapedPath string) (Match, bool) {
 		return Match{}, false
 	}
 	for _, f := range a.Functions {
-		if f.Route == nil || f.absent || !f.Takes(method) {
+		if f.Route == nil || f.absent || !f.takes(method) {
 			continue
 		}
 		if m, ok := f.Route.match(path, f.loose); ok {
@@ -29,8 +29,8 @@ func (a *App) Match(method, escapedPath string) (Match, bool) {
 	return Match{}, false
 }
 
-// Takes tells whether the function's methods include this one, in any case. No list means all.
-func (f *Function) Takes(method string) bool {
+// takes tells whether the function's methods include this one, in any case. No list means all.
+func (f *Function) takes(method string) bool {
 	return f.Methods == nil || slices.ContainsFunc(f.Methods, func(m string) bool { return strings.EqualFold(m, method) })
 }
 

@@ -15,8 +15,8 @@ type Route struct {
 	segments [][]part
 }
 
-// Has tells whether the template has a parameter of this name, in any case.
-func (r *Route) Has(name string) bool {
+// has tells whether the template has a parameter of this name, in any case.
+func (r *Route) has(name string) bool {
 	for _, p := range r.Params {
 		if strings.EqualFold(p, name) {
 			return true
@@ -113,7 +113,7 @@ func (r *Route) parseSegment(text string) ([]part, int, error) {
 			if err != nil {
 				return nil, 0, err
 			}
-			if r.Has(p.name) {
+			if r.has(p.name) {
 				return nil, 0, fmt.Errorf("the parameter %q stands twice", p.name)
 			}
 			r.Params = append(r.Params, p.name)

@@ -48,7 +48,7 @@ func TestTemplatesThatASPNETCoreRefuses(t *testing.T) {
 
 func TestParametersOfTemplates(t *testing.T) {
 	r, err := parseTemplate(`/api/{Id:int:min(5)}/a-{x}.{Ext?}`)
-	if err != nil || strings.Join(r.Params, " ") != "id x ext" || r.CatchAll != "" || !r.Has("ID") || r.Has("y") {
+	if err != nil || strings.Join(r.Params, " ") != "id x ext" || r.CatchAll != "" || !r.has("ID") || r.has("y") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	r, err = parseTemplate(`~/x/{**Path}`)

@@ -7,43 +7,11 @@ import (
 	"sync"
 )
 
-// NamedValue is one place where a document refers to a named value.
-type NamedValue struct {
-	Name, File string
-	Line       int
-}
-
 // Named values are letters, digits, periods, dashes and underscores (the display name's pattern in the namedValues resource,
 // https://learn.microsoft.com/azure/templates/microsoft.apimanagement/service/namedvalues).
 var reference = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\{([^{}]*)\}\}`) })
 
 var valueName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) })
-
-// NamedValues lists the references of the document in its order, repeated ones included.
-func (d *Document) NamedValues() []NamedValue {
-	var found []NamedValue
-	collect := func(text, file string, line int) {
-		for _, m := range reference().FindAllStringSubmatch(text, -1) {
-			found = append(found, NamedValue{Name: strings.TrimSpace(m[1]), File: file, Line: line})
-		}
-	}
-	var walk func(e *element)
-	walk = func(e *element) {
-		for _, a := range e.attrs {
-			collect(a.value, e.file, a.line)
-		}
-		collect(e.text, e.file, e.line)
-		for _, c := range e.children {
-			walk(c)
-		}
-	}
-	for _, s := range sections {
-		if e := d.sections[s]; e != nil {
-			walk(e)
-		}
-	}
-	return found
-}
 
 // fill returns a copy of the tree with its named values filled in. A value is plain text: it is not searched for further references, and
 // because it is put in after the XML is parsed it needs no escaping and cannot add elements.

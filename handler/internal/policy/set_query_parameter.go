@@ -29,7 +29,7 @@ func buildSetQueryParameter(e *element) (statement, Errors) {
 }
 
 func (q queryChange) run(e *evaluation) bool {
-	kept, found := WithoutQuery(e.request.RawQuery, q.name)
+	kept, found := withoutQuery(e.request.RawQuery, q.name)
 	present, done := "absent", fmt.Sprintf("set (%d values)", len(q.values))
 	if found {
 		present = "present"
@@ -48,9 +48,9 @@ func (q queryChange) run(e *evaluation) bool {
 	return true
 }
 
-// WithoutQuery removes every parameter of that name, escaped or not and in any case, and leaves the rest of a raw query byte for byte, so that
+// withoutQuery removes every parameter of that name, escaped or not and in any case, and leaves the rest of a raw query byte for byte, so that
 // nothing else is rewritten on the way to the backend. It reports whether there was one.
-func WithoutQuery(raw, name string) (string, bool) {
+func withoutQuery(raw, name string) (string, bool) {
 	if raw == "" {
 		return raw, false
 	}

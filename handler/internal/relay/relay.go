@@ -56,7 +56,7 @@ const (
 	Event     Way = "event"
 )
 
-// A Call is one invocation on its way through the relay. The server makes it and puts it into the request's context with [NewContext]; the relay adds the
+// A Call is one invocation on its way through the relay. The server makes it and puts it into the request's context under [CallKey]; the relay adds the
 // Outcome. It belongs to the goroutine that serves the invocation.
 type Call struct {
 	Function     *Function
@@ -95,13 +95,8 @@ type Outcome struct {
 	Cut      error         // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
 }
 
-// CallKey is the key under which a context carries its *[Call]. It is for a context that holds more than the call; others are made by [NewContext].
+// CallKey is the key under which a context carries its *[Call].
 type CallKey struct{}
-
-// NewContext returns a context that carries the call.
-func NewContext(ctx context.Context, c *Call) context.Context {
-	return context.WithValue(ctx, CallKey{}, c)
-}
 
 // FromContext returns the call that the context carries, or nil.
 func FromContext(ctx context.Context) *Call {
