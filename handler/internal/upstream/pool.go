@@ -104,7 +104,11 @@ func (p *pool) put(c *conn) {
 	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.idle) >= max(p.base.MaxIdleConnsPerHost, http.DefaultMaxIdleConnsPerHost) {
+	keep := p.base.MaxIdleConnsPerHost
+	if keep == 0 {
+		keep = http.DefaultMaxIdleConnsPerHost
+	}
+	if len(p.idle) >= keep {
 		c.close()
 		return
 	}

@@ -11,6 +11,7 @@ package upstream
 
 import (
 	"net/http"
+	"strings"
 
 	"apimrelay/handler/internal/memo"
 )
@@ -23,7 +24,7 @@ const longestBody = 16 << 10
 type Whole interface{ Whole() bool }
 
 // Transport is an http.RoundTripper like the *http.Transport below it, whose settings it follows: Proxy, DialContext, TLSClientConfig,
-// TLSHandshakeTimeout, IdleConnTimeout, MaxIdleConnsPerHost and MaxResponseHeaderBytes. It is safe for concurrent use. As with net/http, a request that
+// TLSHandshakeTimeout, DisableKeepAlives, IdleConnTimeout, MaxIdleConnsPerHost and MaxResponseHeaderBytes. It is safe for concurrent use. As with net/http, a request that
 // found its connection closed by the gateway is sent again by itself if no byte of it was written, or if it is idempotent, has a body that can be had
 // again or none, and no byte of an answer came.
 type Transport struct {
@@ -66,8 +67,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// speaksHTTP1 tells by an answer that came through net/http whether the gateway can be spoken to directly: in HTTP/1.1, and not through a proxy.
+// speaksHTTP1 tells by an answer that came through net/http whether the gateway can be spoken to directly: in HTTP/1.1, and not through a proxy. A name
+// that has to be written in another way first stays net/http's.
 func (t *Transport) speaksHTTP1(req *http.Request, res *http.Response) bool {
+	if t.base.DisableKeepAlives || strings.ContainsFunc(req.URL.Host, func(r rune) bool { return r >= 0x7f || r == '%' }) {
+		return false
+	}
 	if res.ProtoMajor != 1 || res.ProtoMinor != 1 || (req.URL.Scheme == "https") != (res.TLS != nil) {
 		return false
 	}
