@@ -158,7 +158,7 @@ func TestExport(t *testing.T) {
 
 	incoming, _ := Continue(http.Header{"Traceparent": {good}, "Tracestate": {"a=1"}})
 	invocation := telemetry.Begin(incoming, Invocation{ID: "id-1", Function: "orders", Trigger: "httpTrigger", Way: "proxied", Method: "GET", Route: "orders/{id}", Path: "/api/orders/1"})
-	if got := invocation.Trace(incoming); got.SpanID != incoming.SpanID || !got.Sampled() {
+	if got := invocation.Trace(incoming); got.SpanID != incoming.SpanID || !sampled(got) {
 		t.Errorf("want the span of the log line, sampled, got %+v", got)
 	}
 	first := invocation.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gw.example", Path: "/a"})
@@ -250,7 +250,7 @@ func TestExportBegins(t *testing.T) {
 	telemetry := start(t, slog.DiscardHandler, "OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
 	fresh := NewTrace()
 	root := telemetry.Begin(fresh, Invocation{})
-	if got := root.Trace(fresh); !got.Sampled() || got.TraceID != fresh.TraceID || got.SpanID != fresh.SpanID {
+	if got := root.Trace(fresh); !sampled(got) || got.TraceID != fresh.TraceID || got.SpanID != fresh.SpanID {
 		t.Errorf("want the new trace marked as recorded, got %+v", got)
 	}
 	root.End(0, "")
@@ -277,7 +277,7 @@ func TestSamplersAreTheSDKs(t *testing.T) {
 	span := telemetry.Begin(incoming, Invocation{})
 	header := http.Header{}
 	span.Attempt(Attempt{Method: "GET"}).Inject(header)
-	if passed, ok := ParseTraceparent(header.Get("Traceparent")); !ok || passed.Sampled() || passed.TraceID != incoming.TraceID {
+	if passed, ok := ParseTraceparent(header.Get("Traceparent")); !ok || sampled(passed) || passed.TraceID != incoming.TraceID {
 		t.Errorf("want an unsampled span of the same trace, got %v", header)
 	}
 	span.End(200, "")

@@ -58,9 +58,6 @@ func (t Trace) Child() Trace {
 // Valid reports whether t can be written as a traceparent.
 func (t Trace) Valid() bool { return t.TraceID != [16]byte{} && t.SpanID != [8]byte{} }
 
-// Sampled reports whether the caller, or this program's own export, may have recorded the trace.
-func (t Trace) Sampled() bool { return t.Flags&flagSampled != 0 }
-
 // Inject replaces traceparent and tracestate of a request that t makes; baggage and other headers are not touched. An invalid Trace leaves
 // the header alone.
 func (t Trace) Inject(header http.Header) {
@@ -87,11 +84,8 @@ func (t Trace) Traceparent() string {
 	return string(b)
 }
 
-// TraceIDString and SpanIDString return the ids as logs and queries write them: 32 and 16 lower-case hexadecimal digits.
+// TraceIDString returns the id as logs and queries write it: 32 lower-case hexadecimal digits.
 func (t Trace) TraceIDString() string { return hex.EncodeToString(t.TraceID[:]) }
-
-// SpanIDString: see TraceIDString.
-func (t Trace) SpanIDString() string { return hex.EncodeToString(t.SpanID[:]) }
 
 // ParseTraceparent reads the value of one traceparent header: version 00 exactly, later versions by their first four fields (W3C Trace
 // Context, sections 3.2 and 4.3). Version ff, capitals, ids of zeros and any other length are invalid.

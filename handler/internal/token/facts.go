@@ -23,7 +23,6 @@ type Facts struct {
 	ClientID  string    // azp (version 2.0) or appid (version 1.0): who asked
 	ObjectID  string    // oid
 	Version   string    // ver: 1.0 or 2.0; the resource's registration decides
-	IDType    string    // idtyp: "app" or "user"; only where the API asks for that claim
 	IssuedAt  time.Time // iat
 	NotBefore time.Time // nbf
 	ExpiresOn time.Time // exp
@@ -55,7 +54,6 @@ func ReadFacts(tok string) (Facts, error) {
 		AppID text   `json:"appid"`
 		Oid   text   `json:"oid"`
 		Ver   text   `json:"ver"`
-		Idtyp text   `json:"idtyp"`
 		Iat   moment `json:"iat"`
 		Nbf   moment `json:"nbf"`
 		Exp   moment `json:"exp"`
@@ -68,7 +66,7 @@ func ReadFacts(tok string) (Facts, error) {
 	if f.ClientID == "" {
 		f.ClientID = string(c.AppID)
 	}
-	f.Version, f.IDType = string(c.Ver), string(c.Idtyp)
+	f.Version = string(c.Ver)
 	f.IssuedAt, f.NotBefore, f.ExpiresOn = time.Time(c.Iat), time.Time(c.Nbf), time.Time(c.Exp)
 	return f, nil
 }

@@ -26,7 +26,7 @@ func TestReadFacts(t *testing.T) {
 			token.Facts{Audience: []string{"api://orders"}, Issuer: "https://sts.windows.net/" + tenant + "/", IssuedAt: at(1795429500), NotBefore: at(1795429500),
 				ExpiresOn: at(1795516200), ClientID: "client", ObjectID: "object", Roles: []string{"Api.Read"}, TenantID: tenant, Version: "1.0"}},
 		{"a developer's token, version 2.0", map[string]any{"aud": []string{"a", "b"}, "azp": "az", "scp": "user_impersonation", "ver": "2.0", "idtyp": "user"},
-			token.Facts{Audience: []string{"a", "b"}, ClientID: "az", Scope: "user_impersonation", Version: "2.0", IDType: "user"}},
+			token.Facts{Audience: []string{"a", "b"}, ClientID: "az", Scope: "user_impersonation", Version: "2.0"}},
 		{"a single role that is no array", map[string]any{"roles": "Api.Read"}, token.Facts{Roles: []string{"Api.Read"}}},
 		{"claims of an unexpected type count as absent", map[string]any{"aud": 7, "roles": []any{1, "Api.Read", nil}, "tid": []string{"x"}, "exp": "soon", "iat": -1, "nbf": 1e300, "ver": "1.0"},
 			token.Facts{Roles: []string{"Api.Read"}, Version: "1.0"}},
