@@ -151,10 +151,10 @@ func short(d time.Duration) string {
 }
 
 func checkRole(_ context.Context, v *visit) []outcome {
-	return one(v.roleOf(output[*held](v, "token-claims").facts, v.o.Now()))
+	return one(v.roleOf(output[*held](v, "token-claims").facts))
 }
 
-func (v *visit) roleOf(f token.Facts, now time.Time) outcome {
+func (v *visit) roleOf(f token.Facts) outcome {
 	want := v.f.TargetRole
 	fill := v.fill()
 	if f.ObjectID != "" {
@@ -176,11 +176,11 @@ func (v *visit) roleOf(f token.Facts, now time.Time) outcome {
 		return ok("%s", saw)
 	}
 	saw += "; wanted " + want
-	return find(roleAnchor(f.Roles, f.Scope, []string{want}), saw, fill)
+	return find(roleAnchor(f.Roles, f.Scope), saw, fill)
 }
 
 // roleAnchor tells the three ways apart in which a role can be absent.
-func roleAnchor(have []string, scope string, want []string) string {
+func roleAnchor(have []string, scope string) string {
 	switch {
 	case len(have) > 0:
 		return "role-other"

@@ -268,7 +268,7 @@ func (l *logLine) tokenAnchor(v *visit) string {
 	if a := messageAnchor(l.Words, f); a != "" {
 		return a
 	}
-	for _, o := range []outcome{v.timeOf(f, l.Time), v.tenantOf(f), v.audienceOf(f), v.roleOf(f, l.Time)} {
+	for _, o := range []outcome{v.timeOf(f, l.Time), v.tenantOf(f), v.audienceOf(f), v.roleOf(f)} {
 		if o.status == Finding && !l.Time.IsZero() || o.status == Finding && o.anchor != "token-time" {
 			return o.anchor
 		}
@@ -303,7 +303,7 @@ func (l *logLine) tokenNow(v *visit) []outcome {
 		o     outcome
 	}{
 		{"now: the token comes from TargetTenantID", v.tenantOf(f)}, {"now: the token is for TargetApp", v.audienceOf(f)},
-		{"now: the token is valid", v.timeOf(f, v.o.Now())}, {"now: the token carries the role that the API wants", v.roleOf(f, v.o.Now())},
+		{"now: the token is valid", v.timeOf(f, v.o.Now())}, {"now: the token carries the role that the API wants", v.roleOf(f)},
 	} {
 		one.o.title = one.title
 		if one.o.anchor == "token-time" {

@@ -125,7 +125,7 @@ func messageAnchor(message string, f token.Facts) string {
 	case has("idx10500", "idx10501", "idx10503", "idx10504", "idx10511", "idx20803"):
 		return "token-signature"
 	case has("missing the following claims") && has("roles"), has("claim roles value of", "claim value mismatch: roles"):
-		return roleAnchor(f.Roles, f.Scope, nil)
+		return roleAnchor(f.Roles, f.Scope)
 	case has("missing the following claims", "claim value mismatch"), has("claim ") && has(" is not allowed"):
 		return "token-claim"
 	case has("jwt not present", "idx12741"):

@@ -110,7 +110,7 @@ func ruleAnchor(r policy.Rule, f token.Facts) string {
 	case "signature":
 		return "token-signature"
 	case "claim roles":
-		return roleAnchor(f.Roles, f.Scope, nil)
+		return roleAnchor(f.Roles, f.Scope)
 	case "token", "scheme", "format":
 		return "token-format"
 	}

@@ -117,7 +117,7 @@ func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, bo
 	if answered {
 		fields, dropped = carried(header)
 	}
-	if err := carries(answered, status, header, fields, body); err != nil {
+	if err := carries(answered, status, header, body); err != nil {
 		return nil, err
 	}
 	e := newEncoder(w)

@@ -33,7 +33,7 @@ const (
 type headerField struct{ name, value string }
 
 // carries checks everything but the header's values.
-func carries(answered bool, status int, header http.Header, fields []headerField, body []byte) error {
+func carries(answered bool, status int, header http.Header, body []byte) error {
 	switch {
 	case !answered && (status < 200 || status > 299):
 		return &CannotCarryError{CarryNoOutput}

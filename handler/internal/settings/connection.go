@@ -47,7 +47,7 @@ func identityLine(kind string) string {
 // GetWebJobsConnectionSection).
 func (e *environment) connects(name string) bool {
 	for _, prefix := range []string{"", "AzureWebJobs", "ConnectionStrings__", "CUSTOMCONNSTR_", "SQLAZURECONNSTR_", "SQLCONNSTR_", "MYSQLCONNSTR_"} {
-		if _, ok := e.filled(prefix + name); ok {
+		if e.filled(prefix + name) {
 			return true
 		}
 	}

@@ -126,14 +126,9 @@ func exactFirst(found []variable, name string) []variable {
 	return found
 }
 
-// filled returns a variable that is not blank.
-func (e *environment) filled(name string) (string, bool) {
-	for _, v := range e.byName[strings.ToUpper(name)] {
-		if strings.TrimSpace(v.value) != "" {
-			return v.value, true
-		}
-	}
-	return "", false
+// filled tells whether a variable is set and not blank.
+func (e *environment) filled(name string) bool {
+	return slices.ContainsFunc(e.byName[strings.ToUpper(name)], func(v variable) bool { return strings.TrimSpace(v.value) != "" })
 }
 
 // scopeKey is how a function's name stands in front of its settings, in upper case: a hyphen is no character of an app setting's name on Linux.

@@ -82,8 +82,8 @@ func (s *Settings) of(f *app.Function) *Function {
 func Load(environ []string, a *app.App) *Settings {
 	env := index(environ)
 	s := &Settings{App: a, LogLevel: slog.LevelInfo}
-	_, s.IdentityEndpoint = env.filled("IDENTITY_ENDPOINT")
-	_, s.IdentityHeader = env.filled("IDENTITY_HEADER")
+	s.IdentityEndpoint = env.filled("IDENTITY_ENDPOINT")
+	s.IdentityHeader = env.filled("IDENTITY_HEADER")
 
 	shared := env.scope("")
 	s.readLogLevel(shared)
