@@ -136,10 +136,6 @@ func answerWith(w http.ResponseWriter, res *http.Response) error {
 	if err := copyBody(w, res); err != nil {
 		return err
 	}
-	if len(res.Trailer) == 0 {
-		return nil
-	}
-	flush(w) // or net/http would count a short body, and send no trailers behind a Content-Length
 	for name, values := range res.Trailer {
 		if len(res.Trailer) != announced {
 			name = http.TrailerPrefix + name

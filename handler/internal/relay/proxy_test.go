@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,4 +100,39 @@ func TestWhatBelongsToOneConnectionEndsThere(t *testing.T) {
 	if len(req.Header) != 4 {
 		t.Errorf("the caller's own header was changed: %v", req.Header)
 	}
+}
+
+func TestAnUploadIsNotReadWhenTheExchangeIsOver(t *testing.T) {
+	var kept io.Reader
+	b := newBench(t, "https://gateway.example/orders", nil)
+	b.relay.transport.base = roundTrip(func(r *http.Request) (*http.Response, error) {
+		kept = r.Body // net/http's transport may go on reading while it has the answer already
+		res := answered(200, "early")
+		res.Request = r
+		return res, nil
+	})
+	source := &counting{Reader: strings.NewReader("an upload")}
+	req := httptest.NewRequest(http.MethodPost, "/api/orders", source)
+	req.ContentLength = -1
+	b.call(req, nil)
+	if n, err := kept.Read(make([]byte, 1)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("want an error, got %d bytes and %v", n, err)
+	}
+	if source.reads != 0 {
+		t.Errorf("want nothing read from the caller, got %d reads", source.reads)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type counting struct {
+	io.Reader
+	reads int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	c.reads++
+	return c.Reader.Read(p)
 }

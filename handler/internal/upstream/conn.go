@@ -33,7 +33,7 @@ type conn struct {
 	pool  *pool
 	state *tls.ConnectionState // nil = plain HTTP
 	look  *looker
-	since time.Time // of its last use
+	since time.Time // of its last use; without a monotonic reading
 	used  bool      // it has carried an exchange before this one
 
 	// Of the present exchange.
@@ -64,9 +64,9 @@ func (c *conn) Write(p []byte) (int, error) {
 
 func (c *conn) close() { _ = c.Conn.Close() }
 
-// stale tells whether it has been idle for longer than the limit, by either clock: the process may have been frozen, and then only the wall's went on.
+// stale tells whether it has been idle for longer than the limit, by the clock on the wall: where the machine was suspended, only that went on.
 func (c *conn) stale(now time.Time, limit time.Duration) bool {
-	return limit > 0 && (now.Sub(c.since) >= limit || now.Round(0).Sub(c.since.Round(0)) >= limit)
+	return limit > 0 && now.Sub(c.since) >= limit
 }
 
 // spoken tells whether the gateway has closed the idle connection or said something on it, either of which ends its use.

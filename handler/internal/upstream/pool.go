@@ -101,7 +101,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 
 // put takes a connection back whose answer has been read to its end.
 func (p *pool) put(c *conn) {
-	c.since = time.Now()
+	c.since = time.Now().Round(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keep := p.base.MaxIdleConnsPerHost

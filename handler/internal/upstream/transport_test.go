@@ -375,6 +375,20 @@ func TestARequestThatAClosedConnectionTookIsSentAgainOnlyIfItMayBe(t *testing.T)
 	}
 }
 
+func TestARequestWhoseAnswerHasBegunIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(n int, c net.Conn, _ string) bool { return say(c, ok[:len(ok)-30*(n-1)]) && n == 1 })
+	tr := newTransport(t, g)
+	get(t, tr, request(t, "GET", g.url("/1"), ""), 200, "ok")
+	if res, err := tr.RoundTrip(request(t, "GET", g.url("/2"), "")); err == nil {
+		_ = res.Body.Close()
+		t.Error("want an error, got none")
+	}
+	if requests, _, _ := g.counts(); requests != 2 {
+		t.Errorf("want 2 requests, got %d", requests)
+	}
+}
+
 func TestAnAnswerThatBreaksOffOrIsNoneIsAnErrorAndEndsItsConnection(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
@@ -433,16 +447,21 @@ func TestACallThatIsGivenUpEndsAtOnceAndItsConnectionWithIt(t *testing.T) {
 			g := newGateway(t, func(_ int, c net.Conn, _ string) bool { arrived <- struct{}{}; return say(c, said) })
 			tr := newTransport(t, g)
 			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			gaveUp := errors.New("gave up")
-			go func() {
-				<-arrived
-				cancel(gaveUp)
-			}()
+			unread := name == "the answer unread"
+			if !unread {
+				go func() {
+					<-arrived
+					cancel(gaveUp)
+				}()
+			}
 			res, err := tr.RoundTrip(request(t, "GET", g.url("/"), "").WithContext(ctx))
 			if err == nil {
-				if name == "the answer unread" {
-					<-ctx.Done()
-				} else if _, err = io.ReadAll(res.Body); err == nil {
+				if unread {
+					cancel(gaveUp) // the answer is at hand, and its end is seen; the connection may have been aborted
+				}
+				if _, err = io.ReadAll(res.Body); err == nil && !unread {
 					t.Error("want an error of the body's, got none")
 				}
 				_ = res.Body.Close()
@@ -515,13 +534,15 @@ func TestIdleConnectionsAreClosedWhenTheyAreOld(t *testing.T) {
 	if len(p.idle) != 1 || !p.sweeping {
 		t.Errorf("want one idle connection and a sweep to come, got %d, %t", len(p.idle), p.sweeping)
 	}
-	// As after a freeze of the process: the monotonic clock stood still.
-	p.idle[0].since = time.Now().Round(0).Add(-2 * time.Minute)
+	if since := p.idle[0].since; since != since.Round(0) {
+		t.Error("want the time of the clock on the wall, got a monotonic one, too: it stands still while the machine is suspended")
+	}
+	p.idle[0].since = p.idle[0].since.Add(-2 * time.Minute)
 	p.mu.Unlock()
 	get(t, tr, request(t, "POST", g.url("/"), "body"), 200, "ok")
 	eventually(t, "the old connection is closed", func() bool { _, connections, ended := g.counts(); return connections == 2 && ended == 1 })
 	p.mu.Lock()
-	p.idle[0].since = time.Now().Add(-2 * time.Minute)
+	p.idle[0].since = p.idle[0].since.Add(-2 * time.Minute)
 	p.mu.Unlock()
 	p.sweep()
 	eventually(t, "the sweep closes the other", func() bool { _, connections, ended := g.counts(); return connections == 2 && ended == 2 })
