@@ -106,7 +106,7 @@ func Start(lookup func(name string) (string, bool), version string, logger *slog
 		metricOptions = append(metricOptions, metricsdk.WithReader(metricsdk.NewPeriodicReader(exporter)))
 	}
 	t.metrics = metricsdk.NewMeterProvider(metricOptions...)
-	if t.meters, err = newMeters(t.metrics.Meter(scope)); err != nil {
+	if err := t.make(t.metrics.Meter(scope)); err != nil {
 		return nil, fmt.Errorf("starting telemetry: metrics: %w", err)
 	}
 	t.timer = time.AfterFunc(time.Hour, t.flushIfIdle)

@@ -42,10 +42,9 @@ type Span struct {
 	begun   time.Time
 	metric  metric.Float64Histogram
 	attempt bool
-
-	// Both are handed over at the end, in one piece: the SDK copies at each call.
-	attributes []attribute.KeyValue // of the span
-	labels     []attribute.KeyValue // of the metric
+	labels  labels
+	// attributes are handed over at the end, in one piece: the SDK copies at each call.
+	attributes []attribute.KeyValue
 }
 
 // Options that are the same for all spans, made once.
@@ -68,7 +67,8 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 	}
 	add("faas.invocation_id", in.ID)
 	add("faas.name", in.Function)
-	add("faas.trigger", faasTrigger(in.Trigger))
+	kind := faasTrigger(in.Trigger)
+	add("faas.trigger", kind)
 	add("azure.functions.trigger", in.Trigger)
 	add("apimrelay.way", in.Way)
 	add("http.request.method", knownMethod(in.Method))
@@ -85,9 +85,7 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 		}
 	}
 	s := t.begin(tr, name, serverSpan, true)
-	s.metric, s.attributes = t.invocations, attributes
-	s.labels = append(make([]attribute.KeyValue, 0, 4),
-		attribute.String("faas.name", in.Function), attribute.String("faas.trigger", faasTrigger(in.Trigger)))
+	s.metric, s.attributes, s.labels = t.invocations, attributes, labels{function: in.Function, trigger: kind}
 	return s
 }
 
@@ -109,16 +107,14 @@ func (s *Span) Attempt(a Attempt) *Span {
 	if portText != "" {
 		port, _ = strconv.Atoi(portText)
 	}
-	labels := append(make([]attribute.KeyValue, 0, 6),
-		attribute.String("http.request.method", knownMethod(a.Method)), attribute.String("server.address", host), attribute.Int("server.port", port),
-		attribute.String("url.scheme", a.Scheme))
-	attributes := append(make([]attribute.KeyValue, 0, 8), labels...)
+	target := labels{method: knownMethod(a.Method), host: host, port: port, scheme: a.Scheme}
+	attributes := target.appendTo(make([]attribute.KeyValue, 0, 8))
 	attributes = append(attributes, attribute.String("url.full", a.Scheme+"://"+a.Host+a.Path))
 	if a.Resend > 0 {
 		attributes = append(attributes, attribute.Int("http.request.resend_count", a.Resend))
 	}
 	child := s.t.begin(s.trace.Child(), knownMethod(a.Method), clientSpan, false)
-	child.metric, child.attributes, child.labels, child.attempt = s.t.upstream, attributes, labels, true
+	child.metric, child.attributes, child.labels, child.attempt = s.t.upstream, attributes, target, true
 	return child
 }
 
@@ -165,20 +161,19 @@ func (s *Span) End(status int, failure string) {
 	}
 	took := time.Since(s.begun)
 	if status > 0 {
-		code := attribute.Int("http.response.status_code", status)
-		s.attributes, s.labels = append(s.attributes, code), append(s.labels, code)
+		s.attributes = append(s.attributes, attribute.Int("http.response.status_code", status))
 	}
 	if failure == "" && (status >= 500 || s.attempt && status >= 400) {
 		failure = strconv.Itoa(status)
 	}
 	if failure != "" {
-		kind := attribute.String("error.type", failure)
-		s.attributes, s.labels = append(s.attributes, kind), append(s.labels, kind)
+		s.attributes = append(s.attributes, attribute.String("error.type", failure))
 		s.otel.SetStatus(codes.Error, "")
 	}
 	s.otel.SetAttributes(s.attributes...)
 	s.otel.End()
-	s.metric.Record(context.Background(), took.Seconds(), metric.WithAttributes(s.labels...))
+	s.labels.status, s.labels.failure = status, failure
+	s.metric.Record(context.Background(), took.Seconds(), s.t.series.Of(s.labels, labels.option))
 	if !s.attempt && s.t.inFlight.Add(-1) == 0 {
 		s.t.timer.Reset(idle)
 	}
@@ -186,6 +181,9 @@ func (s *Span) End(status int, failure string) {
 
 // faasTrigger groups triggers as the semantic conventions for functions do.
 func faasTrigger(trigger string) string {
+	if trigger == "httpTrigger" { // as nearly everybody writes what nearly every call is
+		return "http"
+	}
 	switch strings.ToLower(trigger) {
 	case "":
 		return ""
