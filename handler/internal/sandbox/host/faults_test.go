@@ -342,8 +342,13 @@ func TestARestartLetsHeldCallsFail(t *testing.T) {
 	}()
 	until(t, "the call", func() bool { return len(h.Faults()) == 0 })
 	h.Restart()
-	if status := <-result; status != 500 {
-		t.Errorf("the held call got %d, want 500", status)
+	select {
+	case status := <-result:
+		if status != 500 {
+			t.Errorf("the held call got %d, want 500", status)
+		}
+	case <-time.After(5 * time.Second): // before functionTimeout
+		t.Error("the restart left the held call")
 	}
 	if status, _, _, err := call(t.Context(), h, "/api/hello"); status != 200 || err != nil {
 		t.Errorf("after the restart: %d, %v", status, err)
