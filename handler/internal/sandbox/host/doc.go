@@ -12,5 +12,8 @@
 // topics exist only as events fired by hand, and outputs are kept in memory (Outputs); extension bundles are not loaded, and their triggers'
 // settings not checked; status and lock of a timer are files of Config.StatusDir; there is no Easy Auth, no CORS of the platform, no HTTPS; the
 // regex constraint of a route is Go's; http.routes and configurationProfile of host.json are not known; stack traces name no frames but those
-// that a RetryContext carries; of the host's own log lines only those are written that tell what happens to the handler.
+// that a RetryContext carries; of the host's own log lines only those are written that tell what happens to the handler; it listens on loopback only;
+// a second signal ends it at once; the keys of the admin API (/admin/functions/<name>/keys) are not served, RotateKey is.
+//
+// What goes wrong on request is in faults.go, each with what of the real host it looks like; all of it is off at first. Manage serves it over HTTP.
 package host

@@ -173,21 +173,20 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			var bodies sync.Map // what reading the body came to, by call
-			var gone = make(chan struct{}, 10)
+			gone := make(chan struct{}, 10)
+			var waits atomic.Bool
 			handler := &answering{}
 			handler.hold = func(_ http.ResponseWriter, r *http.Request) {
 				_, err := io.ReadAll(r.Body)
 				bodies.Store(handler.calls.Load(), err)
-				if r.URL.Query().Get("wait") != "" || r.Header.Get("X-Wait") != "" {
+				if waits.Load() {
 					<-r.Context().Done()
 					gone <- struct{}{}
 				}
 			}
 			h := inProcess(t, way.flags, twoFunctions, nil, handler).host
-			post := func(header ...[2]string) *clientGot {
-				c := askText("POST /api/hello?wait=\n\nthe body of the request")
-				c.Headers = append(c.Headers, header...)
-				return ask(h.Addr(), c, 10*time.Second)
+			post := func() *clientGot {
+				return ask(h.Addr(), askText("POST /api/hello\n\nthe body of the request"), 10*time.Second)
 			}
 			t.Run("latency", func(t *testing.T) {
 				mustSet(t, h, Fault{Name: FaultLatency, DelayMS: 80, Times: 1})
@@ -221,16 +220,8 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 			}
 			t.Run("the host gives up on a handler that works", func(t *testing.T) {
 				mustSet(t, h, Fault{Name: FaultReset, On: ToHandler, Function: "HELLO", DelayMS: 30, Times: 1})
-				target := "/api/hello?wait=1"
-				if way.name == "wrapped" {
-					target = "/api/hello"
-				}
-				handler.hold = func(_ http.ResponseWriter, r *http.Request) {
-					_, _ = io.Copy(io.Discard, r.Body)
-					<-r.Context().Done()
-					gone <- struct{}{}
-				}
-				status, _, _, err := call(t.Context(), h, target)
+				waits.Store(true)
+				status, _, _, err := call(t.Context(), h, "/api/hello")
 				if status != 500 || err != nil {
 					t.Errorf("the caller got %d, %v", status, err)
 				}
