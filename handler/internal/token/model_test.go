@@ -81,6 +81,14 @@ var brokenCopies = map[string]func(*world) asked{
 			return s.Token(ctx)
 		}}
 	},
+	"a refresh before its time": func(w *world) asked {
+		return &override{Source: w.source, token: func(ctx context.Context, s *Source) (string, error) {
+			if h := s.usable(); h != nil {
+				h.refresh.Store(s.clock())
+			}
+			return s.Token(ctx)
+		}}
+	},
 	"no pause after a failure": func(w *world) asked {
 		return &override{Source: w.source, token: func(ctx context.Context, s *Source) (string, error) {
 			s.mu.Lock()

@@ -268,6 +268,11 @@ func (w *world) callToken(s asked, patience time.Duration) {
 	if closed && !st.Usable && !st.Fetching && !jumped && (took > 0 || err == nil || after != requests) {
 		w.blame("a caller within the pause after a failure waited %s; %d requests were made", took, after-requests)
 	}
+	if st.Usable && !st.Fetching && st.RefreshAt.After(wallBegin) && !jumped {
+		if now := w.source.State(); now.Fetching && now.Forced == st.Forced {
+			w.blame("a refresh began %s before its time", st.RefreshAt.Sub(wallBegin))
+		}
+	}
 	if st.Usable && !closed && !st.Fetching && !st.RefreshAt.After(wallBegin) {
 		if now := w.source.State(); now.RefreshAt.Equal(st.RefreshAt) && !now.Fetching && now.Requests == st.Requests {
 			w.blame("a caller came %s past the refresh point, and no refresh began", wallBegin.Sub(st.RefreshAt))
