@@ -156,8 +156,13 @@ func TestSoak(t *testing.T) {
 			repeats[reason]++
 		}
 	}
+	// What the handler gave up may be done after all, when its caller knows no more than that: 504.
 	for id, all := range gateway.work {
-		t.Errorf("%s: requests that came after its end: %+v", id, all)
+		for _, a := range all {
+			if !wasLate(a.trace) {
+				t.Errorf("%s: a request that came after its end: %+v", id, a)
+			}
+		}
 	}
 	for _, f := range gateway.faults {
 		t.Error(f)
