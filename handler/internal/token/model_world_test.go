@@ -268,7 +268,8 @@ func (w *world) callToken(s asked, patience time.Duration) {
 	if closed && !st.Usable && !st.Fetching && !jumped && (took > 0 || err == nil || after != requests) {
 		w.blame("a caller within the pause after a failure waited %s; %d requests were made", took, after-requests)
 	}
-	if st.Usable && !st.Fetching && st.RefreshAt.After(wallBegin) && !jumped {
+	// Whoever starts a refresh moves its point on by as much first, for others to see.
+	if st.Usable && !st.Fetching && st.RefreshAt.Sub(wallBegin) > Deadline+refreshGrace && !jumped {
 		if now := w.source.State(); now.Fetching && now.Forced == st.Forced {
 			w.blame("a refresh began %s before its time", st.RefreshAt.Sub(wallBegin))
 		}
