@@ -4,20 +4,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tailscale/hujson"
 )
 
-// Azure/azure-functions-host src/WebJobs.Script/Utility.cs; both ignore case.
-var (
-	functionNameForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
-	bindingNameForm  = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9]*|\$return)$`)
-)
+// named tells names of functions and of bindings: a letter, then letters, digits, and what more may be of the one or the other
+// (Azure/azure-functions-host src/WebJobs.Script/Utility.cs, which has expressions for them; to compile those was a tenth of our own part of each start).
+func named(name, more string) bool {
+	for i, c := range []byte(name) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || (c < '0' || '9' < c) && strings.IndexByte(more, c) < 0) {
+			return false
+		}
+	}
+	return 0 < len(name) && len(name) <= longestName
+}
 
-// longestName is no part of the expressions: a count of 127 in each of them would take a millisecond of every start to compile.
 const longestName = 128
 
 const functionFile = "function.json"
@@ -45,7 +49,7 @@ func newFault(function, file, format, hint string, args ...any) Fault {
 // readFunction reads one folder. Its route is built later, when all functions are known.
 func readFunction(root, name string, c hostConfig) *Function {
 	f := &Function{Name: name, File: name + "/" + functionFile}
-	if len(name) > longestName || !functionNameForm.MatchString(name) || strings.EqualFold(name, "host") {
+	if !named(name, "_-") || strings.EqualFold(name, "host") {
 		f.broken("%q is no valid function name: want a letter, then letters, digits, _ and -, 128 at most, and not host", "rename the folder", name)
 	}
 	object, err := readJSON(filepath.Join(root, name, functionFile))
@@ -129,7 +133,7 @@ func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string)
 	default:
 		f.broken("bindings[%d].direction: want in, out or inout, got %q", "correct the direction", i, b.Direction)
 	}
-	if len(b.Name) > longestName || !bindingNameForm.MatchString(b.Name) {
+	if b.Name != "$return" && !named(b.Name, "") {
 		f.broken("bindings[%d].name: want a letter, then letters and digits, or $return, got %q", "rename the binding", i, b.Name)
 	}
 	if strings.EqualFold(b.Name, "$return") && b.Direction != "out" {

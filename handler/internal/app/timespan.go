@@ -6,17 +6,20 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-var timeSpanForm = regexp.MustCompile(`^(-?)(?:(\d+)|(?:(\d+)\.)?(\d+(?::\d+){1,3})(?:\.(\d{1,7}))?)$`)
+var timeSpanForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(-?)(?:(\d+)|(?:(\d+)\.)?(\d+(?::\d+){1,3})(?:\.(\d{1,7}))?)$`)
+})
 
 // ParseTimeSpan reads a .NET TimeSpan, the form of times in host.json and function.json: "d", "hh:mm", "hh:mm:ss", "d.hh:mm:ss" or
 // "d:hh:mm:ss", the seconds with a fraction if need be, and a minus sign in front where it makes sense. A whole number counts days, and so does
 // the first field of "24:00:00", which is out of range as hours: TimeSpan.Parse then takes the three for days, hours and minutes.
 func ParseTimeSpan(text string) (time.Duration, error) {
 	malformed := fmt.Errorf("want a time span such as 00:05:00 or 1.00:00:00, got %q", text)
-	m := timeSpanForm.FindStringSubmatch(strings.TrimSpace(text))
+	m := timeSpanForm().FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		return 0, malformed
 	}

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 
 	"apimrelay/handler/internal/secret"
 )
@@ -75,18 +76,18 @@ func (c Connection) String() string {
 }
 
 // pepper makes a hash of a weak client secret worthless outside the process.
-var pepper = func() []byte {
+var pepper = sync.OnceValue(func() []byte {
 	b := make([]byte, sha256.Size)
 	_, _ = rand.Read(b) // never fails: crypto/rand
 	return b
-}()
+})
 
 // Key tells identities apart within one process: two connections have the same key exactly when they are the same identity, proven in the same
 // way. The secret is in it as a keyed hash.
 func (c Connection) Key() string {
 	hash := ""
 	if !c.Secret.Empty() {
-		mac := hmac.New(sha256.New, pepper)
+		mac := hmac.New(sha256.New, pepper())
 		mac.Write([]byte(c.Secret.Reveal()))
 		hash = hex.EncodeToString(mac.Sum(nil))
 	}

@@ -40,20 +40,28 @@ func (r reading) unresolved() bool {
 	return false
 }
 
-var placeholderForm = regexp.MustCompile(`^(<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\])$`)
+// bracketed tells a text that stands in brackets as a whole: <…>, {…} or […], with none of the same kind inside.
+func bracketed(text string) bool {
+	for _, pair := range []string{"<>", "{}", "[]"} {
+		if len(text) >= 2 && text[0] == pair[0] && text[len(text)-1] == pair[1] && !strings.ContainsAny(text[1:len(text)-1], pair) {
+			return true
+		}
+	}
+	return false
+}
 
 // placeholder tells, and records, that text from a document was left in.
 func (r reading) placeholder() bool {
 	found := ""
 	switch r.setting {
 	case keySetting, keySecondarySetting:
-		if placeholderForm.MatchString(r.text) {
+		if bracketed(r.text) {
 			found = "the whole value"
 		}
 	case identitySetting:
 		for pair := range strings.SplitSeq(r.text, ";") {
 			key, value, ok := strings.Cut(pair, "=")
-			if ok && placeholderForm.MatchString(strings.TrimSpace(value)) {
+			if ok && bracketed(strings.TrimSpace(value)) {
 				found = "the value of " + shown(strings.TrimSpace(key))
 			}
 		}
@@ -96,10 +104,19 @@ func (r reading) targetApp() string {
 	return text
 }
 
-var guidForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+// guid tells the form with hyphens, 8-4-4-4-12 hexadecimal digits.
+func guid(text string) bool {
+	for i := range len(text) {
+		hyphen := i == 8 || i == 13 || i == 18 || i == 23
+		if hyphen != (text[i] == '-') || !hyphen && !strings.ContainsRune("0123456789abcdefABCDEF", rune(text[i])) {
+			return false
+		}
+	}
+	return len(text) == 36
+}
 
 func (r reading) tenant() string {
-	if !guidForm.MatchString(r.text) {
+	if !guid(r.text) {
 		r.fault("write the Directory (tenant) ID that the portal shows for the tenant", "want a GUID, got %q", shown(r.text))
 		return ""
 	}
