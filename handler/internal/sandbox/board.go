@@ -29,6 +29,9 @@ const (
 	backendName = "sample backend"
 )
 
+// lastCalls is how long running invocations have after Ctrl-C, where the real host gives them 30 s.
+const lastCalls = 2 * time.Second
+
 // firstTick is how long after the start the timer is due for the first time.
 const firstTick = 2 * time.Second
 
@@ -222,7 +225,7 @@ func (b *board) newHost(addr string, environ []string) (*host.Host, error) {
 	h, err := host.New(host.Config{
 		Root: b.root, Addr: addr, Environ: environ, FunctionKey: secret.New(b.keys.function), MasterKey: secret.New(b.keys.master), OnLog: b.onLog,
 		// Ctrl-C should not take half a minute.
-		Durations: host.Durations{Shutdown: 3 * time.Second},
+		Durations: host.Durations{Shutdown: lastCalls},
 	})
 	if err != nil {
 		return nil, err
@@ -279,7 +282,15 @@ func (b *board) serve(addr string, h http.Handler) (string, error) {
 // close stops everything; the host goes first, and takes the handler with it.
 func (b *board) close() {
 	if b.host != nil {
+		why := time.AfterFunc(300*time.Millisecond, func() {
+			if n := b.host.Running(); n > 0 {
+				b.printing.Lock()
+				defer b.printing.Unlock()
+				fmt.Fprintf(b.stderr, "sandbox: %d running: waiting up to %s\n", n, lastCalls)
+			}
+		})
 		b.host.Stop()
+		why.Stop()
 	}
 	b.stop()
 	for _, server := range b.servers {

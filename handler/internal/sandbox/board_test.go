@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/sandbox/gateway"
+	"apimrelay/handler/internal/sandbox/host"
 	"apimrelay/handler/internal/sandbox/identity"
 )
 
@@ -296,6 +298,39 @@ func TestConsoleDrivesEverything(t *testing.T) {
 	if status := stop(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
+}
+
+func TestStopSaysWhyItWaits(t *testing.T) {
+	_, flags := stage(t)
+	o, err := parseFlags(flags, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr buffer
+	b, err := start(o, environ(), &stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.gateway.SetFault(gateway.Fault{Name: gateway.FaultHang}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		b.fire(t.Context(), "relay", host.Firing{})
+		close(done)
+	}()
+	for len(b.gateway.Faults()) > 0 && b.host.Running() == 0 {
+		time.Sleep(2 * time.Millisecond)
+	}
+	began := time.Now()
+	b.close()
+	if took := time.Since(began); took > lastCalls+2*time.Second {
+		t.Errorf("the end took %s", took)
+	}
+	if !strings.Contains(stderr.String(), " running: waiting up to 2s") {
+		t.Errorf("it does not say why it waits: %s", stderr.String())
+	}
+	<-done
 }
 
 func TestStopLeavesNoHandlerBehind(t *testing.T) {

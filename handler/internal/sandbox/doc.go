@@ -17,7 +17,7 @@
 //   - The gateway asks for an issuer's metadata again after a second, not five minutes, when a token names a key that it does not know.
 //   - "The same request by an identity without the app role" is a second host with its own handler, for that one call: the first one's token would be
 //     good for a day.
-//   - Ctrl-C gives running invocations three seconds, not thirty.
+//   - Ctrl-C gives running invocations two seconds, not thirty.
 //   - With -identity az the sandbox's gateway takes the client id of the API from TargetApp (api://<client id>) and trusts the tenant's v2.0
 //     metadata, as the deployment registers the API.
 package sandbox

@@ -139,6 +139,15 @@ func (h *Host) Stop() {
 	h.front.wg.Wait()
 }
 
+// Running is how many invocations run now: what Stop waits for.
+func (h *Host) Running() int {
+	in := h.inside()
+	if in == nil {
+		return 0
+	}
+	return in.running.count()
+}
+
 // Hurry has Stop wait for running invocations no longer: they are cut, as after 30 s.
 func (h *Host) Hurry() { h.hurry() }
 

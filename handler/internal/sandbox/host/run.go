@@ -111,7 +111,7 @@ func (h *Host) stopFor(signals <-chan os.Signal, stderr io.Writer) {
 		case <-stopped:
 			return
 		case <-patient.C:
-			if n := h.inside().running.count(); n > 0 {
+			if n := h.Running(); n > 0 {
 				_, _ = fmt.Fprintf(stderr, "sandbox host: %d running: waiting up to %s, as the host does; Ctrl-C again ends at once\n", n, h.durations.Shutdown)
 			}
 		case <-signals:

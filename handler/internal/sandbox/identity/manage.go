@@ -30,7 +30,7 @@ func (s *Server) Manage() http.Handler {
 	})
 	mux.HandleFunc("GET /people", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.People()) })
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]any{"on": s.Faults(), "names": FaultNames()})
+		writeJSON(w, http.StatusOK, map[string]any{"on": append([]Fault{}, s.Faults()...), "names": FaultNames()})
 	})
 	mux.HandleFunc("POST /faults", command(s.SetFault))
 	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, r *http.Request) {

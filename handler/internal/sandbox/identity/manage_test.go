@@ -34,6 +34,10 @@ func TestManage(t *testing.T) {
 		{"keys are rotated", "POST", "/keys/rotate?keep=1", "", 200, func() bool { return len(s.keys) == 2 }},
 		{"everything is reset", "POST", "/reset", "", 204, func() bool { return len(s.History(0)) == 0 }},
 	}
+	w := httptest.NewRecorder()
+	if s.Manage().ServeHTTP(w, httptest.NewRequest("GET", "/faults", nil)); !strings.Contains(w.Body.String(), `"on":[]`) {
+		t.Errorf("no fault is on, and yet: %s", w.Body)
+	}
 	for _, step := range steps {
 		w := httptest.NewRecorder()
 		s.Manage().ServeHTTP(w, httptest.NewRequest(step.method, step.path, strings.NewReader(step.body)))
