@@ -265,7 +265,14 @@ func (t *Target) fillPath(v *Values) (string, error) {
 	var b strings.Builder
 	var segment strings.Builder // of the segment being built, to drop it where an optional parameter is absent
 	absent := false
-	endSegment := func() {
+	pieces, filled := 0, false // of the segment: what has met in it, and whether a value is among them
+	endSegment := func() error {
+		// Harmless pieces may meet: {a}{b} with "." and ".", {a}..{b} with separators that are escaped.
+		if filled && pieces > 1 && !absent {
+			if err := judge(segment.String()); err != nil {
+				return err
+			}
+		}
 		if absent {
 			if s := b.String(); strings.HasSuffix(s, "/") {
 				b.Reset()
@@ -275,27 +282,37 @@ func (t *Target) fillPath(v *Values) (string, error) {
 			b.WriteString(segment.String())
 		}
 		segment.Reset()
-		absent = false
+		absent, pieces, filled = false, 0, false
+		return nil
+	}
+	write := func(text string) {
+		if text != "" {
+			segment.WriteString(text)
+			pieces++
+		}
 	}
 	for _, p := range t.path {
 		if p.name == "" {
 			head, tail, slash := strings.Cut(p.text, "/")
-			segment.WriteString(head)
+			write(head)
 			for slash {
-				endSegment()
+				if err := endSegment(); err != nil {
+					return "", err
+				}
 				b.WriteByte('/')
 				head, tail, slash = strings.Cut(tail, "/")
-				segment.WriteString(head)
+				write(head)
 			}
 			continue
 		}
+		filled = true
 		if v.CatchAll != "" && strings.EqualFold(p.name, v.CatchAll) {
 			named = true
 			rest, err := remainder(v.Named[v.CatchAll])
 			if err != nil {
 				return "", err
 			}
-			segment.WriteString(rest)
+			write(rest)
 			continue
 		}
 		text, ok, err := v.text(p)
@@ -318,13 +335,11 @@ func (t *Target) fillPath(v *Values) (string, error) {
 		if err := judge(text); err != nil {
 			return "", err
 		}
-		segment.WriteString(escapePath(text))
+		write(escapePath(text))
 	}
-	// Two harmless values may meet: {a}{b} with "." and ".".
-	if dots(segment.String()) {
-		return "", &PathError{Reason: "\".\" or \"..\" as a segment"}
+	if err := endSegment(); err != nil {
+		return "", err
 	}
-	endSegment()
 	path := b.String()
 	for s := range strings.SplitSeq(path, "/") {
 		if dots(s) {

@@ -159,9 +159,30 @@ func TestNoValueLeavesThePath(t *testing.T) {
 			t.Errorf("an event's value %q gives %s, want it refused", value, u)
 		}
 	}
-	target, _ := ParseTarget("https://h/fixed/{a}{b}")
-	if u, err := target.URL(Values{Named: map[string]string{"a": ".", "b": "."}, Escaped: true}, ""); err == nil {
-		t.Errorf("two dots that meet give %s, want them refused", u)
+	// Pieces of which each is harmless may meet.
+	for _, c := range []struct{ template, a, b, want string }{
+		{"{a}{b}", ".", ".", ""},
+		{"{a}..{b}", "x%2F", "%2Fy", ""},
+		{"{a}..{b}", "%5C", "%5Cy", ""},
+		{"{a}..{b}", "x%252F", "%252Fy", ""},
+		{".{a}", "%5Cx", "", ""},
+		{"%2e{a}", "%2Fx", "", ""},
+		{"{a}..{b}", "v1", "v2", "https://h/fixed/v1..v2"},
+		{".{a}", "well-known", "", "https://h/fixed/.well-known"},
+		{"{a}.{b}", "x", "json", "https://h/fixed/x.json"},
+		{"{a}%20{b}", "x%2Fy", "z", "https://h/fixed/x%2Fy%20z"},
+	} {
+		target, err := ParseTarget("https://h/fixed/" + c.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := target.URL(Values{Named: map[string]string{"a": c.a, "b": c.b}, Escaped: true}, "")
+		switch {
+		case (err != nil) != (c.want == ""):
+			t.Errorf("%s with %q and %q gives %v (%v), want %q", c.template, c.a, c.b, u, err, c.want)
+		case err == nil && u.String() != c.want:
+			t.Errorf("%s with %q and %q gives %s, want %s", c.template, c.a, c.b, u, c.want)
+		}
 	}
 }
 
@@ -210,6 +231,57 @@ func FuzzTargetURL(f *testing.F) {
 			if strings.EqualFold(name, "code") || strings.EqualFold(name, "subscription-key") {
 				t.Fatalf("%q: %s reaches the gateway", query, name)
 			}
+		}
+	})
+}
+
+// FuzzExpressions: whatever stands in ApimUrl behind its fixed part, and whatever the trigger brings for its expressions, the result keeps scheme, host and
+// fixed path, has no segment of dots, and expressions leave the literal pieces between them where they are.
+func FuzzExpressions(f *testing.F) {
+	for _, template := range []string{"{id}", "{id}/x?q={name}", "a-{id}.{name}", "{DateTime:yyyy-MM-dd}/{rand-guid}", "{{id}}", "{id", "?{id}={name}", "{sys.utcnow}//{id}", "%2e{id}", "{id}#x"} {
+		for _, value := range []string{"5", "../x", "%2e%2e", "a/b?c#d", `\..\`, "", "é\x00"} {
+			f.Add(template, value, "n&m=1")
+		}
+	}
+	const fixed = "https://contoso.example/fixed/part/"
+	f.Fuzz(func(t *testing.T, template, first, second string) {
+		target, err := ParseTarget(fixed + template)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Fatalf("%q: an error of several lines: %v", template, err)
+			}
+			return
+		}
+		v := Values{Named: map[string]string{}, Event: true, GUID: "0f8fad5b-d9cb-469f-a165-70867728950e", Now: time.Unix(1_800_000_000, 0)}
+		for i, name := range target.Names() {
+			v.Named[strings.ToLower(name)] = []string{first, second}[i%2]
+		}
+		u, err := target.URL(v, "")
+		if err != nil {
+			return
+		}
+		text := u.Scheme + "://" + u.Host + u.RequestURI()
+		again, err := url.Parse(text)
+		if err != nil || again.Scheme != "https" || again.Host != "contoso.example" || again.User != nil || again.Fragment != "" || !strings.HasPrefix(again.EscapedPath(), "/fixed/part/") {
+			t.Fatalf("%q with %q and %q: left the target: %s (%v)", template, first, second, text, err)
+		}
+		path := again.EscapedPath()
+		for range 3 {
+			for _, s := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+				if s == ".." || s == "." {
+					t.Fatalf("%q with %q and %q: dots in %s", template, first, second, again.EscapedPath())
+				}
+			}
+			if d, err := url.PathUnescape(path); err == nil {
+				path = d
+			}
+		}
+		own, _, _ := strings.Cut(template, "?")
+		if slashes := strings.Count(own, "/"); !strings.ContainsAny(own, "{}") && strings.Count(again.EscapedPath(), "/") != slashes+3 || strings.Count(again.EscapedPath(), "/") > slashes+3 {
+			t.Fatalf("%q with %q and %q: a value made a segment: %s", template, first, second, again.EscapedPath())
+		}
+		if _, query, _ := strings.Cut(template, "?"); strings.Count(again.RawQuery, "&") > strings.Count(query, "&") {
+			t.Fatalf("%q with %q and %q: a value made a parameter: %s", template, first, second, again.RawQuery)
 		}
 	})
 }
