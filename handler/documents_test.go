@@ -40,7 +40,7 @@ var (
 	inCode     = regexp.MustCompile("`([^`\n]+)`")
 	tests      = regexp.MustCompile(`^go test (\S+) -run (\w+)`)
 	mdLink     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	testNamed  = regexp.MustCompile(`(?m)^func (\w+)\(`)
+	flagNamed  = regexp.MustCompile(` --?([a-z][a-z.-]*)`)
 	commandEnd = regexp.MustCompile(`\s+#.*$`)
 )
 
@@ -56,7 +56,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			commands = append(commands, strings.Split(strings.ReplaceAll(block[2], "\\\n", " "), "\n")...)
 		}
 		for _, m := range inCode.FindAllStringSubmatch(text, -1) {
-			if first, _, ok := strings.Cut(m[1], " "); ok && slices.Contains([]string{"make", "go", "build/sandbox"}, first) {
+			if first, _, ok := strings.Cut(m[1], " "); ok && slices.Contains([]string{"make", "go", "build/sandbox", "handler"}, first) {
 				commands = append(commands, m[1])
 			}
 		}
@@ -87,6 +87,9 @@ func checkCommand(t *testing.T, command string) string {
 	words := strings.Fields(command)
 	switch {
 	case words[0] == "make":
+		if len(words) > 1 && ranBy[words[1]] == "" {
+			return "no test runs it: ranBy"
+		}
 		make := exec.Command("make", append([]string{"-n"}, words[1:]...)...)
 		make.Dir = ".."
 		for i, w := range make.Args {
@@ -97,19 +100,15 @@ func checkCommand(t *testing.T, command string) string {
 		}
 	case tests.MatchString(command):
 		m := tests.FindStringSubmatch(command)
-		files, _ := filepath.Glob(filepath.Join("..", m[1], "*_test.go"))
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, f := range testNamed.FindAllStringSubmatch(string(text), -1) {
-				if f[1] == m[2] {
-					return ""
-				}
+		text := sources(t, filepath.Join("..", m[1]))
+		if !strings.Contains(text, "\nfunc "+m[2]+"(") {
+			return "there is no such test"
+		}
+		for _, flag := range flagNamed.FindAllStringSubmatch(strings.TrimPrefix(command, m[0]), -1) {
+			if !strings.Contains(text, `"`+flag[1]+`", `) && !slices.Contains([]string{"v", "count"}, flag[1]) {
+				return "its package has no flag -" + flag[1]
 			}
 		}
-		return "there is no such test"
 	case words[0] == "build/sandbox":
 		if len(words) == 1 || strings.HasPrefix(words[1], "-") {
 			return ""
@@ -118,8 +117,20 @@ func checkCommand(t *testing.T, command string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(filepath.Join(bin, "sandbox"), words[1], "-h").CombinedOutput(); err != nil {
+		out, err := exec.Command(filepath.Join(bin, "sandbox"), words[1], "-h").CombinedOutput()
+		if err != nil {
 			return string(out)
+		}
+		return unknownFlag(command, string(out))
+	case words[0] == "handler":
+		bin, err := programs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, _ := exec.Command(filepath.Join(bin, "handler"), append(words[1:min(2, len(words)):len(words)], "-h")...).CombinedOutput(); len(words) > 1 && words[1] == "doctor" {
+			return unknownFlag(command, string(out))
+		} else if len(words) > 1 && !strings.Contains(string(out), words[1]) {
+			return "there is no such subcommand"
 		}
 	case strings.HasPrefix(command, "go run ./handler/cmd/bench ") && len(words) > 4:
 		// Its measurements take minutes; its own usage tells whether the subcommand and the flag are there. -h ends with a status other than 0.
@@ -131,13 +142,201 @@ func checkCommand(t *testing.T, command string) string {
 	case words[0] == "sh" && strings.HasPrefix(words[1], "scripts/"): // of a reader who is in deploy/
 		return checkCommand(t, "deploy/"+words[1])
 	case strings.HasPrefix(words[0], "deploy/"):
-		if _, err := os.Stat(filepath.Join("..", words[0])); err != nil {
+		script, err := os.ReadFile(filepath.Join("..", words[0]))
+		if err != nil {
 			return err.Error()
+		}
+		for _, flag := range flagNamed.FindAllStringSubmatch(command, -1) {
+			if !strings.Contains(string(script), flag[0][1:]) {
+				return "it has no " + flag[0][1:]
+			}
 		}
 	case !slices.ContainsFunc(needAzure, func(p string) bool { return strings.HasPrefix(command+" ", p) }):
 		return "nothing checks this command"
 	}
 	return ""
+}
+
+// unknownFlag names a flag of a command that a program's usage does not have.
+func unknownFlag(command, usage string) string {
+	for _, flag := range flagNamed.FindAllStringSubmatch(command, -1) {
+		if !strings.Contains(usage, "\n  -"+flag[1]+" ") && !strings.Contains(usage, "\n  -"+flag[1]+"\n") {
+			return "it has no flag -" + flag[1]
+		}
+	}
+	return ""
+}
+
+// sources are the test files of a folder.
+func sources(t *testing.T, dir string) string {
+	files, _ := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	var b strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// ranBy says what runs each task of make that a document names: TestTasksOfTheDocuments itself, a test that runs what the task runs, or the checks of each
+// change. What only Azure or a person with time can run says so.
+var ranBy = map[string]string{
+	"demo": here, "package": here, "doctor": here, "request": here, "app": here, "sandbox": here,
+	"run":   "TestTasksOfTheDocuments, as make demo", // the same program with the same arguments but -once
+	"start": "TestStart",
+	"soak":  "TestSoak", "bench-scale": "TestScale",
+	"test": ".ci/run", "check": ".ci/run", "check-deploy": ".ci/run",
+	"fuzz":  "each Fuzz function runs its corpus in make test",
+	"bench": "TestGateway and its kin of the bench; a person: it measures for minutes", "bench-full": "as bench", "bench-token": "as bench",
+	"deploy": "Azure", "test-az": "a person: it installs 700 MB", "vuln": "the workflow", "sbom": "the workflow",
+}
+
+const here = "TestTasksOfTheDocuments"
+
+// TestTasksOfTheDocuments runs, in a copy of the sources, the tasks that a newcomer runs first and that need nothing but this machine.
+func TestTasksOfTheDocuments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("copies and builds the sources")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"Makefile", "go.mod", "go.sum", "host.json", "LICENSE", "README.md", "local.settings.json.example"} {
+		if err := copyNew(filepath.Join("..", name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{"handler", "functions", "deploy/policies", "deploy/package", "deploy/functionjson"} {
+		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join("..", folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		task   string
+		fails  bool
+		prints []string // patterns
+		makes  []string
+	}{
+		{task: "", prints: []string{`(?m)^  run +start everything`, `(?m)^  doctor +`}},
+		{task: "app", makes: []string{"build/app/handler", "build/app/host.json", "build/app/relay/function.json", "build/app/poll/function.json"}},
+		{task: "sandbox", makes: []string{"build/sandbox"}},
+		{task: "demo", prints: []string{`GET /api/relay/hello\?who=you +-> +200`, `validate-jwt, claim roles: Api.Read`, `the same request by an identity without the app role`, `401 Unauthorized`}},
+		{task: "package", makes: []string{"build/relay.zip"}},
+		{task: "doctor", fails: true, prints: []string{`TargetApp`, `ApimUrl`}}, // without settings these are what is missing
+		{task: "request", prints: []string{`TargetApp`}},
+	} {
+		make := exec.Command("make", strings.Fields(c.task)...)
+		make.Dir = dir
+		make.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GOFLAGS=-buildvcs=false", "GOCACHE=" + goEnv(t, "GOCACHE"), "GOMODCACHE=" + goEnv(t, "GOMODCACHE"), "GOPROXY=" + goEnv(t, "GOPROXY")}
+		out, err := make.CombinedOutput()
+		if (err != nil) != c.fails {
+			t.Errorf("make %s: %v\n%s", c.task, err, out)
+			continue
+		}
+		for _, pattern := range c.prints {
+			if !regexp.MustCompile(pattern).Match(out) {
+				t.Errorf("make %s does not print %s:\n%s", c.task, pattern, out)
+			}
+		}
+		for _, file := range c.makes {
+			if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+				t.Errorf("make %s: %v", c.task, err)
+			}
+		}
+	}
+	script, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := sources(t, ".") + sources(t, "cmd/bench")
+	for task, by := range ranBy {
+		switch {
+		case by == ".ci/run" && !regexp.MustCompile(`(?m)^(\w+=\S+ )?make (test|check)$`).Match(script):
+			t.Errorf("make %s: .ci/run does not run it", task)
+		case strings.HasPrefix(by, "Test") && !strings.Contains(tests, "\nfunc "+strings.TrimRight(strings.Fields(by)[0], ",")+"("):
+			t.Errorf("make %s: there is no %s", task, by)
+		}
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+var (
+	// A figure is a number with a unit of time or size, or a share.
+	figure = regexp.MustCompile("(?:^|[^\\w.`/-])(?:\\d[\\d.,]*|two|three|four|five|six|ten|thirty|half an) ?(?:ms|µs|us|ns|s|seconds?|minutes?|hours?|days?|KB|KiB|MB|MiB|GB|GiB|%|euros?)\\b")
+	// evidence is how to get it again, or where it is from: a command, a test, a page, a recording, a file of the sources.
+	evidence = regexp.MustCompile("`(?:make|go run|go test|handler|build/sandbox|azd?|curl) [^`]+`|`(?:Test|Fuzz)\\w+`|https?://|learn\\.microsoft\\.com|Azure/[a-z-]+,|[Rr]ecordings? |go test \\./|`handler/[^`]+\\.go`")
+)
+
+// TestFiguresOfTheDocuments: next to each figure stands the command that makes it, the test that holds it, or its source. Next to is: the same paragraph, item
+// or table, or what introduces it; on the page of benchmarks, where a command makes several tables, the same section.
+func TestFiguresOfTheDocuments(t *testing.T) {
+	found := 0
+	for file, text := range pages(t) {
+		if written := regexp.MustCompile("(?s)^# [^\n]+\n\n[^#]*`go test \\./handler[^`]* -update`").MatchString(text); written || filepath.Base(file) == "troubleshooting.md" {
+			continue // written by a test, whose command stands at the top; or from doctor's catalogue
+		}
+		all := blocks(text)
+		for i, b := range all {
+			if !figure.MatchString(b) {
+				continue
+			}
+			found++
+			if evidence.MatchString(b) || i > 0 && evidence.MatchString(all[i-1]) {
+				continue
+			}
+			if filepath.Base(file) == "benchmarks.md" && evidence.MatchString(section(all, i)) {
+				continue
+			}
+			t.Errorf("%s: a figure without its command or source: %q in %.120q", filepath.Base(file), figure.FindString(b), b)
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d places with figures were found", found)
+	}
+}
+
+// blocks are a page's paragraphs, items, tables, headings and listings.
+func blocks(text string) (all []string) {
+	listing := false
+	begin := true
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, "```") {
+			listing = !listing
+			begin = begin || listing
+		}
+		switch {
+		case !listing && strings.TrimSpace(line) == "":
+			begin = true
+			continue
+		case begin, !listing && regexp.MustCompile(`^\s*([-*]|\d+\.) |^#`).MatchString(line):
+			all = append(all, line)
+		default:
+			all[len(all)-1] += "\n" + line
+		}
+		begin = false
+	}
+	return all
+}
+
+// section is all that stands under the same heading.
+func section(all []string, i int) string {
+	from, to := i, i+1
+	for from > 0 && !strings.HasPrefix(all[from], "#") {
+		from--
+	}
+	for to < len(all) && !strings.HasPrefix(all[to], "#") {
+		to++
+	}
+	return strings.Join(all[from:to], "\n")
 }
 
 // TestLinksOfTheDocuments: links between our own pages lead to files and headings that are there.
