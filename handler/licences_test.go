@@ -13,8 +13,8 @@ import (
 	"unicode"
 )
 
-// licences are those that a module of the deployed binary may have, told by a sentence of their text. All of them allow what the MIT licence of this project
-// needs: redistribution with the notice kept. A module with another one fails here before it is shipped.
+// licences are those that a module may have, told by a sentence of their text. All of them allow what the MIT licence of this project needs: redistribution
+// with the notice kept. A module with another one fails here before it is shipped.
 var licences = []struct{ name, sentence string }{
 	{"Apache-2.0", "Apache License Version 2.0"},
 	{"MIT", "Permission is hereby granted, free of charge, to any person obtaining a copy"},
@@ -22,7 +22,8 @@ var licences = []struct{ name, sentence string }{
 	{"BSD-2-Clause", "Redistributions of source code must retain the above copyright notice"},
 }
 
-// TestLicences reads the modules out of the built handler, finds their licences in the module cache, and holds docs/licences.md to them.
+// TestLicences reads the modules out of the built handler, and those of everything else from the go command, finds their licences in the module cache, and
+// holds docs/licences.md to them.
 func TestLicences(t *testing.T) {
 	bin, err := programs()
 	if err != nil {
@@ -37,17 +38,37 @@ func TestLicences(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	b.WriteString("# Modules in the deployed handler\n\nWritten by `go test ./handler -run TestLicences -update` from the built binary and the licence files of its modules.\n\n" +
-		"| module | version | licence |\n| --- | --- | --- |\n")
+	const head = "| module | version | licence |\n| --- | --- | --- |\n"
+	b.WriteString("# Modules in the deployed handler\n\nWritten by `go test ./handler -run TestLicences -update` from the built binary and the licence files of its modules.\n\n" + head)
+	row := func(path, version string) {
+		name := licenceOf(t, filepath.Join(strings.TrimSpace(string(cache)), escaped(path)+"@"+escaped(version)))
+		if name == "" {
+			t.Errorf("%s %s: no licence that is known: read it, and add it here if it may be used", path, version)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", path, version, name)
+	}
+	shipped := map[string]bool{}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			t.Errorf("%s is replaced by %s: what is shipped is not what go.mod names", m.Path, m.Replace.Path)
 		}
-		name := licenceOf(t, filepath.Join(strings.TrimSpace(string(cache)), escaped(m.Path)+"@"+escaped(m.Version)))
-		if name == "" {
-			t.Errorf("%s %s: no licence that is known: read it, and add it here if it may be shipped", m.Path, m.Version)
+		row(m.Path, m.Version)
+		shipped[m.Path] = true
+	}
+	b.WriteString("\n## Modules of tests, tools and the sandbox alone\n\nNone of these is in the package.\n\n" + head)
+	// -e: a package that does not compile at the moment says nothing about modules.
+	list := exec.Command("go", "list", "-e", "-deps", "-test", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", "./...", "tool")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := strings.Split(strings.TrimSpace(string(out)), "\n")
+	slices.Sort(others)
+	for _, line := range slices.Compact(others) {
+		if path, version, ok := strings.Cut(line, " "); ok && !shipped[path] {
+			row(path, version)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Path, m.Version, name)
 	}
 	if len(info.Deps) == 0 {
 		t.Fatal("the binary names no modules")
