@@ -48,6 +48,7 @@ type trouble struct {
 	url         string // instead of a gateway's
 	gateway     http.HandlerFunc
 	tls, kill   bool
+	giveUp      bool // the host does, after a moment
 	timeout     string
 }
 
@@ -67,6 +68,7 @@ var troubles = []trouble{
 	{name: "server", title: "the gateway answers 500", gateway: status(500, `{}`)},
 	{name: "busy", title: "the gateway answers 503", gateway: status(503, `{}`)},
 	{name: "silent", title: "no answer in time", timeout: "1s", gateway: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	{name: "giveup", title: "the host gives the first exchange up", giveUp: true},
 	{name: "kill", title: "the handler is killed during the first call", kill: true},
 }
 
@@ -115,11 +117,13 @@ func TestFaults(t *testing.T) {
 			// A name or address, and so a retry budget, for each column.
 			gateway = strings.Replace(strings.Replace(gateway, ".9.", fmt.Sprintf(".%d.", 10+column), 1), "nobody", fmt.Sprint("nobody-", column), 1)
 			answer := f.gateway
-			if f.kill {
+			if f.kill || f.giveUp {
 				var first atomic.Bool
 				answer = func(w http.ResponseWriter, r *http.Request) {
 					if first.CompareAndSwap(false, true) {
-						(*killer.Load())()
+						if f.kill {
+							(*killer.Load())()
+						}
 						<-r.Context().Done()
 						return
 					}
@@ -241,6 +245,11 @@ var (
 func suffer(t *testing.T, h *host.Host, book *logBook, spies map[string]*spy, column int, f trouble) string {
 	w, name := ways[column], functionIn(column, f)
 	told, ok := "", true
+	if f.giveUp {
+		if err := h.SetFault(host.Fault{Name: host.FaultReset, On: host.ToHandler, Function: name, DelayMS: 2000, Times: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if w.method != "" {
 		args := []string{w.method, "http://" + h.Addr() + "/api/" + name}
 		if w.method == "POST" {
