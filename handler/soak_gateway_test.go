@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 )
 
 // arrival is one request for a piece of work, as the gateway saw it.
@@ -182,4 +183,55 @@ func (endless) Read(p []byte) (int, error) {
 		p[i] = 'x'
 	}
 	return len(p), nil
+}
+
+// TestTheSoakSeesWhatItIsFor holds the soak's own judgement: what is explained and what is not.
+func TestTheSoakSeesWhatItIsFor(t *testing.T) {
+	done, lost, failed := arrival{key: "k", trace: "1", fate: fateDone, done: true}, arrival{key: "k", trace: "2", fate: fateReset, done: true, lost: true}, arrival{key: "k", trace: "3", fate: "503"}
+	other := done
+	other.key = "another"
+	late := func(trace string) bool { return trace == "late" }
+	slow := done
+	slow.trace = "late"
+	for name, c := range map[string]struct {
+		all     []arrival
+		reasons int
+		fault   bool
+	}{
+		"done once":                               {[]arrival{done}, 0, false},
+		"failed, then done":                       {[]arrival{failed, failed, done}, 0, false},
+		"done, the answer lost, done again":       {[]arrival{lost, done}, 1, false},
+		"lost twice":                              {[]arrival{lost, failed, lost, done}, 2, false},
+		"done, too late by the log, done again":   {[]arrival{slow, done}, 1, false},
+		"done and answered, done again":           {[]arrival{done, done}, 0, true},
+		"done and answered, asked for again":      {[]arrival{done, failed}, 0, true},
+		"the answer lost, again with a new key":   {[]arrival{lost, other}, 0, true},
+		"failed, then with a new key":             {[]arrival{failed, other}, 0, true},
+		"without a key":                           {[]arrival{{fate: fateDone, done: true}}, 0, true},
+		"lost, then done and answered, and again": {[]arrival{lost, done, done}, 0, true},
+	} {
+		if reasons, fault := explain(c.all, true, late); len(reasons) != c.reasons || (fault != "") != c.fault {
+			t.Errorf("%s: %q, fault %q", name, reasons, fault)
+		}
+	}
+	for name, c := range map[string]struct {
+		method string
+		code   int
+		all    []arrival
+		fault  bool
+	}{
+		"a POST done and answered":           {"POST", 200, []arrival{done}, false},
+		"a POST done twice":                  {"POST", 200, []arrival{lost, done}, true},
+		"a GET done twice":                   {"GET", 200, []arrival{lost, done}, false},
+		"200 for what failed":                {"POST", 200, []arrival{failed}, true},
+		"200 for what nobody saw":            {"GET", 200, nil, true},
+		"502 for what was done and answered": {"POST", 502, []arrival{done}, true},
+		"502 for what was done, and lost":    {"POST", 502, []arrival{lost}, false},
+		"504 for what was done":              {"POST", 504, []arrival{slow}, false},
+		"503 that passes":                    {"POST", 503, []arrival{failed}, false},
+	} {
+		if fault := checkCall(c.method, c.code, c.all, late); (fault != "") != c.fault {
+			t.Errorf("%s: fault %q", name, fault)
+		}
+	}
 }
