@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,6 +91,9 @@ func (b *board) startAll(ctx context.Context, environ []string) error {
 		return err
 	}
 	b.environ = hostEnvironment(environ, merge(base, b.settings))
+	if err := b.takeTraces(); err != nil {
+		return err
+	}
 	if err := b.startHost(); err != nil {
 		return err
 	}
@@ -191,6 +195,21 @@ func (b *board) takeKeys() error {
 		return err
 	}
 	b.settings["ApimKey"], b.settings["ApimKeySecondary"] = primary.Reveal(), secondary.Reveal()
+	return nil
+}
+
+// takeTraces has the handler export its spans to the console, unless the caller's environment sends them elsewhere.
+func (b *board) takeTraces() error {
+	if slices.ContainsFunc(b.environ, func(pair string) bool { return strings.HasPrefix(pair, "OTEL_") }) {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+tracesPath, b.collector.serveTraces)
+	at, err := b.serve("127.0.0.1:0", loopback.Guard(mux))
+	if err != nil {
+		return err
+	}
+	b.environ = with(b.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+at+tracesPath)
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 const afterglow = 3 * time.Second
 
 // collector joins what the stand-ins saw of an invocation. The host knows its id; the handler's log line has that id and the trace id;
-// the gateway's record has the traceparent that the handler sent; the identity endpoint's history has the token's hash.
+// the gateway's record has the traceparent that the handler sent; the identity endpoint's history has the token's hash; the handler's spans have the trace id.
 type collector struct {
 	store    *store
 	identity *identity.Server // nil: tokens come from elsewhere
@@ -31,6 +31,7 @@ type collector struct {
 	lines   map[string][]wideLine       // by invocation id
 	records map[string][]gateway.Record // by trace id
 	order   []string                    // trace ids, oldest first, to bound the map
+	traced  map[string][]tracedSpan     // by trace id
 	built   map[string]Invocation       // by key, what the store was last told
 	since   time.Time                   // invocations that began earlier are forgotten
 }
@@ -54,7 +55,8 @@ type wideLine struct {
 func newCollector(s *store, tenant *identity.Server, backend string) *collector {
 	return &collector{
 		store: s, identity: tenant, backend: backend, wake: make(chan struct{}, 1),
-		lines: map[string][]wideLine{}, records: map[string][]gateway.Record{}, built: map[string]Invocation{},
+		lines: map[string][]wideLine{}, records: map[string][]gateway.Record{}, traced: map[string][]tracedSpan{},
+		built: map[string]Invocation{},
 	}
 }
 
@@ -138,6 +140,7 @@ func (c *collector) reset() {
 	defer c.mu.Unlock()
 	clear(c.lines)
 	clear(c.records)
+	clear(c.traced)
 	clear(c.built)
 	c.order, c.since = nil, time.Now()
 }
@@ -221,7 +224,7 @@ func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
 	}
 	tokens := c.addTokenLocked(&inv, end)
 	inv.Cause = causeOf(&inv, seen, lines)
-	inv.Spans = inv.spans(tokens)
+	inv.Spans = inv.spans(append(tokens, c.handlerSpansLocked(&inv, seen.ID, end)...))
 	return inv
 }
 

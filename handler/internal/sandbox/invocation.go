@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -98,17 +100,17 @@ type LogLine struct {
 // Span is a bar of the waterfall.
 type Span struct {
 	Name       string  `json:"name"`
-	Kind       string  `json:"kind"`     // function, token, gateway, backend
+	Kind       string  `json:"kind"`     // function, handler, token, request, gateway, backend
 	StartMS    float64 `json:"start_ms"` // after Started
 	DurationMS float64 `json:"duration_ms"`
 	Note       string  `json:"note,omitempty"`
 	Bad        bool    `json:"bad,omitempty"`
 }
 
-// spans draws the waterfall from what is known.
-func (i *Invocation) spans(tokens []Span) []Span {
+// spans draws the waterfall from what is known: the host's view first, then what began earlier, and of two that began together the one around the other.
+func (i *Invocation) spans(known []Span) []Span {
 	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: outcome(*i), Bad: i.Outcome == "failed" || i.Status >= 400}}
-	out = append(out, tokens...)
+	out = append(out, known...)
 	after := func(t time.Time) float64 { return max(0, float64(t.Sub(i.Started).Microseconds())/1000) }
 	for n, c := range i.Calls {
 		name := "gateway"
@@ -120,8 +122,14 @@ func (i *Invocation) spans(tokens []Span) []Span {
 			out = append(out, Span{Name: "backend", Kind: "backend", StartMS: after(b.Started), DurationMS: b.DurationMS, Note: statusText(b.Status), Bad: b.Status >= 400 || b.Status == 0})
 		}
 	}
+	slices.SortStableFunc(out[1:], func(a, b Span) int {
+		return cmp.Or(cmp.Compare(a.StartMS, b.StartMS), cmp.Compare(slices.Index(around, a.Kind), slices.Index(around, b.Kind)))
+	})
 	return out
 }
+
+// around are the kinds of spans, each before those that it is around.
+var around = []string{"function", "handler", "token", "request", "gateway", "backend"}
 
 // store keeps the last invocations and tells who listens. The zero value is ready. Safe for concurrent use.
 type store struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,8 +17,11 @@ import (
 // hostVariable makes this binary `sandbox host` with the arguments that it holds, one a line.
 const hostVariable = "HOST_TEST_HOST"
 
+// runHost has the signals in its context too, as the program sandbox.
 func runHost(args string) int {
-	return Run(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, strings.Split(args, "\n"), os.Stdout, os.Stderr)
 }
 
 type hostProcess struct {

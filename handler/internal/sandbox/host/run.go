@@ -97,8 +97,11 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+const sameSignal = 300 * time.Millisecond
+
 // stopFor stops as the host does, which may take 30 s while something runs. It says so, and a second signal ends the wait.
 func (h *Host) stopFor(signals <-chan os.Signal, stderr io.Writer) {
+	began := time.Now()
 	stopped := make(chan struct{})
 	go func() {
 		h.Stop()
@@ -115,7 +118,10 @@ func (h *Host) stopFor(signals <-chan os.Signal, stderr io.Writer) {
 				_, _ = fmt.Fprintf(stderr, "sandbox host: %d running: waiting up to %s, as the host does; Ctrl-C again ends at once\n", n, h.durations.Shutdown)
 			}
 		case <-signals:
-			h.Hurry()
+			// The signal that ended the caller's context may come here as well; a person's second one comes later.
+			if time.Since(began) > sameSignal {
+				h.Hurry()
+			}
 		}
 	}
 }

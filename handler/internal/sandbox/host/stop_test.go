@@ -3,8 +3,10 @@ package host
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,6 +65,34 @@ func TestAHurriedStopCutsWhatRuns(t *testing.T) {
 	}
 	if err := <-result; !isReset(err) {
 		t.Errorf("the caller got %v, want a reset", err)
+	}
+}
+
+func TestOneSignalIsNotTakenForTwo(t *testing.T) {
+	release := make(chan struct{})
+	h := inProcess(t, "", twoFunctions, nil, &answering{hold: func(http.ResponseWriter, *http.Request) { <-release }}).host
+	result := make(chan error, 1)
+	go func() {
+		status, _, _, err := call(t.Context(), h, "/api/hello")
+		if err == nil && status != 200 {
+			err = fmt.Errorf("status %d", status)
+		}
+		result <- err
+	}()
+	until(t, "the call", func() bool { return h.Running() == 1 })
+	signals := make(chan os.Signal, 1)
+	signals <- os.Interrupt
+	stderr := &syncBuffer{}
+	stopped := make(chan struct{})
+	go func() {
+		h.stopFor(signals, stderr)
+		close(stopped)
+	}()
+	until(t, "why it waits", func() bool { return strings.Contains(stderr.String(), "1 running: waiting up to 30s") })
+	close(release)
+	<-stopped
+	if err := <-result; err != nil {
+		t.Errorf("the call that ran: %v", err)
 	}
 }
 
