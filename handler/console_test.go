@@ -60,7 +60,7 @@ func TestTheConsoleDrawsTheTrace(t *testing.T) {
 		Spans    []span
 	}
 	want := "function relay, handler handler 200, request request 503, gateway gateway 503, " +
-		"request request, attempt 2 200, gateway gateway, again 200, backend backend 200"
+		"request request 2 200, gateway gateway, again 200, backend backend 200"
 	var got string
 	var last invocation
 	for deadline := time.Now().Add(patience); got != want; time.Sleep(20 * time.Millisecond) {

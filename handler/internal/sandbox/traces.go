@@ -111,7 +111,7 @@ func (c *collector) handlerSpansLocked(inv *Invocation, id string, end time.Time
 			if attempt.parent == own.id && attempt.invocation == "" {
 				name := "request"
 				if attempt.resend > 0 {
-					name = fmt.Sprintf("request, attempt %d", attempt.resend+1)
+					name = fmt.Sprintf("request %d", attempt.resend+1)
 				}
 				out = append(out, attempt.bar(inv, name, "request", attempt.status >= 400))
 			}
