@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,9 +33,10 @@ type conn struct {
 	net.Conn
 	pool  *pool
 	state *tls.ConnectionState // nil = plain HTTP
-	look  *looker
-	since time.Time // of its last use; without a monotonic reading
-	used  bool      // it has carried an exchange before this one
+	wire  *socket              // what is below TLS, or Conn itself
+	since time.Time            // of its last use
+	used  bool                 // it has carried an exchange before this one
+	one   [1]byte
 
 	// Of the present exchange.
 	in     *bufio.Reader
@@ -64,13 +66,42 @@ func (c *conn) Write(p []byte) (int, error) {
 
 func (c *conn) close() { _ = c.Conn.Close() }
 
-// stale tells whether it has been idle for longer than the limit, by the clock on the wall: where the machine was suspended, only that went on.
+// stale tells whether it has been idle for longer than the limit.
 func (c *conn) stale(now time.Time, limit time.Duration) bool {
-	return limit > 0 && now.Sub(c.since) >= limit
+	return limit > 0 && c.idle(now) >= limit
 }
 
-// spoken tells whether the gateway has closed the idle connection or said something on it, either of which ends its use.
-func (c *conn) spoken() bool { return c.look.look() }
+// idle is the time since the last use by that clock which went further: the monotonic one stands still while the machine is suspended, the one on the
+// wall may be set back.
+func (c *conn) idle(now time.Time) time.Duration {
+	return max(now.Sub(c.since), now.Round(0).Sub(c.since.Round(0)))
+}
+
+// spoken tells whether the gateway has closed the idle connection or said something on it, either of which ends its use. Over TLS the socket alone does not
+// show it: what came together with the answer before has been taken from it already. What belongs to TLS itself, a late session ticket, is no word.
+func (c *conn) spoken() bool {
+	if c.state == nil {
+		return c.wire.look.look()
+	}
+	c.wire.asking = true
+	n, err := c.Conn.Read(c.one[:])
+	c.wire.asking = false
+	return n > 0 || err != os.ErrDeadlineExceeded
+}
+
+// socket is a network connection of which may be asked what is there. Everything else is the network's.
+type socket struct {
+	net.Conn
+	look   *looker
+	asking bool // Read does not wait, and fails as at a deadline; crypto/tls goes on after one
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	if s.asking && !s.look.look() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.Conn.Read(p)
+}
 
 // abort ends what waits for the connection.
 func (c *conn) abort() { _ = c.SetDeadline(time.Unix(1, 0)) }
@@ -91,7 +122,7 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	}
 	c.bounds = math.MaxInt64
 	res.TLS = c.state
-	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode != http.StatusSwitchingProtocols}
+	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode >= 200}
 	if res.Body == http.NoBody {
 		b.finish(true)
 		return res, nil

@@ -64,7 +64,7 @@ func FuzzSameAsNetHTTP(f *testing.F) {
 		}
 		answer.Store(&said)
 		direct := New(base)
-		direct.pools.Of(origin{u.Scheme, u.Host}, func(origin) *pool { return newPool(base, u) }).open.Store(true)
+		direct.pools.Of(origin{u.Scheme, u.Host}, func(origin) *pool { return newPool(base, nil, u) }).open.Store(true)
 		if diff := cmp.Diff(read(base, method, u), read(direct, method, u)); diff != "" {
 			t.Errorf("net/http (-) and upstream (+):\n%s", diff)
 		}

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,7 +24,8 @@ type pool struct {
 	sweeping bool
 }
 
-func newPool(base *http.Transport, u *url.URL) *pool {
+// newPool makes a gateway's. secure is base's own TLSClientConfig, to which net/http adds when it is first used.
+func newPool(base *http.Transport, secure *tls.Config, u *url.URL) *pool {
 	p := &pool{base: base}
 	port := u.Port()
 	if port == "" {
@@ -31,7 +33,7 @@ func newPool(base *http.Transport, u *url.URL) *pool {
 	}
 	p.addr = net.JoinHostPort(u.Hostname(), port)
 	if u.Scheme == "https" {
-		p.tls = base.TLSClientConfig.Clone() // nil stays nil
+		p.tls = secure.Clone() // nil stays nil
 		if p.tls == nil {
 			p.tls = new(tls.Config)
 		}
@@ -80,18 +82,23 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{pool: p, Conn: network, look: lookerOf(network)}
+	c := &conn{pool: p, Conn: network, wire: &socket{Conn: network, look: lookerOf(network)}}
 	if p.tls == nil {
 		return c, nil
 	}
 	if limit := p.base.TLSHandshakeTimeout; limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errNoHandshake)
 		defer cancel()
 	}
-	secure := tls.Client(network, p.tls)
+	secure := tls.Client(c.wire, p.tls)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = network.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		} else {
+			p.open.Store(false) // it may speak something else by now: net/http finds out
+		}
 		return nil, err
 	}
 	state := secure.ConnectionState()
@@ -99,9 +106,11 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
+var errNoHandshake = errors.New("connecting: no TLS handshake in time")
+
 // put takes a connection back whose answer has been read to its end.
 func (p *pool) put(c *conn) {
-	c.since = time.Now().Round(0)
+	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keep := p.base.MaxIdleConnsPerHost
@@ -132,6 +141,6 @@ func (p *pool) sweep() {
 	p.idle = append(p.idle[:0], p.idle[old:]...)
 	clear(p.idle[len(p.idle):cap(p.idle)])
 	if p.sweeping = len(p.idle) > 0; p.sweeping {
-		time.AfterFunc(max(limit-now.Sub(p.idle[0].since), time.Millisecond), p.sweep)
+		time.AfterFunc(max(limit-p.idle[0].idle(now), time.Millisecond), p.sweep)
 	}
 }

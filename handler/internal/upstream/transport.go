@@ -10,6 +10,8 @@
 package upstream
 
 import (
+	"context"
+	"crypto/tls"
 	"net/http"
 	"strings"
 
@@ -28,15 +30,16 @@ type Whole interface{ Whole() bool }
 // found its connection closed by the gateway is sent again by itself if no byte of it was written, or if it is idempotent, has a body that can be had
 // again or none, and no byte of an answer came.
 type Transport struct {
-	base  *http.Transport
-	pools memo.Memo[origin, *pool]
+	base   *http.Transport
+	secure *tls.Config // base's before its first use
+	pools  memo.Memo[origin, *pool]
 }
 
 type origin struct{ scheme, host string }
 
 // New makes a Transport. base must not be changed afterwards, and adds and unpacks nothing: its DisableCompression is set.
 func New(base *http.Transport) *Transport {
-	return &Transport{base: base}
+	return &Transport{base: base, secure: base.TLSClientConfig.Clone()}
 }
 
 // RoundTrip implements http.RoundTripper. Errors are net/http's and the network's; a request whose context ends returns an error, of which the context's
@@ -45,13 +48,17 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !canLook || !short(req) {
 		return t.base.RoundTrip(req)
 	}
-	p := t.pools.Of(origin{req.URL.Scheme, req.URL.Host}, func(origin) *pool { return newPool(t.base, req.URL) })
+	p := t.pools.Of(origin{req.URL.Scheme, req.URL.Host}, func(origin) *pool { return newPool(t.base, t.secure, req.URL) })
 	if !p.open.Load() {
 		res, err := t.base.RoundTrip(req)
 		if err == nil && t.speaksHTTP1(req, res) {
 			p.open.Store(true)
 		}
 		return res, err
+	}
+	if err := context.Cause(req.Context()); err != nil {
+		closeBody(req)
+		return nil, err
 	}
 	c, err := p.take(req.Context())
 	if err != nil {
