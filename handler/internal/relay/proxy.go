@@ -136,8 +136,12 @@ func answerWith(w http.ResponseWriter, res *http.Response) error {
 	if err := copyBody(w, res); err != nil {
 		return err
 	}
+	late := len(res.Trailer) != announced
+	if late {
+		flush(w) // or net/http would give a short body a length, and an answer with a length has no trailers
+	}
 	for name, values := range res.Trailer {
-		if len(res.Trailer) != announced {
+		if late {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = append(h[name], values...)

@@ -1,14 +1,19 @@
 package relay
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"apimrelay/handler/internal/upstream"
 )
 
 // events notes what happens to an answer on its way, in order: what is read, what is written, what is flushed.
@@ -135,4 +140,62 @@ type counting struct {
 func (c *counting) Read(p []byte) (int, error) {
 	c.reads++
 	return c.Reader.Read(p)
+}
+
+func TestTrailersPassWhetherTheyWereAnnouncedOrNot(t *testing.T) {
+	var head atomic.Pointer[string]
+	gateway := rawGateway(t, func(c net.Conn) { _, _ = io.WriteString(c, *head.Load()+"2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n") })
+	b := newBench(t, "http://"+gateway+"/orders", nil)
+	b.relay.transport.base = upstream.New(NewTransport())
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		call := &Call{Function: b.function, Way: Proxied, Values: Values{Escaped: true}}
+		b.relay.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), CallKey{}, call)))
+	}))
+	defer s.Close()
+	for name, text := range map[string]string{
+		"announced":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n",
+		"not announced": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		head.Store(&text)
+		for range 3 { // the first comes through net/http
+			res, err := s.Client().Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if string(body) != "ok" || err != nil || res.Trailer.Get("X-Sum") != "7" {
+				t.Errorf("%s: want ok and X-Sum: 7, got %q, %v, %v", name, body, res.Trailer, err)
+			}
+		}
+	}
+}
+
+// rawGateway takes requests without a body, and has each answered by answer. It returns its address.
+func rawGateway(t *testing.T, answer func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				for {
+					if _, err := http.ReadRequest(in); err != nil {
+						return
+					}
+					answer(c)
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
