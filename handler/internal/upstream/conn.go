@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -86,7 +87,7 @@ func (c *conn) spoken() bool {
 	c.wire.asking = true
 	n, err := c.Conn.Read(c.one[:])
 	c.wire.asking = false
-	return n > 0 || err != os.ErrDeadlineExceeded
+	return n > 0 || err != os.ErrDeadlineExceeded || c.wire.amid()
 }
 
 // socket is a network connection of which may be asked what is there. Everything else is the network's.
@@ -94,14 +95,35 @@ type socket struct {
 	net.Conn
 	look   *looker
 	asking bool // Read does not wait, and fails as at a deadline; crypto/tls goes on after one
+
+	// Where in the records of TLS it is: so much is seen of a record's header, or left of the record.
+	header [5]byte
+	seen   int
+	left   int
 }
 
 func (s *socket) Read(p []byte) (int, error) {
 	if s.asking && !s.look.look() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return s.Conn.Read(p)
+	n, err := s.Conn.Read(p)
+	for p = p[:n]; len(p) > 0; {
+		if s.left > 0 {
+			passed := min(s.left, len(p))
+			s.left, p = s.left-passed, p[passed:]
+			continue
+		}
+		passed := copy(s.header[s.seen:], p)
+		s.seen, p = s.seen+passed, p[passed:]
+		if s.seen == len(s.header) {
+			s.seen, s.left = 0, int(binary.BigEndian.Uint16(s.header[3:])) // RFC 8446 5.1
+		}
+	}
+	return n, err
 }
+
+// amid tells whether a record has begun whose rest is to come.
+func (s *socket) amid() bool { return s.seen > 0 || s.left > 0 }
 
 // abort ends what waits for the connection.
 func (c *conn) abort() { _ = c.SetDeadline(time.Unix(1, 0)) }

@@ -124,6 +124,36 @@ func TestWhatCameWithAnAnswerOverTLSIsNoAnswerToTheNextRequest(t *testing.T) {
 	}
 }
 
+func TestAConnectionOnWhichTheGatewayHasBegunToSpeakOverTLSIsNotUsed(t *testing.T) {
+	t.Parallel()
+	for _, seen := range []int{1, 5, 6, 30} { // of the record
+		tr, url, connections := secureGateway(t, tls.VersionTLS13, func(_ int, c *tls.Conn, path string) bool {
+			h := c.NetConn().(*held)
+			_, _ = io.WriteString(c, answering(path))
+			if path == "/first" {
+				return true
+			}
+			begun := len(h.kept) + seen
+			_, _ = io.WriteString(c, answering("smuggled"))
+			_, _ = h.Conn.Write(h.kept[:begun])
+			h.kept = nil
+			h.hold = false
+			if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				t.Errorf("%d bytes seen: want no request, got one for %s", seen, req.URL.Path)
+			}
+			return false
+		})
+		for _, path := range []string{"/1", "/2", "/3"} {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			get(t, tr, request(t, "GET", url+path, "").WithContext(ctx), 200, path)
+			cancel()
+		}
+		if n := connections.Load(); n != 3 {
+			t.Errorf("%d bytes seen: want 3 connections, got %d", seen, n)
+		}
+	}
+}
+
 func TestAConnectionWhoseEndCameWithAnAnswerOverTLSIsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, version := range versions {

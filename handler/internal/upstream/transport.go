@@ -18,9 +18,12 @@ import (
 	"apimrelay/handler/internal/memo"
 )
 
-// longestBody is the largest body that is written here, in bytes: with the header it fits into what the kernel takes at once, so that no write waits for
-// a gateway that answers before it has read everything.
-const longestBody = 16 << 10
+// longestBody and longestFields bound what is written here, in bytes: together they fit into what the kernel takes at once, so that no write waits for a
+// gateway that answers before it has read everything.
+const (
+	longestBody   = 16 << 10
+	longestFields = 16 << 10
+)
 
 // A Whole body stands in memory: reading it never waits, and GetBody of its request gives it again.
 type Whole interface{ Whole() bool }
@@ -110,12 +113,13 @@ func short(req *http.Request) bool {
 	if _, ok := req.Header["Expect"]; ok {
 		return false
 	}
+	left := longestFields
 	for name, values := range req.Header {
 		if !token(name) {
 			return false
 		}
 		for _, value := range values {
-			if !printable(value) {
+			if left -= len(name) + len(value); left < 0 || !printable(value) {
 				return false
 			}
 		}

@@ -222,18 +222,25 @@ func TestAShortBodyInMemoryIsWrittenHereAndAllElseByNetHTTP(t *testing.T) {
 	long := strings.Repeat("x", longestBody+1)
 	expecting := request(t, "POST", g.url("/expecting"), "body")
 	expecting.Header["Expect"] = []string{"100-continue"}
+	laden := request(t, "GET", g.url("/laden"), "")
+	laden.Header["X-Load"] = []string{strings.Repeat("x", longestFields/2), strings.Repeat("x", longestFields/2)}
 	for _, req := range []*http.Request{
 		request(t, "POST", g.url("/body"), "body"), streamed, request(t, "PUT", g.url("/long"), long), expecting,
-		request(t, "PROPFIND", g.url("/method"), ""), request(t, "GET", g.url("/get"), ""),
+		request(t, "PROPFIND", g.url("/method"), ""), laden, request(t, "GET", g.url("/get"), ""),
 	} {
 		get(t, tr, req, 200, "ok")
 	}
-	want := []string{"POST /body body", "POST /streamed streamed", "PUT /long " + long, "POST /expecting body", "PROPFIND /method ", "GET /get "}
+	want := []string{"POST /body body", "POST /streamed streamed", "PUT /long " + long, "POST /expecting body", "PROPFIND /method ", "GET /laden ", "GET /get "}
 	if diff := cmp.Diff(want, g.heads); diff != "" {
 		t.Error(diff)
 	}
 	if _, connections, _ := g.counts(); connections != 2 {
 		t.Errorf("want one connection here and one of net/http's, got %d", connections)
+	}
+	for _, req := range []*http.Request{streamed, expecting, laden} {
+		if short(req) {
+			t.Errorf("%s is no short request", req.URL.Path)
+		}
 	}
 }
 
