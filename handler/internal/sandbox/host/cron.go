@@ -33,8 +33,9 @@ var cronFields = [6]struct {
 	words  []string
 }{
 	{name: "second", hi: 59}, {name: "minute", hi: 59}, {name: "hour", hi: 23}, {name: "day", lo: 1, hi: 31},
-	{name: "month", lo: 1, hi: 12, words: []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}},
-	{name: "day of week", hi: 6, words: []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}},
+	{name: "month", lo: 1, hi: 12, words: []string{"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+		"december"}},
+	{name: "day of week", hi: 6, words: []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}},
 }
 
 // parseSchedule reads a timer's schedule: cron first, then a time span (Azure/azure-webjobs-sdk-extensions
@@ -70,8 +71,8 @@ func parseCronField(i int, s string) (uint64, error) {
 	f := cronFields[i]
 	value := func(s string) (int, error) {
 		for n, w := range f.words {
-			// NCrontab takes any text that begins like the full name; three letters are enough for each.
-			if len(s) >= 3 && strings.EqualFold(s[:3], w) {
+			// NCrontab takes the first name that begins with the text: mon, Monday and even m (CrontabFieldImpl.cs, ParseValue).
+			if s != "" && strings.HasPrefix(w, strings.ToLower(s)) {
 				return n + f.lo, nil
 			}
 		}
@@ -87,10 +88,10 @@ func parseCronField(i int, s string) (uint64, error) {
 		step := 1
 		if hasStep {
 			n, err := strconv.Atoi(stepText)
-			if err != nil || n < 1 {
+			if err != nil {
 				return 0, fmt.Errorf("reading the field for %s: bad step: %q", f.name, stepText)
 			}
-			step = n
+			step = max(n, 1) // a step below one is one (CrontabField.cs, Accumulate)
 		}
 		lo, hi := f.lo, f.hi
 		if span != "*" {

@@ -21,6 +21,9 @@ func TestSchedulesFireWhereNCrontabSaysSo(t *testing.T) {
 		{"a step from a start", "0 5/20 * * * *", "2026-11-23 16:06:00", "2026-11-23 16:25:00"},
 		{"the 29th of February", "0 0 0 29 2 *", "2026-11-23 00:00:00", "2028-02-29 00:00:00"},
 		{"once a year", "0 0 0 1 1 *", "2026-11-23 16:10:41", "2027-01-01 00:00:00"},
+		{"names in full and in part", "0 0 0 * FEBRUARY mond", "2026-11-23 00:00:00", "2027-02-01 00:00:00"},
+		{"a range backwards is the same range", "0 0 0 * * fri-mon", "2026-11-23 00:00:00", "2026-11-24 00:00:00"},
+		{"a step of zero is one", "*/0 * * * * *", "2026-11-23 16:10:41", "2026-11-23 16:10:42"},
 		{"a time span", "01:00:00", "2026-11-23 16:10:41", "2026-11-23 17:10:41"},
 		{"24:00:00 is 24 days", "24:00:00", "2026-11-01 00:00:00", "2026-11-25 00:00:00"},
 	} {
@@ -35,7 +38,8 @@ func TestSchedulesFireWhereNCrontabSaysSo(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"", "0 0 0 1 1 7", "@hourly", "0 0 0 L * *", "61 * * * * *", "* * *", "00:00:00", "0 0 0 ? * *", "*/0 * * * * *"} {
+	for _, bad := range []string{"", "0 0 0 1 1 7", "@hourly", "0 0 0 L * *", "61 * * * * *", "* * *", "00:00:00", "0 0 0 ? * *", "0 0 0 * janx *", "0 0 0 * * mon#1",
+		"*/x * * * * *", "1,,2 * * * * *"} {
 		if _, err := parseSchedule(bad, time.UTC); err == nil || !strings.Contains(err.Error(), "was not recognized as a valid cron expression") {
 			t.Errorf("%q: got %v", bad, err)
 		}
