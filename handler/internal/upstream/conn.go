@@ -144,7 +144,7 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	}
 	c.bounds = math.MaxInt64
 	res.TLS = c.state
-	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode >= 200}
+	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode >= 200 && c.wire.look != nil}
 	if res.Body == http.NoBody {
 		b.finish(true)
 		return res, nil

@@ -246,13 +246,13 @@ func TestAShortBodyInMemoryIsWrittenHereAndAllElseByNetHTTP(t *testing.T) {
 
 // countingConn counts what is written.
 type countingConn struct {
-	net.Conn
+	*net.TCPConn
 	writes int
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes++
-	return c.Conn.Write(p)
+	return c.TCPConn.Write(p)
 }
 
 func TestARequestIsWrittenInOnePiece(t *testing.T) {
@@ -262,7 +262,7 @@ func TestARequestIsWrittenInOnePiece(t *testing.T) {
 	tr := newTransport(t, g, func(base *http.Transport) {
 		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := new(net.Dialer).DialContext(ctx, network, addr)
-			counted = &countingConn{Conn: c}
+			counted = &countingConn{TCPConn: c.(*net.TCPConn)}
 			return counted, err
 		}
 	})
@@ -271,6 +271,37 @@ func TestARequestIsWrittenInOnePiece(t *testing.T) {
 		if counted.writes != i+1 {
 			t.Errorf("request %d: want one write for each, got %d in all", i+1, counted.writes)
 		}
+	}
+}
+
+// A dialer of another's making may give what has no socket to look at.
+func TestAConnectionThatCannotBeLookedAtIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(_ int, c net.Conn, _ string) bool { return say(c, ok) })
+	tr := newTransport(t, g, func(base *http.Transport) {
+		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return struct{ net.Conn }{c}, err
+		}
+	})
+	for range 3 {
+		get(t, tr, request(t, "POST", g.url("/"), "body"), 200, "ok")
+	}
+	if _, connections, _ := g.counts(); connections != 3 {
+		t.Errorf("want 3 connections, got %d", connections)
+	}
+}
+
+// net/http takes such a status for the end of its connection, too.
+func TestAConnectionWithAStatusBelow100IsUsedOnce(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(_ int, c net.Conn, _ string) bool { return say(c, "HTTP/1.1 099 x\r\nContent-Length: 2\r\n\r\nok") })
+	tr := newTransport(t, g)
+	for range 2 {
+		get(t, tr, request(t, "GET", g.url("/"), ""), 99, "ok")
+	}
+	if _, connections, _ := g.counts(); connections != 2 {
+		t.Errorf("want 2 connections, got %d", connections)
 	}
 }
 
