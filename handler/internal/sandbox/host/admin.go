@@ -99,7 +99,7 @@ func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
 	if in.fault != "" || in.find(fn.name) == nil {
 		return status(http.StatusNotFound)
 	}
-	in.fireByHand(fn, e)
+	in.fireByHand(fn, e, false)
 	return status(http.StatusAccepted)
 }
 

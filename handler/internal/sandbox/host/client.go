@@ -314,7 +314,7 @@ func readAnswer(r *bufio.Reader, method string) (*incoming, error) {
 			return nil, newException(httpRequestException, "Received an invalid status line: '%s'.", line)
 		}
 		in.reason, in.http10 = strings.TrimRight(reason, " "), version == "HTTP/1.0"
-		in.hdr, err = readHeaders(r, &limit)
+		in.hdr, err = readHeaders(r, &limit, isToken)
 		var bad badHeader
 		switch {
 		case errors.As(err, &bad):

@@ -34,7 +34,7 @@ func (r *Fired) Err() error {
 }
 
 // Fire runs a function that is no HTTP function, as its trigger would: a queue's message is delivered again until maxDequeueCount and then goes
-// to the poison queue; a timer runs as by POST /admin/functions/<name>. It returns once the run has begun. An HTTP function fails as the host
+// to the poison queue; a timer runs as by POST /admin/functions/<name>, but with its retry policy. It returns once the run has begun. An HTTP function fails as the host
 // fails it.
 func (h *Host) Fire(name string, e Event) (*Fired, error) {
 	in := h.inside()
@@ -52,22 +52,23 @@ func (h *Host) Fire(name string, e Event) (*Fired, error) {
 		return h.deliverQueue(in, fn, e), nil
 	}
 	if fn.http() || fn.trigger.is("timerTrigger") {
-		return in.fireByHand(fn, e), nil
+		return in.fireByHand(fn, e, true), nil
 	}
-	return in.start(fn, triggerReason(fn), "", func(id string) (*payload, error) { return in.eventPayload(fn, e, id) }), nil
+	return in.start(fn, triggerReason(fn), true, func(id string) (*payload, error) { return in.eventPayload(fn, e, id) }), nil
 }
 
-// fireByHand is POST /admin/functions/<name>.
-func (in *instance) fireByHand(fn *function, e Event) *Fired {
+// fireByHand is POST /admin/functions/<name>, which makes one attempt whatever the function's policy: only a trigger's own executor repeats
+// (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/JobHost.cs, CallAsyncCore; Executors/TriggeredFunctionExecutor.cs).
+func (in *instance) fireByHand(fn *function, e Event, retries bool) *Fired {
 	switch {
 	case fn.http():
-		return in.start(fn, byHostAPI, "", func(string) (*payload, error) {
+		return in.start(fn, byHostAPI, retries, func(string) (*payload, error) {
 			return nil, newException(invalidOperation, "Exception binding parameter '%s'",
 				fn.trigger.name).because(newException("System.NotSupportedException",
 				"An HttpRequest is required"))
 		})
 	case fn.trigger.is("timerTrigger"):
-		return in.start(fn, byHostAPI, "", func(string) (*payload, error) {
+		return in.start(fn, byHostAPI, retries, func(string) (*payload, error) {
 			var s *timerStatus
 			if fn.monitored(in.h.clock.now()) {
 				if stored, ok := in.h.timerStatus(fn.name); ok {
@@ -78,23 +79,23 @@ func (in *instance) fireByHand(fn *function, e Event) *Fired {
 			return timerPayload(in.h, fn, s, false, e.Input), nil
 		})
 	}
-	return in.start(fn, byHostAPI, "", func(id string) (*payload, error) { return in.eventPayload(fn, e, id) })
+	return in.start(fn, byHostAPI, retries, func(id string) (*payload, error) { return in.eventPayload(fn, e, id) })
 }
 
-// start runs fn once, with its policy, in the background.
-func (in *instance) start(fn *function, reason, details string, build func(id string) (*payload, error)) *Fired {
+// start runs fn once, with its policy or without, in the background.
+func (in *instance) start(fn *function, reason string, retries bool, build func(id string) (*payload, error)) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
 	in.running.add()
 	go func() {
 		defer in.running.done()
 		defer close(r.done)
-		r.err = in.deliverOnce(fn, r.ID, reason, details, build)
+		r.err = in.deliverOnce(fn, r.ID, reason, "", retries, build)
 	}()
 	return r
 }
 
-func (in *instance) deliverOnce(fn *function, id, reason, details string, build func(id string) (*payload, error)) error {
-	inv := &invocation{in: in, fn: fn, id: id, way: "wrapped", reason: func() string { return reason }, details: details}
+func (in *instance) deliverOnce(fn *function, id, reason, details string, retries bool, build func(id string) (*payload, error)) error {
+	inv := &invocation{in: in, fn: fn, id: id, way: "wrapped", reason: func() string { return reason }, details: details, single: !retries}
 	p, err := build(id)
 	inv.attempt = func(ctx context.Context, inv *invocation, retry string) error {
 		if err != nil {
@@ -142,7 +143,7 @@ func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 
 func (in *instance) deliverQueued(fn *function, m *queueMessage, id string) error {
 	details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count, m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
-	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.", details,
+	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.", details, true,
 		func(string) (*payload, error) { return m.payload(in.h, fn) })
 }
 

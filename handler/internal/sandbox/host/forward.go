@@ -45,6 +45,16 @@ func joined(g named) string {
 	return strings.Join(g.values, ", ")
 }
 
+// dotnetMethod is HttpMethod.Normalize: a known method goes out in capitals, whatever the caller wrote (dotnet/runtime
+// src/libraries/System.Net.Http/src/System/Net/Http/HttpMethod.cs); others stay (recording D-method-custom).
+func dotnetMethod(method string) string {
+	switch upper := strings.ToUpper(method); upper {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT":
+		return upper
+	}
+	return method
+}
+
 // mustHaveBody tells whether HttpClient writes Content-Length: 0 for a request without content.
 func mustHaveBody(method string) bool {
 	switch strings.ToUpper(method) {
@@ -55,14 +65,14 @@ func mustHaveBody(method string) bool {
 }
 
 func (in *instance) forwardedRequest(req *request, fn *function, id string, body []byte) (*outgoing, error) {
-	o := &outgoing{method: req.method, target: forwardPath(req.path) + req.query.rewrite()}
+	o := &outgoing{method: dotnetMethod(req.method), target: forwardPath(req.path) + req.query.rewrite()}
 	if in.cfg.legacyWorker {
 		o.target = "/" + fn.name + req.query.rewrite()
 	}
 	for _, g := range req.hdr.groups() {
 		lower := strings.ToLower(g.name)
-		if contentHeaders[lower] || lower == "transfer-encoding" {
-			continue
+		if contentHeaders[lower] || lower == "transfer-encoding" || !isToken(g.name) {
+			continue // TryAddWithoutValidation refuses what is no name, or a name of the content's
 		}
 		value := joined(g)
 		if lower == "connection" {
@@ -86,8 +96,14 @@ func (in *instance) forwardedRequest(req *request, fn *function, id string, body
 	switch {
 	case len(body) > 0:
 		o.hdr.add("Content-Length", strconv.Itoa(len(body)))
-		if t := req.hdr.get("Content-Type"); t != "" {
-			o.hdr.add("Content-Type", t)
+		// Content.Headers.Add reads the type: it goes out as .NET writes it, and one that is none ends the call (HttpRequestExtensions.cs,
+		// ToHttpRequestMessage; recording D-post-json-charset holds one that reads the same).
+		if t := strings.Join(req.hdr.values("Content-Type"), ","); t != "" {
+			written, ok := withParameters(t, true)
+			if !ok {
+				return nil, newException("System.FormatException", "The format of value '%s' is invalid.", t)
+			}
+			o.hdr.add("Content-Type", written)
 		}
 		o.pieces = [][]byte{body}
 	case mustHaveBody(req.method):
@@ -159,7 +175,7 @@ func forwardedReply(req *request, in *incoming, body []byte) *reply {
 	for _, f := range append(message, content...) {
 		lower := strings.ToLower(f.name)
 		switch {
-		case lower == "location":
+		case lower == "location" || lower == "content-location":
 			f.value = escapeURI(f.value)
 		case f.value == "", lower == "content-length", lower == "transfer-encoding" && len(framing) == 1:
 			continue
@@ -187,87 +203,4 @@ func forwardedReply(req *request, in *incoming, body []byte) *reply {
 		r.hdr.add("Content-Length", strconv.Itoa(len(body)))
 	}
 	return r
-}
-
-// parsedValues is what HttpHeaders hands out of one line: the items of a list whose grammar .NET knows, and Cache-Control in its own order.
-func parsedValues(lower, value string) []string {
-	switch lower {
-	case "accept-ranges", "allow", "connection", "content-encoding", "content-language", "pragma", "trailer", "transfer-encoding", "upgrade", "vary", "via",
-		"warning":
-		return splitList(value)
-	case "www-authenticate", "proxy-authenticate":
-		return splitChallenges(value)
-	case "server":
-		return splitProducts(value)
-	case "cache-control":
-		return []string{cacheControl(value)}
-	}
-	return []string{value}
-}
-
-func splitList(s string) []string {
-	var out []string
-	quoted, start := false, 0
-	for i := 0; i <= len(s); i++ {
-		if i < len(s) && s[i] == '"' {
-			quoted = !quoted
-		}
-		if i == len(s) || s[i] == ',' && !quoted {
-			if item := strings.TrimSpace(s[start:i]); item != "" {
-				out = append(out, item)
-			}
-			start = i + 1
-		}
-	}
-	return out
-}
-
-// splitChallenges keeps the parameters of a challenge together: an item of the form name=value belongs to the one before.
-func splitChallenges(s string) []string {
-	var out []string
-	for _, item := range splitList(s) {
-		name, _, isParam := strings.Cut(item, "=")
-		if isParam && len(out) > 0 && !strings.Contains(strings.TrimSpace(name), " ") {
-			out[len(out)-1] += ", " + item
-			continue
-		}
-		out = append(out, item)
-	}
-	return out
-}
-
-func splitProducts(s string) []string {
-	var out []string
-	depth, start := 0, 0
-	for i := 0; i <= len(s); i++ {
-		switch {
-		case i < len(s) && s[i] == '(':
-			depth++
-		case i < len(s) && s[i] == ')':
-			depth--
-		case i == len(s) || s[i] == ' ' && depth == 0:
-			if i > start {
-				out = append(out, s[start:i])
-			}
-			start = i + 1
-		}
-	}
-	return out
-}
-
-// cacheControl is CacheControlHeaderValue.ToString (recording D-ans-headers: no-cache="x", max-age=0, private).
-func cacheControl(value string) string {
-	order := []string{"no-store", "no-transform", "only-if-cached", "public", "must-revalidate", "proxy-revalidate", "no-cache", "max-age",
-		"s-maxage", "max-stale",
-		"min-fresh", "private"}
-	items := splitList(value)
-	place := func(item string) int {
-		name, _, _ := strings.Cut(strings.ToLower(item), "=")
-		if i := slices.Index(order, strings.TrimSpace(name)); i >= 0 {
-			return i
-		}
-		return len(order)
-	}
-	slices.SortStableFunc(items, func(a, b string) int { return place(a) - place(b) })
-	return strings.Join(items, ", ")
 }

@@ -191,7 +191,7 @@ func (c *frontConn) read() (*request, *reply) {
 		return nil, bad
 	}
 	limit = maxHeaderBytes
-	sent, err := readHeaders(c.r, &limit)
+	sent, err := readHeaders(c.r, &limit, isKestrelName)
 	var badName badHeader
 	switch {
 	case errors.Is(err, errHeaderTooLarge) || len(sent) > maxHeaderCount:
@@ -219,6 +219,12 @@ func (c *frontConn) read() (*request, *reply) {
 	req.remote = c.remote()
 	req.setBody()
 	return req, nil
+}
+
+// isKestrelName tells what Kestrel takes for a header's name in a request: anything of ASCII without blanks, so "a@b", too, which .NET's own HttpClient
+// does not pass on (dotnet/aspnetcore src/Servers/Kestrel/Core/src/Internal/Http/HttpParser.cs, FindEndOfName; HttpUtilities.cs, GetHeaderName).
+func isKestrelName(s string) bool {
+	return s != "" && isASCII(s) && !strings.ContainsAny(s, " \t\r\x00")
 }
 
 func (c *frontConn) remote() string {

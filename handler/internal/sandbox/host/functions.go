@@ -22,11 +22,12 @@ type function struct {
 	retry    *retryPolicy
 	disabled bool
 	// HTTP only:
-	route     *template
-	routeText string
-	methods   []string // upper case; nil is all
-	level     authLevel
-	schedule  schedule // timers only
+	route      *template
+	routeText  string
+	methods    []string // upper case; nil is all, an empty list none
+	methodText []string // as written
+	level      authLevel
+	schedule   schedule // timers only
 }
 
 type binding struct {
@@ -141,8 +142,19 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 		if !bindingName.MatchString(b.name) {
 			return nil, hostErrorf("The binding name %s is invalid. Please assign a valid name to the binding.", b.name)
 		}
+		switch strings.ToLower(b.direction) {
+		case "in", "out", "inout", "0", "1", "2":
+		default:
+			return nil, hostErrorf("Error parsing function.json: Invalid value specified for binding property 'direction' of enum type BindingDirection.")
+		}
+		for _, other := range f.bindings {
+			if strings.EqualFold(other.name, b.name) {
+				// src/WebJobs.Script/Host/WorkerFunctionMetadataProvider.cs, ValidateBindings, and FunctionDescriptorProvider.cs
+				return nil, hostErrorf("Multiple bindings with name '%s' discovered. Binding names must be unique.", b.name)
+			}
+		}
 		f.bindings = append(f.bindings, b)
-		if strings.HasSuffix(strings.ToLower(b.kind), "trigger") {
+		if strings.HasSuffix(strings.ToLower(b.kind), "trigger") && b.direction != "1" && !strings.EqualFold(b.direction, "out") {
 			if f.trigger != nil {
 				return nil, hostErrorf("Multiple trigger bindings defined. A function can only have a single trigger binding.")
 			}
@@ -199,8 +211,16 @@ func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, boo
 		return hostErrorf("Error parsing function.json: Invalid value specified for binding property 'authLevel' of enum type AuthorizationLevel."), false
 	}
 	f.level = level
-	if m := f.trigger.prop("methods"); m != nil && m.kind == jarray {
+	// An empty list is a list: no method fits (CoreExtensionsScriptBindingProvider.cs and WebScriptHostHttpRoutesManager.cs make a constraint of
+	// every list that is there).
+	switch m := f.trigger.prop("methods"); {
+	case m == nil || m.kind == jnull:
+	case m.kind != jarray:
+		return hostErrorf("Invalid cast from 'System.String' to 'Newtonsoft.Json.Linq.JArray'."), false
+	default:
+		f.methods, f.methodText = []string{}, []string{}
 		for _, item := range m.items {
+			f.methodText = append(f.methodText, item.raw())
 			f.methods = append(f.methods, strings.ToUpper(item.raw()))
 		}
 	}

@@ -153,7 +153,7 @@ func raw(r *response) *reply {
 		}
 		out.hdr.add(m.name, value)
 	}
-	if n, err := strconv.Atoi(r.status); err == nil {
+	if n, err := strconv.Atoi(strings.TrimSpace(r.status)); err == nil { // int.TryParse with NumberStyles.Integer, HttpBinding.cs
 		out.status = n
 	}
 	out.hdr.add("Content-Type", withUTF8(contentType))
@@ -178,22 +178,22 @@ func failedReply(so *reply, contentType string) *reply {
 	return &reply{status: http.StatusInternalServerError, hdr: so.hdr.without("Content-Length", "Transfer-Encoding")}
 }
 
-// withUTF8 is what the output formatter makes of a content type: utf-8 replaces any charset, or is appended (recordings B-string-octet,
-// B-string-latin1).
+// withUTF8 is what the output formatter makes of a content type: utf-8 takes the place of any other charset, or is appended; one that says utf-8, in
+// whatever case, stays as it is (dotnet/aspnetcore src/Mvc/Mvc.Core/src/Formatters/MediaType.cs, ReplaceEncoding; recordings B-string-octet,
+// B-string-latin1, B-string-html).
 func withUTF8(contentType string) string {
 	if contentType == "" {
 		return "text/plain; charset=utf-8"
 	}
-	parts := strings.Split(contentType, ";")
-	found := false
+	parts := splitOutsideQuotes(contentType, ';')
 	for i, p := range parts[1:] {
-		name, _, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if strings.EqualFold(name, "charset") {
-			parts[i+1], found = " charset=utf-8", true
+		name, value, _ := strings.Cut(p, "=")
+		if charset := blank(value); strings.EqualFold(blank(name), "charset") && charset != "" {
+			if !strings.EqualFold(charset, "utf-8") {
+				parts[i+1] = name + "=" + strings.Replace(value, charset, "utf-8", 1)
+			}
+			return strings.Join(parts, ";")
 		}
 	}
-	if !found {
-		parts = append(parts, " charset=utf-8")
-	}
-	return strings.Join(parts, ";")
+	return contentType + "; charset=utf-8"
 }

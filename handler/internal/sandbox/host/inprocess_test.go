@@ -303,3 +303,35 @@ func TestKeysNeverShow(t *testing.T) {
 		}
 	}
 }
+
+// TestTheAdminAPIMakesOneAttempt: a retry policy is the trigger's executor's, which a call through the admin API goes past (Azure/azure-webjobs-sdk
+// src/Microsoft.Azure.WebJobs.Host/JobHost.cs, CallAsyncCore).
+func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
+	bodies := make(chan string, 8)
+	r := inProcess(t, "", `{"again":{"bindings":[{"type":"timerTrigger","direction":"in","name":"timer","schedule":"0 0 0 1 1 *"}],
+		"retry":{"strategy":"fixedDelay","maxRetryCount":2,"delayInterval":"00:00:00.010"}}}`, func(cfg *Config) { cfg.OpenAuth = true },
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Path == "/again" {
+				body, _ := io.ReadAll(req.Body)
+				bodies <- string(body)
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}))
+	got := ask(r.host.Addr(), askText("POST /admin/functions/again\nContent-Type: application/json\n\n{}"), 5*time.Second)
+	if got.statusLine != "HTTP/1.1 202 Accepted" {
+		t.Fatalf("got %q, %v", got.statusLine, got.err)
+	}
+	until(t, "the end of the run", func() bool { return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "(Failed,") })
+	fired, err := r.host.Fire("again", Event{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fired.Err() == nil || len(bodies) != 4 {
+		t.Errorf("want one attempt by the admin API and three by the trigger, got %d in all", len(bodies))
+	}
+	for n := 0; len(bodies) > 0; n++ {
+		if has := strings.Contains(<-bodies, `"RetryContext"`); has != (n > 0) {
+			t.Errorf("attempt %d has a RetryContext: %v", n, has)
+		}
+	}
+}

@@ -106,10 +106,9 @@ func (in *instance) announce() {
 		if f.http() {
 			methods := "all"
 			if f.methods != nil {
-				methods = strings.ToLower(strings.Join(f.methods, ","))
+				methods = strings.Join(f.methodText, ",")
 			}
-			route := strings.TrimPrefix(in.cfg.routePrefix+"/"+f.routeText, "/")
-			routes += "Mapped function route '" + route + "' [" + methods + "] to '" + f.name + "'\n"
+			routes += "Mapped function route '" + in.cfg.routePrefix + "/" + f.routeText + "' [" + methods + "] to '" + f.name + "'\n"
 		}
 	}
 	h.log(Information, "Host.Startup", "Found the following functions:\n%s", found)

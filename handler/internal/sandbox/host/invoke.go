@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type invocation struct {
 	way     string
 	reason  func() string // computed for each attempt: a timer's holds the time
 	details string
+	single  bool // one attempt, whatever the policy
 	req     *request
 	// attempt makes the exchange with the handler; what it returns is success or the failure that is logged.
 	attempt func(ctx context.Context, inv *invocation, retry string) error
@@ -37,7 +39,7 @@ func (inv *invocation) log(level Level, category, format string, args ...any) {
 // run makes attempts until one succeeds or the policy is spent.
 func (inv *invocation) run(ctx context.Context) error {
 	p := inv.fn.retry
-	if p == nil || inv.fn.http() {
+	if p == nil || inv.fn.http() || inv.single {
 		return inv.once(ctx, 0, "")
 	}
 	var last *exception
@@ -213,7 +215,7 @@ func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) 
 		default:
 			return answer, nil
 		}
-		target, ok := in.redirectTarget(location)
+		target, ok := in.redirectTarget(o.target, location)
 		if !ok {
 			return answer, nil
 		}
@@ -229,8 +231,8 @@ func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) 
 	}
 }
 
-// redirectTarget is the path of a Location on the handler itself; the stand-in follows it nowhere else.
-func (in *instance) redirectTarget(location string) (string, bool) {
+// redirectTarget is the path of a Location, seen from the path that answered it, on the handler itself; the stand-in follows it nowhere else.
+func (in *instance) redirectTarget(from, location string) (string, bool) {
 	for _, prefix := range []string{"http://" + in.worker.addr(), fmt.Sprintf("http://localhost:%d", in.worker.port)} {
 		if rest, ok := cutFold(location, prefix); ok {
 			location = rest
@@ -239,8 +241,20 @@ func (in *instance) redirectTarget(location string) (string, bool) {
 			}
 		}
 	}
-	if len(location) == 0 || location[0] != '/' || len(location) > 1 && location[1] == '/' {
+	switch {
+	case location == "" || strings.HasPrefix(location, "//") || strings.Contains(location, "://"):
 		return "", false
+	case location[0] == '?':
+		path, _, _ := strings.Cut(from, "?")
+		location = path + location
+	case location[0] != '/':
+		path, _, _ := strings.Cut(from, "?")
+		location = path[:strings.LastIndexByte(path, '/')+1] + location
 	}
-	return escapeURI(location), true
+	location, _, _ = strings.Cut(location, "#")
+	path, query, asks := strings.Cut(escapeURI(location), "?")
+	if path = removeDots(path); asks {
+		path += "?" + query
+	}
+	return path, true
 }

@@ -27,7 +27,8 @@ func parseAuthLevel(s string) (authLevel, bool) {
 	case "admin", "4":
 		return adminLevel, true
 	case "user", "system", "1", "3":
-		return functionLevel, true
+		// A function or host key proves the level Function and no other; only the master key opens all (AuthUtility.cs, PrincipalHasAuthLevelClaim).
+		return adminLevel, true
 	}
 	return 0, false
 }

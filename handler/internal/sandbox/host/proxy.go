@@ -29,7 +29,7 @@ var hopByHop = func() map[string]bool {
 }()
 
 func (in *instance) proxiedRequest(req *request, id string) *outgoing {
-	o := &outgoing{method: req.method, target: escapePathAll(req.path) + escapeURI(req.rawQuery), hdr: headers{{"Host", in.worker.addr()}}}
+	o := &outgoing{method: dotnetMethod(req.method), target: escapePathAll(req.path) + escapeURI(queryOf(req)), hdr: headers{{"Host", in.worker.addr()}}}
 	if req.rawQuery == "?" {
 		o.target = escapePathAll(req.path)
 	}
@@ -37,7 +37,7 @@ func (in *instance) proxiedRequest(req *request, id string) *outgoing {
 	for _, g := range req.hdr.groups() {
 		lower := strings.ToLower(g.name)
 		switch {
-		case lower == "host" || hopByHop[lower] || strings.HasPrefix(lower, "x-forwarded-") && forwardedByHost[lower]:
+		case lower == "host" || hopByHop[lower] || !isToken(g.name) || strings.HasPrefix(lower, "x-forwarded-") && forwardedByHost[lower]:
 		case contentHeaders[lower]:
 			content.add(dotnetName(g.name), joined(g))
 		default:

@@ -271,18 +271,22 @@ func mustJSON(t *testing.T, s string) *jvalue {
 
 func TestFunctionsThatCannotWork(t *testing.T) {
 	app := map[string]string{
-		"good":   anyHTTP,
-		"1num":   anyHTTP,
-		"host":   anyHTTP,
-		"none":   `{"bindings":[]}`,
-		"two":    `{"bindings":[{"type":"httpTrigger","name":"a"},{"type":"queueTrigger","name":"b","queueName":"q"}]}`,
-		"notrig": `{"bindings":[{"type":"http","direction":"out","name":"a"}]}`,
-		"name":   `{"bindings":[{"type":"httpTrigger","name":"a b"}]}`,
-		"cron":   `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"never"}]}`,
-		"unset":  `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"%NOT_SET%"}]}`,
-		"admins": `{"bindings":[{"type":"httpTrigger","name":"a","route":"administrators"}]}`,
-		"get":    `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["get"]}]}`,
-		"post":   `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["post"]}]}`,
+		"good":    anyHTTP,
+		"1num":    anyHTTP,
+		"host":    anyHTTP,
+		"none":    `{"bindings":[]}`,
+		"two":     `{"bindings":[{"type":"httpTrigger","name":"a"},{"type":"queueTrigger","name":"b","queueName":"q"}]}`,
+		"notrig":  `{"bindings":[{"type":"http","direction":"out","name":"a"}]}`,
+		"name":    `{"bindings":[{"type":"httpTrigger","name":"a b"}]}`,
+		"cron":    `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"never"}]}`,
+		"unset":   `{"bindings":[{"type":"timerTrigger","name":"a","schedule":"%NOT_SET%"}]}`,
+		"admins":  `{"bindings":[{"type":"httpTrigger","name":"a","route":"administrators"}]}`,
+		"twice":   `{"bindings":[{"type":"httpTrigger","name":"a"},{"type":"http","direction":"out","name":"A"}]}`,
+		"outward": `{"bindings":[{"type":"httpTrigger","direction":"out","name":"a"}]}`,
+		"string":  `{"bindings":[{"type":"httpTrigger","name":"a","methods":"get"}]}`,
+		"aside":   `{"bindings":[{"type":"httpTrigger","name":"a","direction":"aside"}]}`,
+		"get":     `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["get"]}]}`,
+		"post":    `{"bindings":[{"type":"httpTrigger","name":"a","route":"same","methods":["post"]}]}`,
 	}
 	r := &rig{t: t, root: t.TempDir()}
 	r.file("host.json", `{"version":"2.0"}`)
@@ -303,6 +307,7 @@ func TestFunctionsThatCannotWork(t *testing.T) {
 	}
 	want := map[string]string{"1num": "not a valid function name", "host": "not a valid function name", "none": "At least one binding",
 		"two": "single trigger", "notrig": "No trigger",
+		"outward": "No trigger", "twice": "must be unique", "string": "JArray", "aside": "BindingDirection",
 		"name": "binding name", "cron": "not recognized", "unset": "'%NOT_SET%' does not resolve to a value.", "admins": "built in routes"}
 	for _, f := range faults {
 		if w := want[f.function]; w == "" || !strings.Contains(f.text, w) || f.whole {
@@ -312,6 +317,35 @@ func TestFunctionsThatCannotWork(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("no fault of %v", want)
+	}
+}
+
+func TestALevelIsProvedByItsOwnKeyOrTheMaster(t *testing.T) {
+	for text, want := range map[string]authLevel{"": functionLevel, "Function": functionLevel, "ANONYMOUS": anonymous, "admin": adminLevel,
+		"system": adminLevel, "User": adminLevel} {
+		if got, ok := parseAuthLevel(text); !ok || got != want {
+			t.Errorf("%q: want %d, got %d", text, want, got)
+		}
+	}
+}
+
+func TestAnEmptyListOfMethodsFitsNone(t *testing.T) {
+	f, err := readFunction("a", t.TempDir(), `{"bindings":[{"type":"httpTrigger","name":"a","methods":[]}]}`, settingLookup(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err, _ := f.resolveHTTP(&hostConfig{}, settingLookup(nil), nil); err != nil || f.takes("GET") {
+		t.Errorf("%v, takes GET: %v", err, f.takes("GET"))
+	}
+}
+
+func TestRedirectsOfAWrappedCallStayWithTheHandler(t *testing.T) {
+	in := &instance{worker: &worker{port: 81, client: &pool{addr: "127.0.0.1:81"}}}
+	for location, want := range map[string]string{"/moved": "/moved", "moved": "/moved", "?a=1": "/hello?a=1", "../x#f": "/x", "http://127.0.0.1:81/y?z": "/y?z",
+		"//other/x": "", "https://other/x": "", "": ""} {
+		if got, ok := in.redirectTarget("/hello", location); got != want || ok != (want != "") {
+			t.Errorf("%q: want %q, got %q, %v", location, want, got, ok)
+		}
 	}
 }
 

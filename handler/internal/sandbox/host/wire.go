@@ -135,7 +135,8 @@ type badHeader struct{ name string }
 
 func (e badHeader) Error() string { return "reading a header: bad name: " + strconv.Quote(e.name) }
 
-func readHeaders(r *bufio.Reader, limit *int) (headers, error) {
+// readHeaders reads header lines up to the empty one; isName tells which names pass.
+func readHeaders(r *bufio.Reader, limit *int, isName func(string) bool) (headers, error) {
 	var h headers
 	for {
 		line, err := readLine(r, limit)
@@ -149,7 +150,7 @@ func readHeaders(r *bufio.Reader, limit *int) (headers, error) {
 			return h, nil
 		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) {
+		if !ok || !isName(name) {
 			return nil, badHeader{strings.TrimRight(name, " ")}
 		}
 		h.add(name, strings.Trim(value, " \t"))

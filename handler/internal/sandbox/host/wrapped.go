@@ -173,7 +173,7 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 			values.put(v.name, quoteJSON(v.value))
 		}
 	}
-	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.host + escapePath(req.path) + req.rawQuery)}, {"Method", quoteJSON(req.method)},
+	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.host + escapePath(req.path) + queryOf(req))}, {"Method", quoteJSON(req.method)},
 		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()}, {"Identities", "[" + identity + "]"}}
 	meta := members{}
 	if req.length > 0 {
