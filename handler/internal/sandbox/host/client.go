@@ -294,6 +294,10 @@ func (f *flushed) Write(p []byte) (int, error) {
 // The most that HttpClient takes of an answer's header (MaxResponseHeadersLength, 64 KB).
 const maxAnswerHeader = 64 << 10
 
+// isAnswerName tells what HttpClient takes for a header's name: a token, and blanks behind it, which it drops (dotnet/runtime
+// src/libraries/System.Net.Http/src/System/Net/Http/SocketsHttpHandler/HttpConnection.cs, AddResponseHeader).
+func isAnswerName(s string) bool { return isToken(strings.TrimRight(s, " ")) }
+
 func readAnswer(r *bufio.Reader, method string) (*incoming, error) {
 	for {
 		limit := maxAnswerHeader
@@ -314,7 +318,7 @@ func readAnswer(r *bufio.Reader, method string) (*incoming, error) {
 			return nil, newException(httpRequestException, "Received an invalid status line: '%s'.", line)
 		}
 		in.reason, in.http10 = strings.TrimRight(reason, " "), version == "HTTP/1.0"
-		in.hdr, err = readHeaders(r, &limit, isToken)
+		in.hdr, err = readHeaders(r, &limit, isAnswerName)
 		var bad badHeader
 		switch {
 		case errors.As(err, &bad):

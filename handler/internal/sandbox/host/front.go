@@ -369,7 +369,7 @@ func (c *frontConn) send(req *request, rp *reply) error {
 	return err
 }
 
-// finish adds what Kestrel adds to every answer.
+// finish adds what Kestrel adds to every answer, and puts the header in order.
 func (c *frontConn) finish(req *request, hdr *headers) {
 	if !hdr.has("Date") {
 		hdr.add("Date", c.front.h.clock.now().Format(http.TimeFormat))
@@ -382,6 +382,7 @@ func (c *frontConn) finish(req *request, hdr *headers) {
 	} else if req.closing || c.front.h.stopping() {
 		*hdr = append(hdr.without("Connection"), field{"Connection", "close"})
 	}
+	*hdr = answerOrder(*hdr)
 }
 
 func writeStatus(b *bytes.Buffer, code int, reason string) {

@@ -223,7 +223,7 @@ func copyUpload(w io.Writer, req *request) error {
 
 // stream writes an answer of the handler to the caller, piece by piece.
 func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent bool, err error) {
-	var hdr headers
+	var hdr, content headers // YARP copies the message's headers, then the content's (HttpTransformer.cs, TransformResponseAsync)
 	for _, f := range in.hdr {
 		lower := strings.ToLower(f.name)
 		if hopByHop[lower] || lower == "content-length" && (in.chunked || in.status == 304 && f.value == "0" || in.status == 204) {
@@ -232,8 +232,13 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 		if !isASCII(f.value) || strings.ContainsFunc(f.value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
 			return false, proxyFailure("ResponseHeaders", invalidOperation, "Invalid non-ASCII or control character in header: 0x00C3")
 		}
-		hdr.add(dotnetName(f.name), f.value)
+		if contentHeaders[lower] {
+			content.add(dotnetName(f.name), f.value)
+		} else {
+			hdr.add(dotnetName(f.name), f.value)
+		}
 	}
+	hdr = append(hdr, content...)
 	noBody := req.method == http.MethodHead || in.status == 204 || in.status == 304
 	chunked := false
 	if in.status == http.StatusResetContent {

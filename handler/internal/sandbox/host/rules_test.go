@@ -264,6 +264,8 @@ func TestProxiedExchangesThatWereNotKept(t *testing.T) {
 			status: "200 R", body: "x", header: []string{"Content-Type: text/html;charset=UTF-8"}, got: []string{"Content-Type: a/b;c=d\n"}},
 		{name: "a 103 in front of the answer vanishes", ask: "GET /api/hello",
 			answer: answer{Raw: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}, status: "200 OK", body: "ok"},
+		{name: "blanks behind a header's name are dropped", ask: "GET /api/hello",
+			answer: answer{Raw: "HTTP/1.1 200 OK\r\nX-A  : 1\r\nContent-Length: 2\r\n\r\nok"}, status: "200 OK", body: "ok", header: []string{"X-A: 1"}},
 		{name: "a redirect passes", ask: "GET /api/hello", answer: answer{Status: 302, Headers: [][2]string{{"Location", "/x"}}},
 			status: "302 R", header: []string{"Location: /x"}},
 		{name: "a body is sent once though nobody answers", ask: "POST /api/hello\n\nx", answer: answer{Close: true},

@@ -349,6 +349,16 @@ func TestRedirectsOfAWrappedCallStayWithTheHandler(t *testing.T) {
 	}
 }
 
+func TestAnAnswersHeaderIsInKestrelsOrder(t *testing.T) {
+	got := answerOrder(headers{{"x-b", "1"}, {"etag", "2"}, {"X-A", "3"}, {"set-cookie", "4"}, {"Date", "5"}, {"X-B", "6"}, {"Set-Cookie", "7"},
+		{"content-length", "8"}, {"Content-Disposition", "9"}})
+	want := headers{{"Content-Length", "8"}, {"Date", "5"}, {"ETag", "2"}, {"Set-Cookie", "4"}, {"Set-Cookie", "7"}, {"x-b", "1"}, {"x-b", "6"},
+		{"X-A", "3"}, {"Content-Disposition", "9"}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(field{})); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestLinesOfTheLogAsJSON(t *testing.T) {
 	var b strings.Builder
 	WriteJSON(&b)(LogEntry{Level: Warning, Category: "Function.a.User", Text: "<a> & \"b\"\nc"})

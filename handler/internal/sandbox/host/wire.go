@@ -153,7 +153,7 @@ func readHeaders(r *bufio.Reader, limit *int, isName func(string) bool) (headers
 		if !ok || !isName(name) {
 			return nil, badHeader{strings.TrimRight(name, " ")}
 		}
-		h.add(name, strings.Trim(value, " \t"))
+		h.add(strings.TrimRight(name, " "), strings.Trim(value, " \t"))
 	}
 }
 
