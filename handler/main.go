@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -114,6 +115,8 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 
 	tuneMemory()
 	p := assemble(environ, stdout, stderr)
+	log.SetFlags(0)
+	log.SetOutput(telemetry.StdLog(p.log).Writer()) // net/http's transport writes there
 	for _, s := range p.sources {
 		s.Prefetch()
 	}

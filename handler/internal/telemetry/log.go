@@ -124,14 +124,15 @@ func indexWarn(line []byte) int {
 	}
 }
 
-// StdLog returns a logger for http.Server.ErrorLog and httputil.ReverseProxy.ErrorLog. Each of its messages becomes one record of logger:
-// an Error where it tells of a panic, else a Warn. Messages of several lines (stack traces) stay one record.
+// StdLog returns a logger for what net/http has to say, in http.Server.ErrorLog and by package log. Each of its messages becomes one record of logger:
+// an Error where it tells of a panic, else a Warn. Messages of several lines (stack traces) stay one record. What a gateway said out of turn is left out:
+// net/http quotes it as a whole, and it may be an answer with anything in it (net/http/transport.go, "Unsolicited response received").
 func StdLog(logger *slog.Logger) *log.Logger { return log.New(stdWriter{logger}, "", 0) }
 
 type stdWriter struct{ logger *slog.Logger }
 
 func (s stdWriter) Write(p []byte) (int, error) {
-	text := strings.TrimSpace(string(p))
+	text, _, _ := strings.Cut(strings.TrimSpace(string(p)), " starting with ")
 	level := slog.LevelWarn
 	if strings.Contains(text, "panic") {
 		level = slog.LevelError
