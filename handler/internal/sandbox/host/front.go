@@ -346,11 +346,12 @@ func (c *frontConn) send(req *request, rp *reply) error {
 		if rp.status == 205 {
 			hdr = append(hdr.without("Content-Length"), field{"Content-Length", "0"})
 		}
+	case hdr.has("Content-Length"): // the true one: nothing is left to say
 	case rp.chunked && len(body) > 0 && !req.proto10:
 		hdr = append(hdr, field{"Transfer-Encoding", "chunked"})
 	case rp.chunked && len(body) > 0:
 		req.closing = true
-	case !hdr.has("Content-Length") && !hdr.has("Transfer-Encoding"):
+	case !hdr.has("Transfer-Encoding"):
 		hdr = append(hdr, field{"Content-Length", strconv.Itoa(len(body))})
 	}
 	writeStatus(&b, rp.status, rp.reason)

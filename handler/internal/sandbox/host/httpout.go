@@ -153,8 +153,9 @@ func raw(r *response) *reply {
 		}
 		out.hdr.add(m.name, value)
 	}
-	if n, err := strconv.Atoi(strings.TrimSpace(r.status)); err == nil { // int.TryParse with NumberStyles.Integer, HttpBinding.cs
-		out.status = n
+	// int.TryParse with NumberStyles.Integer (HttpBinding.cs, TryParseStatusCode).
+	if n, err := strconv.ParseInt(strings.TrimSpace(r.status), 10, 32); err == nil {
+		out.status = int(n)
 	}
 	out.hdr.add("Content-Type", withUTF8(contentType))
 	if r.body != nil && r.body.kind != jnull {
