@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -43,9 +44,11 @@ type Span struct {
 	metric  metric.Float64Histogram
 	attempt bool
 	labels  labels
-	// attributes are handed over at the end, in one piece: the SDK copies at each call.
-	attributes []attribute.KeyValue
+	// attributes are handed over at the end, in one piece: the SDK copies at each call. After that their memory is another span's; nil = ended.
+	attributes *[]attribute.KeyValue
 }
+
+var attributeLists = sync.Pool{New: func() any { list := make([]attribute.KeyValue, 0, 12); return &list }}
 
 // Options that are the same for all spans, made once.
 var (
@@ -59,10 +62,10 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 		return nil
 	}
 	t.inFlight.Add(1)
-	attributes := make([]attribute.KeyValue, 0, 12)
+	list := attributeLists.Get().(*[]attribute.KeyValue)
 	add := func(name, value string) {
 		if value != "" {
-			attributes = append(attributes, attribute.String(name, value))
+			*list = append(*list, attribute.String(name, value))
 		}
 	}
 	add("faas.invocation_id", in.ID)
@@ -75,7 +78,7 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 	add("http.route", in.Route)
 	add("url.path", in.Path)
 	if !t.started.Swap(true) {
-		attributes = append(attributes, attribute.Bool("faas.coldstart", true))
+		*list = append(*list, attribute.Bool("faas.coldstart", true))
 	}
 	name := in.Function
 	if in.Method != "" {
@@ -85,7 +88,7 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 		}
 	}
 	s := t.begin(tr, name, serverSpan, true)
-	s.metric, s.attributes, s.labels = t.invocations, attributes, labels{function: in.Function, trigger: kind}
+	s.metric, s.attributes, s.labels = t.invocations, list, labels{function: in.Function, trigger: kind}
 	return s
 }
 
@@ -108,13 +111,13 @@ func (s *Span) Attempt(a Attempt) *Span {
 		port, _ = strconv.Atoi(portText)
 	}
 	target := labels{method: knownMethod(a.Method), host: host, port: port, scheme: a.Scheme}
-	attributes := target.appendTo(make([]attribute.KeyValue, 0, 8))
-	attributes = append(attributes, attribute.String("url.full", a.Scheme+"://"+a.Host+a.Path))
+	list := attributeLists.Get().(*[]attribute.KeyValue)
+	*list = append(target.appendTo(*list), attribute.String("url.full", a.Scheme+"://"+a.Host+a.Path))
 	if a.Resend > 0 {
-		attributes = append(attributes, attribute.Int("http.request.resend_count", a.Resend))
+		*list = append(*list, attribute.Int("http.request.resend_count", a.Resend))
 	}
 	child := s.t.begin(s.trace.Child(), knownMethod(a.Method), clientSpan, false)
-	child.metric, child.attributes, child.labels, child.attempt = s.t.upstream, attributes, target, true
+	child.metric, child.attributes, child.labels, child.attempt = s.t.upstream, list, target, true
 	return child
 }
 
@@ -156,21 +159,25 @@ func (s *Span) Inject(header http.Header) {
 // problem's code, "" where it did not. Of an attempt any status from 400 is a failure, of an invocation from 500 (OpenTelemetry's semantic
 // conventions for HTTP spans, status).
 func (s *Span) End(status int, failure string) {
-	if s == nil {
+	if s == nil || s.attributes == nil {
 		return
 	}
 	took := time.Since(s.begun)
 	if status > 0 {
-		s.attributes = append(s.attributes, attribute.Int("http.response.status_code", status))
+		*s.attributes = append(*s.attributes, attribute.Int("http.response.status_code", status))
 	}
 	if failure == "" && (status >= 500 || s.attempt && status >= 400) {
 		failure = strconv.Itoa(status)
 	}
 	if failure != "" {
-		s.attributes = append(s.attributes, attribute.String("error.type", failure))
+		*s.attributes = append(*s.attributes, attribute.String("error.type", failure))
 		s.otel.SetStatus(codes.Error, "")
 	}
-	s.otel.SetAttributes(s.attributes...)
+	s.otel.SetAttributes(*s.attributes...)
+	clear(*s.attributes)
+	*s.attributes = (*s.attributes)[:0]
+	attributeLists.Put(s.attributes)
+	s.attributes = nil
 	s.otel.End()
 	s.labels.status, s.labels.failure = status, failure
 	s.metric.Record(context.Background(), took.Seconds(), s.t.series.Of(s.labels, labels.option))
