@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/big"
@@ -15,11 +16,15 @@ type jreader struct {
 	s     string
 	at    int
 	depth int
+	most  int // that depth may be; 0 is maxJSONDepth
 	dates bool
 }
 
 // The depth at which JsonMediaTypeFormatter stops (System.Net.Http.Formatting, FormattingUtilities.DefaultMaxDepth).
 const maxJSONDepth = 256
+
+// The depth at which a JsonTextReader stops by itself (Newtonsoft.Json 13, JsonReader.MaxDepth): what JObject.Parse reads, such as a caller's body.
+const plainJSONDepth = 64
 
 // parseJSON reads the first value of s. nothing is true for a text without any value (empty, blanks, comments).
 func parseJSON(s string, dates bool) (v *jvalue, nothing bool, err error) {
@@ -101,12 +106,14 @@ func (r *jreader) blank() error {
 }
 
 func (r *jreader) value() (*jvalue, error) {
-	if r.depth++; r.depth > maxJSONDepth {
-		return nil, r.bad("the reader's MaxDepth has been exceeded")
-	}
-	defer func() { r.depth-- }()
 	if err := r.blank(); err != nil {
 		return nil, err
+	}
+	if c := r.peek(); c == '{' || c == '[' {
+		if r.depth++; r.depth > cmp.Or(r.most, maxJSONDepth) {
+			return nil, r.bad("the reader's MaxDepth has been exceeded")
+		}
+		defer func() { r.depth-- }()
 	}
 	switch c := r.peek(); {
 	case c == '{':

@@ -214,7 +214,7 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 
 // addJSON puts the top-level values of a text that is a JSON object: scalars as text, objects as they are; arrays and nulls stay out.
 func (m *members) addJSON(text string) {
-	r := &jreader{s: strings.TrimPrefix(text, "\ufeff"), dates: true}
+	r := &jreader{s: strings.TrimPrefix(text, "\ufeff"), dates: true, most: plainJSONDepth}
 	if r.blank() != nil || r.peek() != '{' {
 		return
 	}
