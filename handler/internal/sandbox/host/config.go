@@ -21,7 +21,7 @@ type Config struct {
 	// OpenAuth makes every level anonymous and the admin API open, as `func start` does without --enableAuth.
 	OpenAuth bool
 
-	// OnLog gets each line of the host's log, one at a time and in order; it must not call the host.
+	// OnLog gets each line of the host's log that logging.logLevel of host.json lets pass, one at a time and in order; it must not call the host.
 	OnLog func(LogEntry)
 	// StatusDir keeps the status of timers across starts, a file for each; "" keeps it in memory.
 	StatusDir string

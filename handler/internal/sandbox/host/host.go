@@ -38,14 +38,15 @@ type Host struct {
 	failures int // starts of the inside in a row that failed
 	statuses map[string]timerStatus
 
-	logMu   sync.Mutex
-	muted   atomic.Bool
-	faults  faultSwitch
-	keys    keyRing
-	history history
-	outMu   sync.Mutex
-	out     []Message
-	began   time.Time
+	logMu    sync.Mutex
+	muted    atomic.Bool
+	logRules atomic.Pointer[logRules]
+	faults   faultSwitch
+	keys     keyRing
+	history  history
+	outMu    sync.Mutex
+	out      []Message
+	began    time.Time
 }
 
 // New reads nothing yet; it checks that the script root is there.

@@ -52,6 +52,8 @@ func (h *Host) load() *instance {
 		return in
 	}
 	in.cfg = cfg
+	rules := readLogRules(cfg.root)
+	h.logRules.Store(&rules)
 	in.limits = newLimits(cfg)
 	in.stderrErrorsOnly = boolOf(cfg.description.fold("useStdErrorStreamForErrorsOnly"), true)
 	_, coreTools := in.lookup("FUNCTIONS_CORETOOLS_ENVIRONMENT")

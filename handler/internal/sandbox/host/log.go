@@ -85,7 +85,7 @@ func sprintf(format string, args []any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// emit hands the entry to the listener and to the invocations that run meanwhile; one at a time, so that the order is the same for all.
+// emit hands the entry to the listener, where host.json's levels let it pass, and to the invocations that run meanwhile; one at a time, so that the order is the same for all.
 func (h *Host) emit(e LogEntry) {
 	if h.muted.Load() {
 		return
@@ -94,7 +94,7 @@ func (h *Host) emit(e LogEntry) {
 	defer h.logMu.Unlock()
 	e.Time = h.clock.right()
 	h.history.note(e)
-	if h.cfg.OnLog != nil {
+	if rules := h.logRules.Load(); h.cfg.OnLog != nil && (rules == nil || rules.passes(e.Level, e.Category)) {
 		h.cfg.OnLog(e)
 	}
 }

@@ -359,6 +359,27 @@ func TestAnAnswersHeaderIsInKestrelsOrder(t *testing.T) {
 	}
 }
 
+func TestLevelsOfTheLogByCategory(t *testing.T) {
+	rules := readLogRules(mustJSON(t, `{"logging":{"logLevel":{"default":"warning","Function":"Error","Function.a":"Debug","Function.*.User":"Information",
+		"Host.Results":"None","odd":"loud","Host.Aggregator":0}}}`))
+	for _, tc := range []struct {
+		category string
+		least    Level
+	}{
+		{"Host.Startup", Warning}, {"Function.b", Error}, {"function.A", Debug}, {"Function.b.User", Information}, {"Function.a.User", Information},
+		{"Host.Results", Critical + 1}, {"odd", Warning}, {"Host.Aggregator", Trace}, {consoleCategory, Warning},
+	} {
+		for level := Trace; level <= Critical; level++ {
+			if want, got := level >= tc.least, rules.passes(level, tc.category); want != got {
+				t.Errorf("%s of %s passes: want %v, got %v", level, tc.category, want, got)
+			}
+		}
+	}
+	if !readLogRules(mustJSON(t, `{"logging":{"console":{}}}`)).passes(Trace, "x") {
+		t.Error("without a level a line is held back")
+	}
+}
+
 func TestLinesOfTheLogAsJSON(t *testing.T) {
 	var b strings.Builder
 	WriteJSON(&b)(LogEntry{Level: Warning, Category: "Function.a.User", Text: "<a> & \"b\"\nc"})

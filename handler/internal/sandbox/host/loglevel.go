@@ -1,0 +1,63 @@
+package host
+
+import (
+	"strconv"
+	"strings"
+)
+
+// logRules are logging.logLevel of host.json: the least level by category, as Microsoft.Extensions.Logging reads it. Of the rules whose name begins the
+// category the longest counts, "default" where none does (dotnet/runtime src/libraries/Microsoft.Extensions.Logging/src/LoggerRuleSelector.cs; learn.microsoft.com,
+// "host.json reference", logging). Without a rule everything is logged, as in the recordings.
+type logRules []logRule
+
+type logRule struct {
+	prefix, suffix string // lower case; around a * in the name
+	least          Level
+}
+
+func readLogRules(v *jvalue) logRules {
+	levels := v.fold("logging").fold("logLevel")
+	if levels == nil || levels.kind != jobject {
+		return nil
+	}
+	var rules logRules
+	for _, m := range levels.members {
+		least, ok := parseLevel(textOf(m.value))
+		if !ok {
+			continue
+		}
+		name := strings.ToLower(m.name)
+		if name == "default" {
+			name = ""
+		}
+		prefix, suffix, _ := strings.Cut(name, "*")
+		rules = append(rules, logRule{prefix, suffix, least})
+	}
+	return rules
+}
+
+// parseLevel reads a level's name or number; None is above all others.
+func parseLevel(s string) (Level, bool) {
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= len(levelNames) {
+		return Level(n), true
+	}
+	for i, name := range levelNames {
+		if strings.EqualFold(s, name) {
+			return Level(i), true
+		}
+	}
+	return Critical + 1, strings.EqualFold(s, "None")
+}
+
+// passes tells whether a line is logged.
+func (rules logRules) passes(level Level, category string) bool {
+	category = strings.ToLower(category)
+	longest, least := -1, Trace
+	for _, r := range rules {
+		// Of two that are as long the later counts.
+		if n := len(r.prefix) + len(r.suffix); n >= longest && strings.HasPrefix(category, r.prefix) && strings.HasSuffix(category, r.suffix) {
+			longest, least = n, r.least
+		}
+	}
+	return level >= least
+}
