@@ -58,7 +58,7 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 	}()
 	t.Cleanup(func() { cancel(); <-exit })
 	var address string
-	for deadline := time.Now().Add(20 * time.Second); address == ""; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(pollingTime); address == ""; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the sandbox is not up: %s%s", stdout.String(), stderr.String())
 		}
@@ -69,27 +69,29 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 
 	run(t, page, chromedp.EmulateViewport(1200, 1560), chromedp.Navigate(address))
 	eventually(t, page, "the page is live", `document.getElementById("connection").textContent === "live" && document.getElementById("fire-relay")`)
-	run(t, page, chromedp.Click("#fire-relay"))
+	click(t, page, "#fire-relay")
 	eventually(t, page, "a good call", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("relay") && b.querySelector(".outcome").textContent === "200")`)
-	run(t, page, chromedp.Click("#fire-poll"))
+	click(t, page, "#fire-poll")
 	eventually(t, page, "a tick", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.querySelector(".outcome").textContent === "succeeded")`)
 
 	// A call that the host holds shows so, and goes on when the fault is switched off.
-	run(t, page, chromedp.Click("#fault-host-hang"))
+	click(t, page, "#fault-host-hang")
 	eventually(t, page, "the fault is on", `document.getElementById("fault-host-hang").getAttribute("aria-pressed") === "true"`)
-	run(t, page, chromedp.Click("#fire-poll"))
+	click(t, page, "#fire-poll")
 	eventually(t, page, "it is held", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.textContent.includes("fault of the host: hang") && b.querySelector(".outcome").textContent === "running")`)
-	run(t, page, chromedp.Click("#fault-host-hang"))
+	click(t, page, "#fault-host-hang")
 	eventually(t, page, "it goes on", `[...document.querySelectorAll("#list .summary")].every(b => b.querySelector(".outcome").textContent !== "running")`)
 
 	// The role is taken, the platform forgets, the handler starts anew: now the policy refuses.
-	run(t, page, chromedp.Click(`#role-reader-Api\.Read`))
+	click(t, page, `#role-reader-Api\.Read`)
 	eventually(t, page, "the role is taken", `document.getElementById("role-reader-Api.Read").getAttribute("aria-pressed") === "false"`)
-	run(t, page, chromedp.Click("#action-rotate-signing"), chromedp.Click("#action-restart"))
-	eventually(t, page, "the buttons say so", `document.getElementById("said").textContent.includes("Restart the handler")`)
+	listenToWhatIsSaid(t, page)
+	click(t, page, "#action-rotate-signing")
+	click(t, page, "#action-restart")
+	eventually(t, page, "the buttons say so", said("Restart the handler"))
 	refused := `[...document.querySelectorAll("#list .summary")].find(b => b.textContent.includes("relay") && b.querySelector(".outcome").textContent === "401" && b.textContent.includes("claim roles"))`
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		run(t, page, chromedp.Click("#fire-relay"))
+	for deadline := time.Now().Add(pollingTime); ; {
+		click(t, page, "#fire-relay")
 		if err := chromedp.Do(page, chromedp.Poll[chromedp.Void]("Boolean("+refused+")", chromedp.WithPollingTimeout(time.Second))); err == nil {
 			break
 		}

@@ -171,22 +171,37 @@ function waterfall(inv) {
     })));
 }
 
+let arrived = null; // invocations that came while the list was on its way, which it may not hold
+
 async function drawAll() {
-  const list = await call("GET", "/invocations");
+  const since = (arrived = []);
+  const list = await call("GET", "/invocations").catch((error) => {
+    if (arrived === since) arrived = null;
+    throw error;
+  });
+  if (arrived !== since) return; // a later call draws
+  arrived = null;
   rows.clear();
   $("list").replaceChildren();
   $("empty").hidden = list.length > 0;
   $("count").textContent = "0";
   for (const inv of list) drawInvocation(inv, false);
+  for (const inv of since) drawInvocation(inv, true);
 }
 
 // ---- what can be done
 
 let overview = { functions: [], stand_ins: [], people: [] };
 let drawn = "";
+let asked = 0;
+let shown = 0;
 
 async function drawOverview() {
-  overview = await call("GET", "/overview");
+  const n = ++asked;
+  const answer = await call("GET", "/overview");
+  if (n < shown) return; // overtaken by a later one, which knows more
+  shown = n;
+  overview = answer;
   const text = JSON.stringify(overview);
   if (text === drawn) return;
   drawn = text;
@@ -283,7 +298,11 @@ $("reset").addEventListener("click", async () => {
 
 function listen() {
   const source = new EventSource("/events");
-  source.addEventListener("invocation", (event) => drawInvocation(JSON.parse(event.data), true));
+  source.addEventListener("invocation", (event) => {
+    const inv = JSON.parse(event.data);
+    if (arrived) arrived.push(inv);
+    drawInvocation(inv, true);
+  });
   source.addEventListener("state", () => drawOverview().catch((error) => say(error.message)));
   source.onopen = async () => {
     $("connection").textContent = "live";
