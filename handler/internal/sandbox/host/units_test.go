@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bufio"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -355,6 +356,23 @@ func TestAnAnswersHeaderIsInKestrelsOrder(t *testing.T) {
 	want := headers{{"Content-Length", "8"}, {"Date", "5"}, {"ETag", "2"}, {"Set-Cookie", "4"}, {"Set-Cookie", "7"}, {"x-b", "1"}, {"x-b", "6"},
 		{"X-A", "3"}, {"Content-Disposition", "9"}}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(field{})); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLinesOfTheConsoleEndAsInDotNet(t *testing.T) {
+	r, afterCR := bufio.NewReader(strings.NewReader("a\nb\r\n\r\nc\rd\n\ne\r\rf")), false
+	var got []string
+	for {
+		line, ended, err := readConsoleLine(r, &afterCR)
+		if line != "" || ended {
+			got = append(got, line)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if d := cmp.Diff([]string{"a", "b", "", "c", "d", "", "e", "", "f"}, got); d != "" {
 		t.Error(d)
 	}
 }

@@ -361,15 +361,15 @@ func (w *worker) probe(ctx context.Context, p *process) error {
 // console turns the handler's output into log lines (recordings E-console, E-console-stderr-errors-only-false).
 func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	br := bufio.NewReaderSize(r, 64<<10)
+	afterCR := false
 	p.busy.Add(1)
 	defer p.busy.Add(-1)
 	for {
 		p.busy.Add(-1)
 		_, _ = br.Peek(1)
 		p.busy.Add(1)
-		line, err := br.ReadString('\n')
-		if line != "" {
-			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		line, ended, err := readConsoleLine(br, &afterCR)
+		if line != "" || ended {
 			if rest, ok := strings.CutPrefix(line, "LanguageWorkerConsoleLog"); ok {
 				level := Information
 				if stderr {
@@ -381,12 +381,34 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 					p.stderr = append(p.stderr, line)
 					p.stderr = p.stderr[max(0, len(p.stderr)-3):]
 				}
-				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", strings.ToValidUTF8(line, "\ufffd"))
+				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", decodeUTF8([]byte(line)))
 			}
 		}
 		if err != nil {
 			return
 		}
+	}
+}
+
+// readConsoleLine reads up to a line feed, a carriage return or both; ended tells that one of them came. A line is there as soon as its carriage return is,
+// so afterCR remembers that a line feed may follow (dotnet/runtime
+// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/AsyncStreamReader.cs, which reads the output of a process).
+func readConsoleLine(r *bufio.Reader, afterCR *bool) (line string, ended bool, err error) {
+	var text []byte
+	for {
+		c, err := r.ReadByte()
+		if err != nil {
+			return string(text), false, err
+		}
+		if c == '\n' && *afterCR {
+			*afterCR = false
+			continue
+		}
+		*afterCR = c == '\r'
+		if c == '\n' || c == '\r' {
+			return string(text), true, nil
+		}
+		text = append(text, c)
 	}
 }
 
