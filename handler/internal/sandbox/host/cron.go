@@ -124,27 +124,56 @@ func (c *cron) adjustsForDST() bool { return true }
 func (c *cron) has(field, n int) bool { return c.fields[field]&(1<<n) != 0 }
 
 // next is the first moment after the given one that fits; the zero time if there is none within about eight years (30 February).
+//
+// It is sought on the wall clock of the zone. A time that the clock does not show in spring, or shows twice in autumn, counts as standard time
+// (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs, GetNextTimerInterval; learn.microsoft.com, TimeZoneInfo.GetUtcOffset): on
+// that day 02:30 is once, at 01:30 UTC in Zurich.
 func (c *cron) next(after time.Time) time.Time {
 	zone := c.zone
 	if zone == nil {
 		zone = time.UTC
 	}
-	t := after.In(zone).Truncate(time.Second).Add(time.Second)
+	local := after.In(zone)
+	wall := c.nextWall(time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), 0, time.UTC))
+	if wall.IsZero() {
+		return wall
+	}
+	var standard time.Duration
+	var shown []time.Time
+	for i, near := range []time.Time{wall.Add(-24 * time.Hour), wall.Add(24 * time.Hour)} {
+		_, seconds := near.In(zone).Zone()
+		offset := time.Duration(seconds) * time.Second
+		if i > 0 && offset == standard {
+			break
+		}
+		t := wall.Add(-offset).In(zone)
+		if t.Hour() == wall.Hour() && t.Minute() == wall.Minute() {
+			shown = append(shown, t)
+		}
+		if i == 0 || offset < standard {
+			standard = offset
+		}
+	}
+	if len(shown) == 1 {
+		return shown[0]
+	}
+	return wall.Add(-standard).In(zone)
+}
+
+// nextWall is next without a zone, all times written as UTC.
+func (c *cron) nextWall(after time.Time) time.Time {
+	t := after.Add(time.Second)
 	limit := t.AddDate(9, 0, 0)
 	for t.Before(limit) {
 		switch {
 		case !c.has(4, int(t.Month())):
-			t = time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, zone)
+			t = time.Date(t.Year(), t.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 		case !c.has(3, t.Day()) || !c.has(5, int(t.Weekday())):
-			t = time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, zone)
+			t = time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, time.UTC)
 		case !c.has(2, t.Hour()):
-			h := t.Truncate(time.Hour).Add(time.Hour)
-			if zoned := time.Date(t.Year(), t.Month(), t.Day(), t.Hour()+1, 0, 0, 0, zone); zoned.After(t) {
-				h = zoned
-			}
-			t = h
+			t = t.Truncate(time.Hour).Add(time.Hour)
 		case !c.has(1, t.Minute()):
-			t = t.Add(time.Duration(60-t.Second()) * time.Second)
+			t = t.Truncate(time.Minute).Add(time.Minute)
 		case !c.has(0, t.Second()):
 			t = t.Add(time.Second)
 		default:

@@ -9,7 +9,7 @@ import (
 
 // FuzzSchedule wants the next occurrence to be the first second that fits, by a reader of the expression that is slow and looks at one value at a time.
 func FuzzSchedule(f *testing.F) {
-	for _, s := range []string{"* * * * * *", "0 */5 * * * *", "*/7 3-50/4 * * *", "0 0 12 * * mon-fri", "0 0 0 29 2 *", "5,10 0 0 1 jan,dec sun", "0 30 9 31 * 1", "59-0 * * * *", "* * * * * 7", "00:01:00"} {
+	for _, s := range []string{"* * * * * *", "0 */5 * * * *", "*/7 3-50/4 * * *", "0 0 12 * * mon-fri", "0 0 0 29 2 *", "5,10 0 0 1 jan,dec sun", "0 30 9 31 * 1", "59-0 * * * *", "* * * * * 7", "*/0 0 0 * ju m-t", "00:01:00"} {
 		f.Add(s, int64(1_795_000_000))
 		f.Add(s, int64(1_709_164_799)) // the eve of a 29 February
 	}
@@ -67,12 +67,17 @@ func slowItem(field int, item string, value int) bool {
 	step := 1
 	if stepped {
 		step, _ = strconv.Atoi(stepText)
+		step = max(step, 1)
 	}
 	number := func(s string) int {
-		names := map[int]string{4: "   janfebmaraprmayjunjulaugsepoctnovdec", 5: "sunmontuewedthufrisat"}[field]
-		if len(s) >= 3 && names != "" {
-			if at := strings.Index(names, strings.ToLower(s[:3])); at >= 0 && at%3 == 0 {
-				return at / 3
+		for i := 1; field == 4 && i <= 12; i++ {
+			if strings.HasPrefix(strings.ToLower(time.Month(i).String()), strings.ToLower(s)) {
+				return i
+			}
+		}
+		for i := 0; field == 5 && i <= 6; i++ {
+			if strings.HasPrefix(strings.ToLower(time.Weekday(i).String()), strings.ToLower(s)) {
+				return i
 			}
 		}
 		n, _ := strconv.Atoi(s)

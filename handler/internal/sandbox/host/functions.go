@@ -243,7 +243,8 @@ func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, boo
 	}
 	full := text
 	if cfg.routePrefix != "" {
-		// The host joins prefix and route with a slash, so a leading one makes two of them: an error of the template.
+		// The host joins prefix and route with a slash, so that one at the end of the prefix or the start of the route makes two of them, an error of the
+		// template (Azure/azure-webjobs-sdk-extensions src/WebJobs.Extensions.Http/Routing/WebJobsRouteBuilder.cs; recording E-fn-route-leading-slash).
 		full = cfg.routePrefix + "/" + text
 	}
 	if f.route, err = parseTemplate(full); err != nil {

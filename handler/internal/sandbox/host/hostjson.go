@@ -146,7 +146,7 @@ func interpretHostJSON(v *jvalue) (*hostConfig, error) {
 	}
 	http := v.fold("extensions").fold("http")
 	if p := http.fold("routePrefix"); p != nil && p.kind == jstring {
-		c.routePrefix = strings.Trim(p.s, "/")
+		c.routePrefix = p.s // as it is: what a slash at one of its ends does is the template's matter
 	}
 	c.maxConcurrent, c.maxOutstanding = intOf(http.fold("maxConcurrentRequests"), -1), intOf(http.fold("maxOutstandingRequests"), -1)
 	if h := http.fold("customHeaders"); h != nil && h.kind == jobject {

@@ -36,11 +36,15 @@ type routeValue struct {
 }
 
 func parseTemplate(s string) (*template, error) {
-	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "~") && !strings.HasPrefix(s, "~/") {
-		return nil, hostErrorf("The route template cannot start with a '~' or '/' character. (Parameter 'routeTemplate')")
+	switch { // RoutePatternParser.cs, TrimPrefix
+	case strings.HasPrefix(s, "~/"):
+		s = s[2:]
+	case strings.HasPrefix(s, "/"):
+		s = s[1:]
+	case strings.HasPrefix(s, "~"):
+		return nil, hostErrorf("The route template cannot start with a '~' character unless followed by a '/'. (Parameter 'routeTemplate')")
 	}
 	t := &template{}
-	s = strings.TrimPrefix(s, "~/")
 	if s = strings.TrimSuffix(s, "/"); s == "" {
 		return t, nil
 	}
@@ -119,6 +123,9 @@ func parseSegment(text string) (segment, error) {
 	}
 	flush()
 	for i, p := range seg {
+		if strings.Contains(p.literal, "?") {
+			return nil, hostErrorf("The literal section '%s' is invalid. Literal sections cannot contain the '?' character. (Parameter 'routeTemplate')", p.literal)
+		}
 		if p.catchAll && len(seg) > 1 {
 			return nil, hostErrorf("A path segment that contains more than one section, such as a literal section or a parameter, cannot contain a catch-all parameter. (Parameter 'routeTemplate')")
 		}

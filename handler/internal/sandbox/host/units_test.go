@@ -52,17 +52,28 @@ func TestACronScheduleCrossesTheClockChange(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	s, err := parseSchedule("0 30 2 * * *", zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// On 29 March 2026 there is no 02:30.
-	next := s.next(time.Date(2026, 3, 28, 12, 0, 0, 0, zone))
-	if next.Before(time.Date(2026, 3, 29, 0, 0, 0, 0, zone)) || next.After(time.Date(2026, 3, 30, 3, 0, 0, 0, zone)) {
-		t.Errorf("got %s", next)
-	}
-	if s.next(next).Sub(next) > 49*time.Hour {
-		t.Errorf("then %s", s.next(next))
+	const layout = "2006-01-02 15:04:05"
+	for _, tc := range []struct{ name, expression, after, want string }{
+		{"an hour that is not shown is standard time", "0 30 2 * * *", "2026-03-28 12:00:00", "2026-03-29 01:30:00"},
+		{"and is over then", "0 30 2 * * *", "2026-03-29 01:30:00", "2026-03-30 00:30:00"},
+		{"each hour in spring", "0 30 * * * *", "2026-03-29 00:30:00", "2026-03-29 01:30:00"},
+		{"and after it", "0 30 * * * *", "2026-03-29 01:30:00", "2026-03-29 02:30:00"},
+		{"an hour that is shown twice is standard time", "0 30 2 * * *", "2026-10-24 12:00:00", "2026-10-25 01:30:00"},
+		{"and comes once", "0 30 2 * * *", "2026-10-25 01:30:00", "2026-10-26 01:30:00"},
+		{"each hour in autumn", "0 30 * * * *", "2026-10-24 23:30:00", "2026-10-25 01:30:00"},
+		{"a day in summer", "0 0 12 * * *", "2026-07-01 00:00:00", "2026-07-01 10:00:00"},
+		{"a day in winter", "0 0 12 * * *", "2026-12-01 00:00:00", "2026-12-01 11:00:00"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, err := parseSchedule(tc.expression, zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _ := time.Parse(layout, tc.after)
+			if got := s.next(after).UTC().Format(layout); got != tc.want {
+				t.Errorf("want %s UTC, got %s", tc.want, got)
+			}
+		})
 	}
 }
 
@@ -109,6 +120,7 @@ func TestRouteTemplates(t *testing.T) {
 		{"a regular expression", `a/{x:regex(^\d{{2}}$)}`, "a/42", map[string]string{"x": "42"}},
 		{"a regular expression that fails", `a/{x:regex(^\d{{2}}$)}`, "a/423", nil},
 		{"more segments than the template", "a/{x}", "a/b/c", nil},
+		{"a slash in front is dropped", "/a/{x}", "a/b", map[string]string{"x": "b"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tmpl, err := parseTemplate(tc.template)
@@ -134,7 +146,7 @@ func TestRouteTemplates(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"/a", "a//b", "x/{a", "x/a}", "{*a}/b", "{a}/{A}", "{a}{b}", "{a:nope}", "a/{*b?}", "x{*a}", "~a", "{}"} {
+	for _, bad := range []string{"//a", "a?b", "a//b", "x/{a", "x/a}", "{*a}/b", "{a}/{A}", "{a}{b}", "{a:nope}", "a/{*b?}", "x{*a}", "~a", "{}"} {
 		if _, err := parseTemplate(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
@@ -326,6 +338,28 @@ func TestALevelIsProvedByItsOwnKeyOrTheMaster(t *testing.T) {
 		"system": adminLevel, "User": adminLevel} {
 		if got, ok := parseAuthLevel(text); !ok || got != want {
 			t.Errorf("%q: want %d, got %d", text, want, got)
+		}
+	}
+}
+
+func TestPrefixAndRouteAreJoinedAsTheyAre(t *testing.T) {
+	for _, tc := range []struct {
+		prefix, route, path string
+		whole               bool // the host fails
+	}{
+		{"", "/a", "a", false}, {"/x", "a", "x/a", false}, {"x/", "a", "", true}, {"x", "/a", "", true}, {"x/y", "a", "X/y/A", false},
+	} {
+		f, err := readFunction("f", t.TempDir(), `{"bindings":[{"type":"httpTrigger","name":"a","route":"`+tc.route+`"}]}`, settingLookup(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err, whole := f.resolveHTTP(&hostConfig{routePrefix: tc.prefix}, settingLookup(nil), nil)
+		if whole != tc.whole || (err != nil) != tc.whole {
+			t.Errorf("%q and %q: the host fails: want %v, got %v, %v", tc.prefix, tc.route, tc.whole, whole, err)
+		} else if !whole {
+			if _, ok := f.route.match(tc.path); !ok {
+				t.Errorf("%q and %q do not match %s", tc.prefix, tc.route, tc.path)
+			}
 		}
 	}
 }
