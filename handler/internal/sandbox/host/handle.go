@@ -39,9 +39,7 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 		defer release()
 		rp, sent := in.call(ctx, fn, params, req)
 		if rp != nil && !sent {
-			for _, f := range in.cfg.customHeaders {
-				rp.hdr.replace(f.name, f.value)
-			}
+			rp.hdr = in.withCustom(rp.hdr)
 			if in.traceMode() == TraceAppInsights {
 				rp.hdr.add("Request-Context", "appId=") // what its SDK adds
 			}
@@ -49,9 +47,23 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 		return rp, sent
 	}
 	if req.path == "/" && (req.method == http.MethodGet || req.method == http.MethodHead) {
-		return h.homepage(in), false
+		rp = h.homepage(in)
+	} else {
+		rp = status(http.StatusNotFound)
 	}
-	return status(http.StatusNotFound), false
+	rp.hdr = in.withCustom(rp.hdr)
+	return rp, false
+}
+
+// withCustom adds extensions.http.customHeaders where the answer has none of the name: to every answer but the 429 of the limits, which comes before
+// (Azure/azure-functions-host src/WebJobs.Script.WebHost/Middleware/CustomHttpHeadersMiddleware.cs; recording E-http-limits).
+func (in *instance) withCustom(hdr headers) headers {
+	for _, f := range in.cfg.customHeaders {
+		if !hdr.has(f.name) {
+			hdr.add(f.name, f.value)
+		}
+	}
+	return hdr
 }
 
 // match finds the function: in order of name, the first whose template and method fit. A disabled one is found by the master key only.
@@ -73,11 +85,12 @@ func (in *instance) match(req *request) (*function, []routeValue) {
 // call runs an HTTP function for a caller.
 func (in *instance) call(ctx context.Context, fn *function, params []routeValue, req *request) (*reply, bool) {
 	g := in.h.grantOf(req, true)
-	if fn.disabled && g.level < adminLevel {
-		return status(http.StatusNotFound), false
-	}
+	// Who may not call it does not learn that it is disabled (FunctionInvocationMiddleware.cs, GetResultAsync).
 	if g.level < fn.level {
 		return status(http.StatusUnauthorized), false
+	}
+	if fn.disabled && g.level < adminLevel {
+		return status(http.StatusNotFound), false
 	}
 	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn), reason: func() string { return byHostAPI }, req: req}
 	if req.length > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"apimrelay/handler/internal/secret"
 )
 
 // inProcess starts a host whose handler is h, in this process on the port that host.json fixes; the process that the host starts does nothing.
@@ -333,5 +335,53 @@ func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
 		if has := strings.Contains(<-bodies, `"RetryContext"`); has != (n > 0) {
 			t.Errorf("attempt %d has a RetryContext: %v", n, has)
 		}
+	}
+}
+
+// TestCustomHeadersAreOnEveryAnswer: customHeaders of host.json are added where the answer has none of the name, whatever the way.
+func TestCustomHeadersAreOnEveryAnswer(t *testing.T) {
+	for _, flags := range []string{"", `,"enableForwardingHttpRequest":true`, `,"enableProxyingHttpRequest":true`} {
+		// The flags stand inside customHandler; what follows closes it and opens the extensions.
+		r := inProcess(t, flags+`},"extensions":{"http":{"customHeaders":{"X-Mine":"host","Vary":"host"}}`, helloFunction, nil,
+			http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Vary", "handler")
+				_, _ = io.WriteString(w, `{"Outputs":{"res":{"body":"x","headers":{"Vary":"handler"}}}}`)
+			}))
+		for path, vary := range map[string]string{"/api/hello": "handler", "/api/nothing": "host", "/": "host"} {
+			got := ask(r.host.Addr(), askText("GET "+path), 5*time.Second)
+			if header(got.headers, "X-Mine") != "host" || header(got.headers, "Vary") != vary {
+				t.Errorf("%s, %s: got %s, %v", flags, path, got.statusLine, got.headers)
+			}
+		}
+	}
+}
+
+func TestKeysOfACaller(t *testing.T) {
+	r := newRig(t, hostJSONOf(""), json.RawMessage(`{
+		"key": {"bindings":[{"type":"httpTrigger","direction":"in","name":"req"},{"type":"http","direction":"out","name":"res"}]},
+		"off": {"bindings":[{"type":"httpTrigger","direction":"in","name":"req"},{"type":"http","direction":"out","name":"res"}]}}`))
+	r.write(script{Answered: wrappedAnswer(`{"Outputs":{"res":{"body":"ok"}}}`)})
+	cfg := r.config()
+	cfg.FunctionKey, cfg.MasterKey = secret.New("K"), secret.New("M")
+	cfg.Environ = append(cfg.Environ, "AzureWebJobs_off_Disabled=true")
+	r.start(cfg)
+	for _, tc := range []struct{ name, ask, status string }{
+		{"no key", "GET /api/key", "401 Unauthorized"},
+		{"the query's", "GET /api/key?code=K", "200 OK"},
+		{"the query's first", "GET /api/key?code=K&code=x", "200 OK"},
+		{"not the query's second", "GET /api/key?code=x&CODE=K", "401 Unauthorized"},
+		{"an empty header is a header", "GET /api/key?code=K\nx-functions-key: ", "401 Unauthorized"},
+		{"the header's first line", "GET /api/key\nX-Functions-Key: K\nX-Functions-Key: x", "200 OK"},
+		{"a key in another case", "GET /api/key?code=k", "401 Unauthorized"},
+		{"disabled, without a key", "GET /api/off", "401 Unauthorized"},
+		{"disabled, with a key", "GET /api/off?code=K", "404 Not Found"},
+		{"disabled, with the master key", "GET /api/off?code=M", "200 OK"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := ask(r.host.Addr(), askText(tc.ask), 5*time.Second); got.statusLine != "HTTP/1.1 "+tc.status {
+				t.Errorf("want %s, got %s, %v", tc.status, got.statusLine, got.err)
+			}
+		})
 	}
 }

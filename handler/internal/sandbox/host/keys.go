@@ -40,14 +40,13 @@ type grant struct {
 	keyID string
 }
 
-// grantOf reads the key of a request: the header x-functions-key, without one the query's code (recording A-key-both-host: the header wins).
+// grantOf reads the key of a request: the first line of the header x-functions-key, even an empty one; without the header the query's first code
+// (recording A-key-both-host: the header wins).
 // Source: Azure/azure-functions-host src/WebJobs.Script.WebHost/Security/Authentication/Keys/AuthenticationLevelHandler.cs.
 func (h *Host) grantOf(req *request, functionKeys bool) grant {
 	key := req.hdr.get("x-functions-key")
-	if key == "" {
-		if codes := req.query.get("code"); len(codes) > 0 {
-			key = strings.Join(codes, ",")
-		}
+	if codes := req.query.get("code"); len(codes) > 0 && !req.hdr.has("x-functions-key") {
+		key = codes[0]
 	}
 	h.keys.mu.Lock()
 	defer h.keys.mu.Unlock()

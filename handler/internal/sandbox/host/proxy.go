@@ -121,7 +121,7 @@ func (inv *invocation) proxy(ctx context.Context, conn *frontConn) (sent bool, e
 		w.end()
 		return conn.tunnel(inv.req, answer)
 	}
-	return conn.stream(inv.req, answer, in.h.clock.real(activityTimeout))
+	return conn.stream(inv.req, answer, in.withCustom, in.h.clock.real(activityTimeout))
 }
 
 // uploadGrace is how long an upload may still be coming when its answer has gone out whole. Kestrel reads on for five seconds, of which nobody sees more
@@ -222,7 +222,7 @@ func copyUpload(w io.Writer, req *request) error {
 }
 
 // stream writes an answer of the handler to the caller, piece by piece.
-func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent bool, err error) {
+func (c *frontConn) stream(req *request, in *incoming, custom func(headers) headers, idle time.Duration) (sent bool, err error) {
 	var hdr, content headers // YARP copies the message's headers, then the content's (HttpTransformer.cs, TransformResponseAsync)
 	for _, f := range in.hdr {
 		lower := strings.ToLower(f.name)
@@ -257,6 +257,7 @@ func (c *frontConn) stream(req *request, in *incoming, idle time.Duration) (sent
 			req.closing = true
 		}
 	}
+	hdr = custom(hdr)
 	var b bytes.Buffer
 	writeStatus(&b, in.status, in.phrase())
 	c.finish(req, &hdr)
