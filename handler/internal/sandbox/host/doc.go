@@ -15,5 +15,15 @@
 // that a RetryContext carries; of the host's own log lines only those are written that tell what happens to the handler; it listens on loopback only;
 // a second signal ends it at once; the keys of the admin API (/admin/functions/<name>/keys) are not served, RotateKey is.
 //
+// Inferred from sources, without a recording: a forwarded Content-Type and an answer's Content-Type, Content-Disposition, dates and absolute locations
+// are written anew as .NET writes them; a known method goes out in capitals; a name that is no token passes Kestrel and no further; JSON deeper than
+// 64 gives no metadata; an empty list of methods fits no request, authLevel user and system ask for the master key, names of bindings are unique; slashes
+// of prefix and route are not trimmed; a run through the admin API has no retries; clock changes; logging.logLevel; customHeaders beside a function's own
+// answers; shapes of Service Bus, Event Hubs, Event Grid, blob and Cosmos DB.
+//
+// Not established, and done in the plainest way: the size limit of chunked and proxied uploads (none), uploads that stall (waited for), the answer's
+// encoding under Accept-Charset (always UTF-8), redirects of a wrapped call to another address than the handler's (not followed, a failure), an answer
+// with two or malformed Content-Length lines (the first counts, the other is a failure), upgrades of a forwarded call.
+//
 // What goes wrong on request is in faults.go, each with what of the real host it looks like; all of it is off at first. Manage serves it over HTTP.
 package host
