@@ -101,7 +101,8 @@ func splitOutsideQuotes(s string, separator byte) []string {
 // httpDate writes a date of any of HTTP's forms in the preferred one (System.Net.Http/src/System/Net/Http/Headers/HttpDateParser.cs, of whose forms these
 // are the usual ones).
 func httpDate(s string) string {
-	for _, layout := range []string{"Mon, _2 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", "Mon Jan _2 15:04:05 2006", "Mon, _2 Jan 2006 15:04:05 -0700"} {
+	for _, layout := range []string{"Mon, _2 Jan 2006 15:04:05 GMT", "Monday, 02-Jan-06 15:04:05 GMT", "Mon Jan _2 15:04:05 2006",
+		"Mon, _2 Jan 2006 15:04:05 -0700"} {
 		t, err := time.Parse(layout, s)
 		if err == nil && strings.HasPrefix(s, t.Format("Mon")) { // the parser does not take a wrong weekday
 			return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
@@ -110,8 +111,9 @@ func httpDate(s string) string {
 	return s
 }
 
-// absoluteURI is Uri.AbsoluteUri of an http or https address: scheme and host in lower case, no port where it is the scheme's own, dot segments resolved,
-// at least a slash for a path (UriHeaderParser.cs; learn.microsoft.com, "Uri class", canonicalization). A relative one stays (recording D-ans-201).
+// absoluteURI is Uri.AbsoluteUri of an http or https address: scheme and host in lower case, no port where it is the scheme's own, dot segments
+// resolved, at least a slash for a path (UriHeaderParser.cs; learn.microsoft.com, "Uri class", canonicalization). A relative one stays (recording
+// D-ans-201).
 func absoluteURI(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
 	scheme = strings.ToLower(scheme)

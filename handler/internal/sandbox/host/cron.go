@@ -33,8 +33,8 @@ var cronFields = [6]struct {
 	words  []string
 }{
 	{name: "second", hi: 59}, {name: "minute", hi: 59}, {name: "hour", hi: 23}, {name: "day", lo: 1, hi: 31},
-	{name: "month", lo: 1, hi: 12, words: []string{"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
-		"december"}},
+	{name: "month", lo: 1, hi: 12, words: []string{"january", "february", "march", "april", "may", "june", "july", "august", "september",
+		"october", "november", "december"}},
 	{name: "day of week", hi: 6, words: []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}},
 }
 
@@ -126,8 +126,8 @@ func (c *cron) has(field, n int) bool { return c.fields[field]&(1<<n) != 0 }
 // next is the first moment after the given one that fits; the zero time if there is none within about eight years (30 February).
 //
 // It is sought on the wall clock of the zone. A time that the clock does not show in spring, or shows twice in autumn, counts as standard time
-// (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs, GetNextTimerInterval; learn.microsoft.com, TimeZoneInfo.GetUtcOffset): on
-// that day 02:30 is once, at 01:30 UTC in Zurich.
+// (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs, GetNextTimerInterval; learn.microsoft.com,
+// TimeZoneInfo.GetUtcOffset): on either day 02:30 is once, at 01:30 UTC in Zurich.
 func (c *cron) next(after time.Time) time.Time {
 	zone := c.zone
 	if zone == nil {

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -95,19 +96,14 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn), reason: func() string { return byHostAPI }, req: req}
 	if req.length > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {
 		req.closing = true
-		inv.attempt = func(context.Context, *invocation, string) error {
-			return newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException(
-				"Microsoft.AspNetCore.Server.Kestrel.Core.BadHttpRequestException", "Request body too large. The max request body size is %d bytes.", in.bodyLimit))
-		}
-		_ = inv.run(ctx)
-		return status(http.StatusInternalServerError), false
+		return inv.refuse(ctx, fmt.Sprintf("Request body too large. The max request body size is %d bytes.", in.bodyLimit)), false
 	}
 	var body []byte
 	if req.length > 0 && inv.way != "proxied" {
 		var err error
 		if body, err = io.ReadAll(req.body); err != nil {
 			req.closing = true
-			return status(http.StatusBadRequest), false
+			return inv.refuse(ctx, "Unexpected end of request content."), false
 		}
 	}
 	// Kept apart from the attempt: one that goes on behind its time-out may still write them.
@@ -161,6 +157,16 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 	}
 	in.h.history.update(func() { inv.record.HTTP = rp.status })
 	return rp, false
+}
+
+// refuse fails the invocation because of the caller's body, which Kestrel does not hand out.
+func (inv *invocation) refuse(ctx context.Context, why string) *reply {
+	inv.attempt = func(context.Context, *invocation, string) error {
+		return newException(invalidOperation, "Exception binding parameter '%s'", inv.fn.trigger.name).because(newException(
+			"Microsoft.AspNetCore.Server.Kestrel.Core.BadHttpRequestException", "%s", why))
+	}
+	_ = inv.run(ctx)
+	return status(http.StatusInternalServerError)
 }
 
 // noHost is a request without a Host (HTTP/1.0): the host cannot make a Uri of it (recording P-http10).

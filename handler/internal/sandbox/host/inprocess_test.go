@@ -385,3 +385,19 @@ func TestKeysOfACaller(t *testing.T) {
 		})
 	}
 }
+
+// TestAnUploadThatBreaksOffFailsItsInvocation: the body is read while the function is bound (recordings A-req-over-limit, where that fails as well).
+func TestAnUploadThatBreaksOffFailsItsInvocation(t *testing.T) {
+	for _, flags := range []string{"", `,"enableForwardingHttpRequest":true`} {
+		r := inProcess(t, flags, helloFunction, nil, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		conn, err := net.Dial("tcp", r.host.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+		_ = conn.Close()
+		until(t, "the failure", func() bool {
+			return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "Unexpected end of request content.")
+		})
+	}
+}

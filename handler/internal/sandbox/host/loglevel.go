@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// logRules are logging.logLevel of host.json: the least level by category, as Microsoft.Extensions.Logging reads it. Of the rules whose name begins the
-// category the longest counts, "default" where none does (dotnet/runtime src/libraries/Microsoft.Extensions.Logging/src/LoggerRuleSelector.cs; learn.microsoft.com,
-// "host.json reference", logging). Without a rule everything is logged, as in the recordings.
+// logRules are logging.logLevel of host.json: the least level by category, as Microsoft.Extensions.Logging reads it. Of the rules whose name begins
+// the category the longest counts, "default" where none does (dotnet/runtime src/libraries/Microsoft.Extensions.Logging/src/LoggerRuleSelector.cs;
+// learn.microsoft.com, "host.json reference", logging). Without a rule everything is logged, as in the recordings.
 type logRules []logRule
 
 type logRule struct {
