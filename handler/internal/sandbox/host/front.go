@@ -242,7 +242,7 @@ func (r *request) setTarget(target string, sent headers) bool {
 		return false
 	}
 	r.host = sent.get("Host")
-	if strings.ContainsAny(r.host, " /?#@\\<>\"{}|^`") || !isASCII(r.host) || !isASCII(target) || strings.ContainsAny(target, "\x00 ") {
+	if r.host != "" && !isHost(r.host) || !isASCII(target) || strings.ContainsAny(target, "\x00 ") {
 		return false
 	}
 	switch {
@@ -275,6 +275,33 @@ func (r *request) setTarget(target string, sent headers) bool {
 	path, ok := decodePath(raw)
 	r.path, r.query = removeDots(path), parseQuery(rawQuery)
 	return ok
+}
+
+// isHost tells what Kestrel takes for a Host: a name of the characters that Http.Sys allows, or an IPv6 address in brackets, and a port of digits
+// (dotnet/aspnetcore src/Shared/ServerInfrastructure/HttpUtilities.cs, IsHostHeaderValid).
+func isHost(s string) bool {
+	name, port, hasPort := s, "", false
+	if strings.HasPrefix(s, "[") {
+		end := strings.IndexByte(s, ']')
+		if end < 4 || strings.Trim(s[1:end], "0123456789abcdefABCDEF:.") != "" {
+			return false
+		}
+		if name, port = "v6", s[end+1:]; port != "" {
+			if port[0] != ':' {
+				return false
+			}
+			port, hasPort = port[1:], true
+		}
+	} else {
+		name, port, hasPort = strings.Cut(s, ":")
+	}
+	const marks = "!$&'()-._~"
+	for i := 0; i < len(name); i++ {
+		if c := name[i] | 0x20; (c < 'a' || c > 'z') && (name[i] < '0' || name[i] > '9') && strings.IndexByte(marks, name[i]) < 0 {
+			return false
+		}
+	}
+	return name != "" && (!hasPort || port != "" && strings.Trim(port, "0123456789") == "")
 }
 
 // setFraming reads Content-Length and Transfer-Encoding; a Transfer-Encoding that is not chunked is refused

@@ -384,6 +384,19 @@ func TestRedirectsOfAWrappedCallStayWithTheHandler(t *testing.T) {
 	}
 }
 
+func TestHostsThatKestrelTakes(t *testing.T) {
+	for _, host := range []string{"localhost", "LOCALHOST:7071", "a_b.c-d~", "[::1]", "[::1]:80", "1.2.3.4:5"} {
+		if !isHost(host) {
+			t.Errorf("%q is refused", host)
+		}
+	}
+	for _, host := range []string{"a b", "a:", "a:x", "a:1:2", "[::]", "[::1", "[x]", "[::1]80", "[::1]:", "a/b", "a@b", "a,b", "a%20b", ":80", "é"} {
+		if isHost(host) {
+			t.Errorf("%q is taken", host)
+		}
+	}
+}
+
 func TestAnAnswersHeaderIsInKestrelsOrder(t *testing.T) {
 	got := answerOrder(headers{{"x-b", "1"}, {"etag", "2"}, {"X-A", "3"}, {"set-cookie", "4"}, {"Date", "5"}, {"X-B", "6"}, {"Set-Cookie", "7"},
 		{"content-length", "8"}, {"Content-Disposition", "9"}})
