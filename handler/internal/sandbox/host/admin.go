@@ -166,7 +166,7 @@ func (f *function) adminJSON(in *instance, host string) string {
 
 // homepage is the start page; the real one is larger and by Microsoft (recording A-root).
 func (h *Host) homepage(in *instance) *reply {
-	if v, ok := in.lookup("AzureWebJobsDisableHomepage"); ok && (v == "1" || strings.EqualFold(v, "true")) {
+	if v, ok := in.lookup("AzureWebJobsDisableHomepage"); ok && strings.EqualFold(v, "true") {
 		return status(http.StatusNoContent)
 	}
 	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}},

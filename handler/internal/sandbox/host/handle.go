@@ -22,22 +22,28 @@ func (h *Host) handle(ctx context.Context, req *request) bool {
 
 func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) {
 	in := h.inside()
+	// Limits, customHeaders, functions and start page in the order of the host's middleware (Azure/azure-functions-host
+	// src/WebJobs.Script.WebHost/WebJobsApplicationBuilderExtension.cs).
 	if adminPath(req.path) {
-		return h.admin(in, req), false
+		rp = h.admin(in, req)
+		if in.fault == "" {
+			rp.hdr = in.withCustom(rp.hdr)
+		}
+		return rp, false
 	}
 	if in.fault != "" {
 		return notRunning(), false
 	}
+	release, ok := in.limits.enter()
+	if !ok {
+		return status(http.StatusTooManyRequests, field{"X-FUNCTION-SCALEOUT", "1"}), false
+	}
+	defer release()
 	if fn, params := in.match(req); fn != nil {
 		req.conn.arm(req, fn)
 		if f, ok := h.faults.take(FaultStatus, ToCaller, fn.name); ok {
 			return faultReply(f), false
 		}
-		release, ok := in.limits.enter()
-		if !ok {
-			return status(http.StatusTooManyRequests, field{"X-FUNCTION-SCALEOUT", "1"}), false
-		}
-		defer release()
 		rp, sent := in.call(ctx, fn, params, req)
 		if rp != nil && !sent {
 			rp.hdr = in.withCustom(rp.hdr)
@@ -47,7 +53,7 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 		}
 		return rp, sent
 	}
-	if req.path == "/" && (req.method == http.MethodGet || req.method == http.MethodHead) {
+	if req.path == "/" { // by any method (HomepageMiddleware.cs)
 		rp = h.homepage(in)
 	} else {
 		rp = status(http.StatusNotFound)

@@ -348,7 +348,7 @@ func TestCustomHeadersAreOnEveryAnswer(t *testing.T) {
 				w.Header().Set("Vary", "handler")
 				_, _ = io.WriteString(w, `{"Outputs":{"res":{"body":"x","headers":{"Vary":"handler"}}}}`)
 			}))
-		for path, vary := range map[string]string{"/api/hello": "handler", "/api/nothing": "host", "/": "host"} {
+		for path, vary := range map[string]string{"/api/hello": "handler", "/api/nothing": "host", "/": "host", "/admin/host/ping": "host"} {
 			got := ask(r.host.Addr(), askText("GET "+path), 5*time.Second)
 			if header(got.headers, "X-Mine") != "host" || header(got.headers, "Vary") != vary {
 				t.Errorf("%s, %s: got %s, %v", flags, path, got.statusLine, got.headers)

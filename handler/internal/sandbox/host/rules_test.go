@@ -200,6 +200,8 @@ func TestWrappedRequestsThatWereNotKept(t *testing.T) {
 		{name: "a method in small letters is a method", ask: "get /api/hello", answer: ok, status: "200 OK", body: "ok", got: []string{`"Method":"get"`}},
 		{name: "a header line that goes on is refused", ask: "GET /api/hello\nX-A: 1\n more", status: "400 Bad Request", none: true},
 		{name: "a blank in front of the colon is refused", ask: "GET /api/hello\nX-A : 1", status: "400 Bad Request", none: true},
+		{name: "the start page is there by any method", ask: "POST /", status: "200 OK", header: []string{"Content-Type: text/html"}, none: true,
+			body: "<!DOCTYPE html>\n<title>Functions host stand-in</title>\n<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n"},
 		{name: "an odd Transfer-Encoding is refused", ask: "POST /api/hello\nTransfer-Encoding: identity", status: "400 Bad Request",
 			header: []string{"Connection: close"}, none: true},
 		{name: "Connection: close is answered so", ask: "GET /api/hello\nConnection: close", answer: ok, status: "200 OK", body: "ok",
