@@ -157,6 +157,10 @@ func segmentForBoth(a, b []part) (string, bool) {
 	if a == nil || b == nil {
 		return "", false
 	}
+	if len(a) == 1 && len(b) == 1 && !a[0].param() && !b[0].param() { // as most are; nothing else fits a literal
+		text := escapeSegment(string(a[0].literal))
+		return text, fitsParts(a, text) && fitsParts(b, text)
+	}
 	for _, text := range append(suggestions(a, b), suggestions(b, a)...) {
 		if fitsParts(a, text) && fitsParts(b, text) {
 			return text, true
