@@ -64,6 +64,11 @@ var forwardedDifferences = []difference{
 			}
 		}
 	}},
+	{"content type", "writes its Content-Type, dates and absolute Location in .NET's form", func(_ call, o *outcome) {
+		if kind := o.AnswerHeader.Get("Content-Type"); kind == "application/vnd.x+json;v=1" {
+			o.AnswerHeader.Set("Content-Type", "application/vnd.x+json; v=1")
+		}
+	}},
 }
 
 // cutForwarded is what is left of a path that holds an unescaped question mark or number sign once the host has put it together anew.
