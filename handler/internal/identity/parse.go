@@ -224,7 +224,7 @@ func (v *values) clientSecret(c Connection) (Connection, []string, error) {
 	if c.TenantID, err = v.tenant("want it beside AppKey: the tenant in which the app registration signs in"); err != nil {
 		return Connection{}, nil, err
 	}
-	if isGUID(key) {
+	if IsGUID(key) {
 		v.warnings = append(v.warnings, "AppKey looks like the id of a client secret: want its value, which is shown once when the secret is made")
 	}
 	c.Kind, c.Secret = ClientSecret, secret.New(key)
@@ -335,12 +335,12 @@ func (v *values) tenant(why string) (string, error) {
 
 // guid refuses what is no GUID, with its shape and not its text: a secret may have been pasted there.
 func guid(key, value string) error {
-	if isGUID(value) {
+	if IsGUID(value) {
 		return nil
 	}
 	got := fmt.Sprintf("%d characters", len([]rune(value)))
 	switch {
-	case len(value) == 38 && value[0] == '{' && isGUID(value[1:37]):
+	case len(value) == 38 && value[0] == '{' && IsGUID(value[1:37]):
 		got = "one in braces"
 	case strings.ContainsAny(value, "<>{}"):
 		got = "a placeholder"
@@ -348,7 +348,8 @@ func guid(key, value string) error {
 	return fmt.Errorf("%s is no GUID: want the form 00000000-0000-0000-0000-000000000000, got %s", key, got)
 }
 
-func isGUID(s string) bool {
+// IsGUID tells the form with hyphens that portals show: 8-4-4-4-12 hexadecimal digits of either case.
+func IsGUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}

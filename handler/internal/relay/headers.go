@@ -91,11 +91,7 @@ func passed(h http.Header, keyHeader string) http.Header {
 			out[name] = values
 		}
 	}
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			delete(out, http.CanonicalHeaderKey(strings.TrimSpace(name)))
-		}
-	}
+	dropNamed(out, h["Connection"])
 	lines := out["User-Agent"]
 	agent, _ := CallersAgent(lines)
 	switch {
@@ -105,6 +101,15 @@ func passed(h http.Header, keyHeader string) http.Header {
 		out["User-Agent"] = []string{agent}
 	}
 	return out
+}
+
+// dropNamed removes the headers that the lines of a Connection header name (RFC 9110 7.6.1).
+func dropNamed(h http.Header, connection []string) {
+	for _, line := range connection {
+		for name := range strings.SplitSeq(line, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
 }
 
 // nobody is the value with which http.Request.Write leaves User-Agent out.
@@ -147,13 +152,6 @@ func CallersAgent(lines []string) (agent string, marked bool) {
 		return agent, false
 	}
 	return strings.TrimRight(agent[:i], " ,"), true
-}
-
-// Token tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
-func Token(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
 }
 
 // cleanAnswer takes from an answer's header what would turn the whole answer into a 500 in the host (values outside ASCII: recordings D-ans-header-utf8,

@@ -98,13 +98,9 @@ func (b *callersBody) Close() error { return nil }
 
 func (b *callersBody) giveBack() { b.back.Store(true) }
 
-// dropConnectionHeaders removes what an answer says of its own connection (RFC 9110 7.6.1).
+// dropConnectionHeaders removes what an answer says of its own connection.
 func dropConnectionHeaders(h http.Header) {
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			h.Del(strings.TrimSpace(name))
-		}
-	}
+	dropNamed(h, h["Connection"])
 	for _, name := range connectionHeaders {
 		delete(h, name)
 	}

@@ -1,9 +1,10 @@
 // Package relay makes one authorized call to API Management for one invocation.
 //
 // A request comes in by [Relay.ServeHTTP] (HTTP triggers, however the host handed them over) or by [Relay.Do] (events), with a [Call] in its context that
-// says which function it is for (proxy.go for the former). What the two share, everything that is done for each attempt, stands in one RoundTripper (auth.go): fetch the token,
-// set the credentials, send, look at a refusal, replay or retry. The rest is one file a question: where to (target.go), with which headers (headers.go),
-// which key (keys.go), what a 401 means (refusal.go), whether again (retry.go, repeat.go, body.go), how long (budget.go).
+// says which function it is for. HTTP requests and answers pass in proxy.go. What the two share, everything that is done for each attempt, stands in one
+// RoundTripper (auth.go): fetch the token, set the credentials, send, look at a refusal, replay or retry. The rest is one file a question: where to
+// (target.go), with which headers (headers.go), which key (keys.go), what a 401 means (refusal.go), whether again (retry.go, repeat.go, body.go), how long
+// (budget.go).
 //
 // Errors go up as they are; the server maps them to answers. No error, log line or answer holds the token or a key.
 package relay

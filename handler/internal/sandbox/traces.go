@@ -18,7 +18,6 @@ const tracesPath = "/v1/traces"
 // tracedSpan is what is kept of a span that the handler exported.
 type tracedSpan struct {
 	id, parent, invocation string // hexadecimal; invocation is set for the span of an invocation alone
-	method                 string
 	start, end             time.Time
 	resend, status         int
 	failure                string // error.type
@@ -43,8 +42,6 @@ func readSpans(message []byte) (map[string][]tracedSpan, error) {
 					switch a.Key {
 					case "faas.invocation_id":
 						s.invocation = text
-					case "http.request.method":
-						s.method = text
 					case "http.request.resend_count":
 						s.resend = number
 					case "http.response.status_code":

@@ -7,6 +7,7 @@ import (
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/secret"
+	"apimrelay/handler/internal/upstream"
 )
 
 // reading is one setting of one function while it is judged.
@@ -122,7 +123,7 @@ func (f *Function) defaultMethod() string {
 
 func (f *Function) method(r reading) {
 	method := strings.ToUpper(r.text)
-	if !relay.Token(method) || method == "CONNECT" || method == "TRACE" {
+	if !upstream.Token(method) || method == "CONNECT" || method == "TRACE" {
 		r.fault("write a method such as GET or POST", "want an HTTP method other than CONNECT and TRACE, got %q", shown(r.text))
 		return
 	}
@@ -180,7 +181,7 @@ func (f *Function) keys(primary, secondary, header reading, usable func(reading)
 		switch {
 		case none:
 			f.KeyHeader = ""
-		case !relay.Token(header.text) || !relay.Fixed(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
+		case !upstream.Token(header.text) || !relay.Fixed(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
 			header.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
 				shown(header.text))
 		default:

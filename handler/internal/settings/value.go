@@ -12,7 +12,9 @@ import (
 	"unicode/utf8"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/upstream"
 )
 
 const (
@@ -104,19 +106,8 @@ func (r reading) targetApp() string {
 	return text
 }
 
-// guid tells the form with hyphens, 8-4-4-4-12 hexadecimal digits.
-func guid(text string) bool {
-	for i := range len(text) {
-		hyphen := i == 8 || i == 13 || i == 18 || i == 23
-		if hyphen != (text[i] == '-') || !hyphen && !strings.ContainsRune("0123456789abcdefABCDEF", rune(text[i])) {
-			return false
-		}
-	}
-	return len(text) == 36
-}
-
 func (r reading) tenant() string {
-	if !guid(r.text) {
+	if !identity.IsGUID(r.text) {
 		r.fault("write the Directory (tenant) ID that the portal shows for the tenant", "want a GUID, got %q", shown(r.text))
 		return ""
 	}
@@ -160,7 +151,7 @@ func (r reading) headers() http.Header {
 		switch {
 		case !ok:
 			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
-		case !relay.Token(name):
+		case !upstream.Token(name):
 			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
 		case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
 			r.fault("remove it: the relay sees to such headers by itself",

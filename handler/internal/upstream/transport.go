@@ -115,11 +115,11 @@ func short(req *http.Request) bool {
 	}
 	left := longestFields
 	for name, values := range req.Header {
-		if !token(name) {
+		if !Token(name) { // Request.Write would leave it out without a word
 			return false
 		}
 		for _, value := range values {
-			if left -= len(name) + len(value); left < 0 || !printable(value) {
+			if left -= len(name) + len(value); left < 0 || !Printable(value) {
 				return false
 			}
 		}
@@ -127,8 +127,8 @@ func short(req *http.Request) bool {
 	return true
 }
 
-// token tells names that a header can have (RFC 9110 5.6.2). net/http would leave out others without a word in Request.Write.
-func token(name string) bool {
+// Token tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
+func Token(name string) bool {
 	for i := range len(name) {
 		if !tokenBytes[name[i]] {
 			return false
@@ -147,8 +147,8 @@ var tokenBytes = func() (is [256]bool) {
 	return is
 }()
 
-// printable tells values that need no second look: net/http refuses control characters but the tab.
-func printable(value string) bool {
+// Printable tells whether a header may have the value: net/http refuses control characters but the tab.
+func Printable(value string) bool {
 	for i := range len(value) {
 		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
