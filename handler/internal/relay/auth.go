@@ -64,7 +64,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if body != nil && body.getBody == nil {
 		req.GetBody = body.resend // net/http resends by itself what a connection that went away has not taken
 	}
-	t.budgets.of(f.Target.host).earn()
+	retries := t.budgets.of(f.Target.host)
+	retries.earn()
 	send := body.first()
 	key, start := f.Keys.current(), time.Now()
 	var replayedKey, replayedToken bool
@@ -87,7 +88,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		call.Outcome.Upstream = time.Since(start)
 		if err != nil {
 			err = failure(ctx, call, body, err)
-			if tries >= f.Attempts || !transient(err) || !call.again(req) {
+			if !transient(err) {
+				return nil, err
+			}
+			retries.came(true)
+			if tries >= f.Attempts || !call.again(req) {
 				return nil, err
 			}
 			switch again, ended := retry(backoff(tries), nil, "connection"); {
@@ -99,6 +104,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 
+		retries.came(retryable(res.StatusCode))
 		call.Outcome.Status = res.StatusCode
 		class, message := classify(res)
 		if class != NoRefusal {

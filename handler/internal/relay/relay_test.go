@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -465,17 +466,183 @@ func TestRetriesEndWithTheAttempts(t *testing.T) {
 }
 
 func TestTheRetryBudgetLimitsTheLoad(t *testing.T) {
+	const calls = 200
+	for name, c := range map[string]struct {
+		fails func(n int) bool
+		limit int // attempts
+	}{
+		"a gateway that is away costs the saved retries":     {func(int) bool { return true }, calls + 10},
+		"one that fails nine times of ten earns retries too": {func(n int) bool { return n%10 != 0 }, calls + calls/5 + 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "https://gw/orders", func(n int, _ *http.Request) (*http.Response, error) {
+					if c.fails(n) {
+						return answered(503, "busy"), nil
+					}
+					return answered(200, "done"), nil
+				})
+				for range calls {
+					b.call(get(), nil)
+				}
+				if sent := len(b.gateway.seen); sent > c.limit || sent < c.limit-2 {
+					t.Errorf("%d calls sent %d requests, want about %d", calls, sent, c.limit)
+				}
+			})
+		})
+	}
+}
+
+// Whatever is called, in whatever way, and whether it is tried again: ten attempts in a row that failed end the earning, and another answer lets it begin
+// again.
+func TestAGatewayThatIsAwayEarnsNoRetries(t *testing.T) {
+	broken := func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
+	status := func(code int) func(*http.Request) (*http.Response, error) {
+		return func(*http.Request) (*http.Response, error) { return answered(code, ""), nil }
+	}
+	untrusted := func(*http.Request) (*http.Response, error) {
+		return nil, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+	}
+	hang := func(req *http.Request) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}
+	leave := func(b *bench) {
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(time.Second, cancel)
+		b.call(get().WithContext(ctx), nil)
+	}
+	callGet := func(b *bench) { b.call(get(), nil) }
+	callPost := func(b *bench) { b.call(post("body"), func(c *Call) { c.InvocationID = "" }) }
+	breakOff := func(b *bench) {
+		req := httptest.NewRequest("PUT", "/api/orders", io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("gone"))))
+		b.call(req, nil)
+	}
+	event := func(b *bench) {
+		if res, _, err := b.event("POST", "data", nil); err == nil {
+			res.Body.Close()
+		}
+	}
+	const failure, another, neither = "a failure", "another answer", "neither"
+	for name, c := range map[string]struct {
+		answer func(*http.Request) (*http.Response, error)
+		call   func(*bench)
+		want   string
+	}{
+		"a GET without a connection":      {broken, callGet, failure},
+		"a GET and a 503":                 {status(503), callGet, failure},
+		"a GET and a 429":                 {status(429), callGet, failure},
+		"a GET and a status that is none": {status(999), callGet, failure},
+		"a POST without a connection":     {broken, callPost, failure},
+		"a POST and a 502":                {status(502), callPost, failure},
+		"an event without a connection":   {broken, event, failure},
+		"an event and a 504":              {status(504), event, failure},
+		"a GET and a 200":                 {status(200), callGet, another},
+		"a GET and a 500":                 {status(500), callGet, another},
+		"a GET and a 404":                 {status(404), callGet, another},
+		"a POST and a 401":                {status(401), callPost, another},
+		"an event and a 200":              {status(200), event, another},
+		"a caller that leaves":            {hang, leave, neither},
+		"no answer within the budget":     {hang, callGet, neither},
+		"an upload that breaks off":       {status(200), breakOff, neither},
+		"an untrusted certificate":        {untrusted, callGet, neither},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// before failures, then the one in question, then a call: has that one earned?
+			earns := func(before int) (earned bool) {
+				synctest.Test(t, func(t *testing.T) {
+					answer := broken
+					b := newBench(t, "https://gw/orders", func(_ int, req *http.Request) (*http.Response, error) { return answer(req) })
+					b.function.Attempts = 1
+					budget := b.relay.transport.budgets.of("gw")
+					budget.tenths.Store(0)
+					for range before {
+						callGet(b)
+					}
+					answer = c.answer
+					c.call(b)
+					answer = broken
+					had := budget.tenths.Load()
+					callGet(b)
+					b.gateway.mu.Lock()
+					defer b.gateway.mu.Unlock()
+					if n := len(b.gateway.seen); n < before+1 {
+						t.Errorf("the gateway saw %d requests", n)
+					}
+					earned = budget.tenths.Load() > had
+				})
+				return earned
+			}
+			if got, want := earns(awayAfter-1), c.want != failure; got != want {
+				t.Errorf("after %d failures and it a call earns: %t, want %t", awayAfter-1, got, want)
+			}
+			if got, want := earns(awayAfter), c.want == another; got != want {
+				t.Errorf("after %d failures and it a call earns: %t, want %t", awayAfter, got, want)
+			}
+		})
+	}
+}
+
+// The outage has used up what was saved; the calls that follow it earn a retry in five, as ever, and nothing comes in a wave.
+func TestAfterAnOutageRetriesAreEarnedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(503, "busy"), nil })
-		const calls = 200
-		for range calls {
+		down := true
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) {
+			if down {
+				return nil, errors.New("connection refused")
+			}
+			return answered(200, "done"), nil
+		})
+		budget := b.relay.transport.budgets.of("gw")
+		for range 100 {
 			b.call(get(), nil)
 		}
-		sent := len(b.gateway.seen)
-		if limit := calls + calls/5 + 10; sent > limit || sent < limit-2 {
-			t.Errorf("%d calls sent %d requests, want about %d", calls, sent, limit)
+		budget.tenths.Store(0) // less than a whole one may be left
+		down = false
+		b.call(get(), nil) // says that the gateway is back
+		for want := int64(earnedTenths); want <= retryTenths; want += earnedTenths {
+			b.call(get(), nil)
+			if got := budget.tenths.Load(); got != want {
+				t.Errorf("%d tenths of a retry are saved, want %d", got, want)
+			}
+		}
+		down = true
+		_, call := b.call(get(), nil)
+		if call.Outcome.Attempts != 2 {
+			t.Errorf("%d attempts with one retry saved, want 2", call.Outcome.Attempts)
 		}
 	})
+}
+
+func TestTheRetryBudgetHoldsTenAtMost(t *testing.T) {
+	b := newRetryBudget()
+	var workers sync.WaitGroup
+	for worker := range 8 {
+		workers.Go(func() {
+			for n := range 1000 {
+				b.earn()
+				if b.spend() && n%2 == 0 {
+					b.refund()
+				}
+				b.came(n%8 == worker)
+				if have := b.tenths.Load(); have < 0 || have > savedTenths {
+					t.Errorf("%d tenths are saved", have)
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	b.failed.Store(0)
+	b.tenths.Store(savedTenths)
+	b.spend()
+	for range retryTenths / earnedTenths {
+		b.earn()
+	}
+	b.refund()
+	if have := b.tenths.Load(); have != savedTenths {
+		t.Errorf("%d tenths are saved, want %d", have, savedTenths)
+	}
 }
 
 func TestTheBudgetEndsACall(t *testing.T) {
