@@ -116,7 +116,7 @@ bench-full: ## the same with longer rounds, TLS everywhere and 1 GiB streams: ni
 
 .PHONY: bench-scale
 bench-scale: ## a thousand instances in virtual time
-	@$(GO) test -count=1 -v -run TestScale ./handler
+	@$(GO) test -count=1 -v -run '^TestScale$$' ./handler -scale.full
 
 .PHONY: bench-token
 bench-token: ## azidentity alone beside our token source, in one run

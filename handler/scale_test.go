@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -21,26 +23,43 @@ import (
 
 // An app on a thousand instances, in virtual time: the real token sources and relays of all of them against one gateway and one identity service.
 const (
-	fleetSize = 1000
-	callEvery = 5 * time.Second // of each instance; half of the calls are events
+	thousand = 1000
+	// An app that has come to a thousand instances has busy ones.
+	busy  = time.Second // from one call of an instance to the next; half of the calls are events
+	quiet = 5 * time.Second
+	// mostAttempts is how many there may be for each call, in any minute.
+	mostAttempts = 1.2
 )
+
+var scaleFull = flag.Bool("scale.full", false, "a thousand busy instances in every situation; else fewer, or less busy ones, which take a sixth of the time")
+
+// instances is the size of a fleet whose limits hold for any size.
+func instances() int {
+	if *scaleFull {
+		return thousand
+	}
+	return thousand / 5
+}
 
 // fleet is the instances and the two services, with what these saw in each second since the beginning.
 type fleet struct {
 	t         *testing.T
 	began     time.Time
+	every     time.Duration // a call of each instance
 	instances []*instance
 
-	mu                        sync.Mutex
-	offered, attempts, tokens []int
-	failed                    []time.Duration // when calls failed
-	answered                  int
+	mu                              sync.Mutex
+	calls, failed, attempts, tokens []int // failed by when they ended
+	answered, served                int   // calls that ended; answers of the gateway that were 200
+	failedEvents                    int
+	unexplained                     int // failures that were not the gateway's
 
 	// The services' condition.
-	down        bool      // the gateway: nobody listens
-	badPrimary  bool      // the primary key was regenerated
-	serial      int       // of the token that the identity service has in its cache
-	tokenEnd    time.Time // of that token
+	down        bool    // the gateway: nobody listens
+	flaky       float64 // the share of requests that it answers with 503
+	badPrimary  bool    // the primary key was regenerated
+	ends        map[string]time.Time
+	token       string // that the identity service has in its cache
 	tokenLife   time.Duration
 	freshBefore time.Duration // so long before its end the service has another
 }
@@ -52,19 +71,16 @@ type instance struct {
 	calls    int
 }
 
-func newFleet(t *testing.T, tokenLife time.Duration) *fleet {
-	f := &fleet{t: t, began: time.Now(), tokenLife: tokenLife, tokenEnd: time.Now().Add(tokenLife), freshBefore: 10 * time.Minute}
+func newFleet(t *testing.T, size int, every, tokenLife time.Duration) *fleet {
+	f := &fleet{t: t, began: time.Now(), every: every, tokenLife: tokenLife, ends: make(map[string]time.Time), freshBefore: 10 * time.Minute}
 	target, err := relay.ParseTarget("https://gateway.example/orders")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range fleetSize {
+	for range size {
 		source := token.NewSource(token.Options{Fetch: f.fetch, Resource: "api://orders", Now: time.Now, Spread: rand.Float64()})
 		f.instances = append(f.instances, &instance{fleet: f,
-			relay: relay.New(relay.Options{
-				Transport: f,
-				Problem:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-			}),
+			relay: relay.New(relay.Options{Transport: f, Problem: f.problem}),
 			function: &relay.Function{
 				Name: "orders", Target: target, KeyHeader: relay.DefaultKeyHeader, Attempts: 3, Tokens: source,
 				Keys: relay.NewKeys(relay.DefaultKeyHeader, secret.New("primary"), secret.New("secondary")),
@@ -72,6 +88,15 @@ func newFleet(t *testing.T, tokenLife time.Duration) *fleet {
 		})
 	}
 	return f
+}
+
+// problem answers a caller whose request could not be relayed; 500 is for what was not the gateway's doing.
+func (f *fleet) problem(w http.ResponseWriter, _ *http.Request, err error) {
+	if _, ok := errors.AsType[*relay.GatewayError](err); ok {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusInternalServerError)
 }
 
 // count adds one to the present second. The caller holds the mutex.
@@ -91,10 +116,11 @@ func (f *fleet) fetch(ctx context.Context) (token.Token, error) {
 	time.Sleep(100*time.Millisecond + rand.N(2*time.Second))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if time.Until(f.tokenEnd) < f.freshBefore {
-		f.serial, f.tokenEnd = f.serial+1, time.Now().Add(f.tokenLife)
+	if time.Until(f.ends[f.token]) < f.freshBefore {
+		f.token = fmt.Sprintf("token-%d", len(f.ends)+1)
+		f.ends[f.token] = time.Now().Add(f.tokenLife)
 	}
-	return token.Token{Value: fmt.Sprintf("token.%d.%d", f.serial, f.tokenEnd.Unix()), ExpiresOn: f.tokenEnd}, ctx.Err()
+	return token.Token{Value: f.token, ExpiresOn: f.ends[f.token]}, ctx.Err()
 }
 
 var errRefused = errors.New("connect: connection refused")
@@ -103,21 +129,26 @@ var errRefused = errors.New("connect: connection refused")
 func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
 	f.count(&f.attempts)
-	down, badPrimary := f.down, f.badPrimary
+	down, flaky, badPrimary := f.down, f.flaky, f.badPrimary
+	end := f.ends[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	f.mu.Unlock()
 	if down {
 		return nil, errRefused
 	}
 	time.Sleep(20*time.Millisecond + rand.N(60*time.Millisecond))
 	status, body := http.StatusOK, `{"ok":true}`
-	var serial, end int64
-	_, err := fmt.Sscanf(r.Header.Get("Authorization"), "Bearer token.%d.%d", &serial, &end)
 	switch {
+	case rand.Float64() < flaky:
+		status, body = http.StatusServiceUnavailable, `{ "statusCode": 503, "message": "Service Unavailable" }`
 	case r.Header.Get(relay.DefaultKeyHeader) == "primary" && badPrimary:
 		status = http.StatusUnauthorized
 		body = `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`
-	case err != nil || time.Now().After(time.Unix(end, 0)):
+	case time.Now().After(end):
 		status, body = http.StatusUnauthorized, `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`
+	default:
+		f.mu.Lock()
+		f.served++
+		f.mu.Unlock()
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r}, nil
 }
@@ -127,8 +158,8 @@ func (f *fleet) run(d time.Duration) {
 	var wg sync.WaitGroup
 	for _, i := range f.instances {
 		wg.Go(func() {
-			time.Sleep(rand.N(callEvery))
-			for end := f.began.Add(d); time.Now().Before(end); time.Sleep(callEvery/2 + rand.N(callEvery)) {
+			time.Sleep(rand.N(f.every))
+			for end := f.began.Add(d); time.Now().Before(end); time.Sleep(f.every/2 + rand.N(f.every)) {
 				wg.Go(i.call)
 			}
 		})
@@ -139,32 +170,40 @@ func (f *fleet) run(d time.Duration) {
 func (i *instance) call() {
 	f := i.fleet
 	f.mu.Lock()
-	f.count(&f.offered)
+	f.count(&f.calls)
 	i.calls++
 	event := i.calls%2 == 0
 	f.mu.Unlock()
 	call := &relay.Call{Function: i.function, Budget: 30 * time.Second, Way: relay.Forwarded}
-	status := 0
+	w := httptest.NewRecorder()
 	if event {
 		call.Way = relay.Event
 		body := strings.NewReader(`{"order":1}`)
 		r := &http.Request{Method: "POST", Header: http.Header{}, Body: io.NopCloser(body), ContentLength: int64(body.Len())}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(`{"order":1}`)), nil }
-		if res, err := i.relay.Do(r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call))); err == nil {
-			status = res.StatusCode
+		res, err := i.relay.Do(r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call)))
+		if err != nil {
+			f.problem(w, r, err)
+		} else {
+			w.WriteHeader(res.StatusCode)
 			_ = res.Body.Close()
 		}
 	} else {
-		r := httptest.NewRequest("GET", "/api/orders", nil)
-		w := httptest.NewRecorder()
-		i.relay.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), relay.CallKey{}, call)))
-		status = w.Code
+		r := &http.Request{Method: "GET", Header: http.Header{}, URL: &url.URL{Path: "/api/orders"}, Body: http.NoBody}
+		i.relay.ServeHTTP(w, r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call)))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answered++
-	if status != http.StatusOK {
-		f.failed = append(f.failed, time.Since(f.began))
+	if w.Code == http.StatusOK {
+		return
+	}
+	f.count(&f.failed)
+	if event {
+		f.failedEvents++
+	}
+	if w.Code != http.StatusBadGateway && w.Code != http.StatusServiceUnavailable {
+		f.unexplained++
 	}
 }
 
@@ -176,139 +215,205 @@ func between(seconds []int, from, to time.Duration) (sum, most int) {
 	return sum, most
 }
 
-// print writes what the services saw, by minutes.
-func (f *fleet) print(name string, d time.Duration) {
-	total := 0
-	for _, n := range f.offered {
-		total += n
-	}
-	f.t.Logf("%s: %d calls, %d answered, %d of them with a failure", name, total, f.answered, len(f.failed))
-	f.t.Logf("| minute | offered/s | attempts/s | most in a second | ratio | token requests | most in a second |")
-	f.t.Logf("| --- | --- | --- | --- | --- | --- | --- |")
+// report writes what the services saw, by minutes, and wants one answer for each call: the gateway's where it had a good one, else a failure that names
+// the gateway, with which the host runs an event again and a caller knows.
+func (f *fleet) report(name string, d time.Duration) {
+	total, _ := between(f.calls, 0, d)
+	failed, _ := between(f.failed, 0, d+time.Minute)
+	f.t.Logf("%s: %d instances, a call in %s each: %d calls, %d answered, %d of them with a failure (%d events, %d requests)", name,
+		len(f.instances), f.every, total, f.answered, failed, f.failedEvents, failed-f.failedEvents)
+	f.t.Logf("| minute | calls/s | attempts/s | attempts for each call | answered well | most attempts in a second | token requests | most in a second |")
+	f.t.Logf("| --- | --- | --- | --- | --- | --- | --- | --- |")
 	for from := time.Duration(0); from < d; from += time.Minute {
 		to := from + time.Minute
-		offered, _ := between(f.offered, from, to)
+		calls, _ := between(f.calls, from, to)
 		attempts, most := between(f.attempts, from, to)
 		tokens, mostTokens := between(f.tokens, from, to)
-		f.t.Logf("| %d | %.0f | %.0f | %d | %.2f | %d | %d |", from/time.Minute, float64(offered)/60, float64(attempts)/60, most,
-			float64(attempts)/float64(max(offered, 1)), tokens, mostTokens)
+		failed, _ := between(f.failed, from, to)
+		f.t.Logf("| %d | %.0f | %.0f | %.2f | %.4f | %d | %d | %d |", from/time.Minute, float64(calls)/60, float64(attempts)/60,
+			float64(attempts)/float64(calls), max(0, 1-float64(failed)/float64(calls)), most, tokens, mostTokens)
 	}
 	if f.answered != total {
 		f.t.Errorf("%d calls, %d answers: want one for each", total, f.answered)
 	}
+	if f.served != total-failed {
+		f.t.Errorf("the gateway served %d calls, and %d of %d ended well: want as many", f.served, total-failed, total)
+	}
+	if f.unexplained > 0 {
+		f.t.Errorf("%d calls failed by themselves: want the gateway's failures alone", f.unexplained)
+	}
 }
 
 // noFailure is for times in which nothing is wrong that the relay cannot mend.
-func (f *fleet) noFailure() {
-	if len(f.failed) > 0 {
-		f.t.Errorf("%d calls failed, the first after %s: want none", len(f.failed), f.failed[0])
+func (f *fleet) noFailure() { f.failuresOnly(0, 0) }
+
+// failuresOnly wants none outside of a time.
+func (f *fleet) failuresOnly(from, to time.Duration) {
+	for s, n := range f.failed {
+		if at := time.Duration(s) * time.Second; n > 0 && (at < from || at >= to) {
+			f.t.Errorf("%d calls failed after %s: want failures from %s to %s only", n, at, from, to)
+			return
+		}
+	}
+}
+
+// limitAttempts wants no minute, from whichever second on, with more attempts than a fifth beyond its calls.
+func (f *fleet) limitAttempts() {
+	for from := time.Duration(0); int(from/time.Second)+60 <= len(f.calls); from += time.Second {
+		calls, _ := between(f.calls, from, from+time.Minute)
+		attempts, _ := between(f.attempts, from, from+time.Minute)
+		if float64(attempts) > mostAttempts*float64(calls) {
+			f.t.Errorf("%d attempts for %d calls in the minute after %s: want %.1f for each at most", attempts, calls, from, mostAttempts)
+			return
+		}
 	}
 }
 
 // spreadTokens wants no second with token requests of more than a twentieth of the fleet.
 func (f *fleet) spreadTokens(from, to time.Duration) {
-	if _, most := between(f.tokens, from, to); most > fleetSize/20 {
-		f.t.Errorf("%d token requests in one second after the cold start: want %d at most", most, fleetSize/20)
+	if _, most := between(f.tokens, from, to); most > len(f.instances)/20 {
+		f.t.Errorf("%d token requests in one second after the cold start: want %d at most", most, len(f.instances)/20)
 	}
 }
+
+// after changes the services' condition at a time.
+func (f *fleet) after(d time.Duration, change func()) {
+	time.AfterFunc(d, func() { f.mu.Lock(); defer f.mu.Unlock(); change() })
+}
+
+const coldStart = 10 * time.Second
 
 func TestScale(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes ten seconds")
 	}
-	const coldStart = 10 * time.Second
 	t.Run("cold start of all at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const d = 2 * time.Minute
-			f := newFleet(t, 24*time.Hour)
+			f := newFleet(t, instances(), busy, 24*time.Hour)
 			for _, i := range f.instances {
 				for range 8 { // callers who are waiting already
 					go i.call()
 				}
 			}
 			f.run(d)
-			f.print("cold start", d)
+			f.report("cold start", d)
 			f.noFailure()
-			if n, _ := between(f.tokens, 0, d); n != fleetSize {
-				t.Errorf("%d token requests: want one for each of %d instances", n, fleetSize)
+			if n, _ := between(f.tokens, 0, d); n != len(f.instances) {
+				t.Errorf("%d token requests: want one for each of %d instances", n, len(f.instances))
 			}
+			f.limitAttempts()
 			f.spreadTokens(coldStart, d)
 		})
 	})
-	t.Run("a gateway is away for five minutes", func(t *testing.T) {
+	t.Run("a gateway is away for five minutes", func(t *testing.T) { outage(t, busy) })
+	t.Run("a gateway is away for five minutes from instances with few calls", func(t *testing.T) { outage(t, quiet) })
+	t.Run("a gateway fails one request in ten", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			const away, back, d = 2 * time.Minute, 7 * time.Minute, 10 * time.Minute
-			f := newFleet(t, 24*time.Hour)
-			time.AfterFunc(away, func() { f.mu.Lock(); f.down = true; f.mu.Unlock() })
-			time.AfterFunc(back, func() { f.mu.Lock(); f.down = false; f.mu.Unlock() })
+			const begin, end, d = time.Minute, 6 * time.Minute, 7 * time.Minute
+			f := newFleet(t, instances(), busy, 24*time.Hour)
+			f.after(begin, func() { f.flaky = 0.1 })
+			f.after(end, func() { f.flaky = 0 })
 			f.run(d)
-			f.print("outage", d)
-			for _, at := range f.failed {
-				// The last wait before a retry is a second at most.
-				if at < away || at > back+2*time.Second {
-					t.Errorf("a call failed after %s: want failures only while the gateway is away", at)
-					break
-				}
+			f.report("one request in ten fails", d)
+			// Two retries, one call in a hundred needs both: 0.11 for each call, and each earns 0.2. What fails three times is one call in a thousand.
+			f.failuresOnly(begin, end+2*time.Second)
+			calls, _ := between(f.calls, begin, end)
+			failed, _ := between(f.failed, begin, end+2*time.Second)
+			t.Logf("%.4f of the calls answered well while the gateway failed", 1-float64(failed)/float64(calls))
+			if float64(failed) > 0.002*float64(calls) {
+				t.Errorf("%d of %d calls failed: want 2 in a thousand at most", failed, calls)
 			}
-			offered, _ := between(f.offered, 0, d)
-			attempts, _ := between(f.attempts, 0, d)
-			if float64(attempts) > 1.2*float64(offered) {
-				t.Errorf("%d attempts for %d calls: want 1.2 for each at most", attempts, offered)
+			if attempts, _ := between(f.attempts, begin, end); float64(attempts) < 1.09*float64(calls) {
+				t.Errorf("%d attempts for %d calls: want one more for each in ten, or the gateway did not fail", attempts, calls)
 			}
-			// Each instance has saved ten retries at most, and earns a fifth for each call: up to any second of the outage no more than that.
-			for s := away + time.Second; s <= back; s += time.Second {
-				offered, _ := between(f.offered, away, s)
-				attempts, _ := between(f.attempts, away, s)
-				if most := 1.2*float64(offered) + 10*fleetSize; float64(attempts) > most {
-					t.Errorf("%d attempts for %d calls, %s after the gateway went: want %.0f at most", attempts, offered, s-away, most)
-					break
-				}
-			}
-			// With the savings spent, what is earned is all there is. An instance may have kept less than a whole one.
-			offered, _ = between(f.offered, back-2*time.Minute, back)
-			attempts, _ = between(f.attempts, back-2*time.Minute, back)
-			if float64(attempts) > 1.2*float64(offered)+fleetSize/4 {
-				t.Errorf("%d attempts for %d calls in the last two minutes: want 1.2 for each at most", attempts, offered)
-			}
-			_, usual := between(f.attempts, coldStart, away)
-			if _, most := between(f.attempts, back, back+time.Minute); float64(most) > 1.2*float64(usual) {
-				t.Errorf("%d attempts in one second after the gateway's return: want %d, as before, and a fifth at most", most, usual)
-			}
+			f.limitAttempts()
 			f.spreadTokens(coldStart, d)
 		})
 	})
 	t.Run("the primary key is regenerated", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const rotated, d = time.Minute, 3 * time.Minute
-			f := newFleet(t, 24*time.Hour)
-			time.AfterFunc(rotated, func() { f.mu.Lock(); f.badPrimary = true; f.mu.Unlock() })
+			f := newFleet(t, instances(), busy, 24*time.Hour)
+			f.after(rotated, func() { f.badPrimary = true })
 			f.run(d)
-			f.print("key rotation", d)
+			f.report("key rotation", d)
 			f.noFailure()
-			offered, _ := between(f.offered, 0, d)
+			calls, _ := between(f.calls, 0, d)
 			attempts, _ := between(f.attempts, 0, d)
-			if extra := attempts - offered; extra < fleetSize*9/10 || extra > fleetSize*11/10 {
-				t.Errorf("%d attempts beyond one for each call: want about one for each of %d instances", extra, fleetSize)
+			if extra, size := attempts-calls, len(f.instances); extra < size*9/10 || extra > size*11/10 {
+				t.Errorf("%d attempts beyond one for each call: want about one for each of %d instances", extra, size)
 			}
 			_, usual := between(f.attempts, coldStart, rotated)
-			if _, most := between(f.attempts, rotated, d); most > 2*usual+fleetSize/20 {
+			if _, most := between(f.attempts, rotated, d); most > 2*usual+len(f.instances)/20 {
 				t.Errorf("%d attempts in one second after the rotation, %d before", most, usual)
 			}
+			f.limitAttempts()
 			f.spreadTokens(coldStart, d)
 		})
 	})
 	t.Run("all have a token with the same end", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const d = 12 * time.Minute
-			f := newFleet(t, 10*time.Minute)
+			every := busy
+			if !*scaleFull {
+				every = quiet // a smaller fleet has seconds with a twentieth of it by chance
+			}
+			f := newFleet(t, thousand, every, 10*time.Minute)
 			f.freshBefore = 6 * time.Minute
 			f.run(d)
-			f.print("shared expiry", d)
+			f.report("shared expiry", d)
 			f.noFailure()
+			f.limitAttempts()
 			f.spreadTokens(coldStart, d)
-			if n, _ := between(f.tokens, 0, d); n < 2*fleetSize {
-				t.Errorf("%d token requests: want %d at least, or nobody renewed", n, 2*fleetSize)
+			if n, _ := between(f.tokens, 0, d); n < 2*thousand {
+				t.Errorf("%d token requests: want %d at least, or nobody renewed", n, 2*thousand)
 			}
 		})
+	})
+}
+
+// outage takes the gateway away for five minutes.
+func outage(t *testing.T, every time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		const away, back, d = 2 * time.Minute, 7 * time.Minute, 10 * time.Minute
+		f := newFleet(t, instances(), every, 24*time.Hour)
+		f.after(away, func() { f.down = true })
+		f.after(back, func() { f.down = false })
+		f.run(d)
+		f.report("outage", d)
+		// The last wait before a retry is a second at most.
+		f.failuresOnly(away, back+2*time.Second)
+		size := len(f.instances)
+		// An instance has saved ten retries, and earns less than another one until ten attempts have failed.
+		calls, _ := between(f.calls, away, back)
+		attempts, _ := between(f.attempts, away, back)
+		if attempts > calls+11*size {
+			t.Errorf("%d attempts for %d calls during the outage: want ten for each of %d instances beyond the calls", attempts, calls, size)
+		}
+		if attempts < calls+9*size {
+			t.Errorf("%d attempts for %d calls during the outage: want the saved retries of %d instances", attempts, calls, size)
+		}
+		// With those spent, each call is one attempt. One in a hundred instances may be late.
+		calls, _ = between(f.calls, away+time.Minute, back)
+		attempts, _ = between(f.attempts, away+time.Minute, back)
+		if attempts > calls+size/100 {
+			t.Errorf("%d attempts for %d calls after the outage's first minute: want one for each", attempts, calls)
+		}
+		// Ten retries are a sixth of what a busy instance calls in a minute. Of one that calls less they are more of its own minute, though no more for the
+		// gateway; over the whole it is within the limit too.
+		if every == busy {
+			f.limitAttempts()
+		}
+		calls, _ = between(f.calls, 0, d)
+		attempts, _ = between(f.attempts, 0, d)
+		if float64(attempts) > mostAttempts*float64(calls) {
+			t.Errorf("%d attempts for %d calls: want %.1f for each at most", attempts, calls, mostAttempts)
+		}
+		_, usual := between(f.attempts, coldStart, away)
+		if _, most := between(f.attempts, back, d); float64(most) > mostAttempts*float64(usual) {
+			t.Errorf("%d attempts in one second after the gateway's return: want %d, as before, and a fifth at most", most, usual)
+		}
+		f.spreadTokens(coldStart, d)
 	})
 }
