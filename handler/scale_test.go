@@ -222,7 +222,7 @@ func (f *fleet) report(name string, d time.Duration) {
 	failed, _ := between(f.failed, 0, d+time.Minute)
 	f.t.Logf("%s: %d instances, a call in %s each: %d calls, %d answered, %d of them with a failure (%d events, %d requests)", name,
 		len(f.instances), f.every, total, f.answered, failed, f.failedEvents, failed-f.failedEvents)
-	f.t.Logf("| minute | calls/s | attempts/s | attempts for each call | answered well | most attempts in a second | token requests | most in a second |")
+	f.t.Logf("| minute | calls/s | attempts/s | attempts for each call | answered well | most attempts in a second | token requests | most token requests in a second |")
 	f.t.Logf("| --- | --- | --- | --- | --- | --- | --- | --- |")
 	for from := time.Duration(0); from < d; from += time.Minute {
 		to := from + time.Minute
@@ -285,7 +285,7 @@ const coldStart = 10 * time.Second
 
 func TestScale(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes ten seconds")
+		t.Skip("takes five seconds")
 	}
 	t.Run("cold start of all at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
