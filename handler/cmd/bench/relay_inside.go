@@ -54,8 +54,14 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 	}), log, nil
 }
 
+// serving is an *http.Server, or one that serves like it.
+type serving interface {
+	Serve(net.Listener) error
+	Close() error
+}
+
 // inside serves ours and bare within this process.
-func (s *set) inside(name string) (*http.Server, error) {
+func (s *set) inside(name string) (serving, error) {
 	if name == oursName {
 		h, log, err := s.assemble()
 		if err != nil {

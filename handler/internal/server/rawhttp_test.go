@@ -264,15 +264,13 @@ func TestUploadsThatBreakOff(t *testing.T) {
 // A header that trickles in ends by its deadline; an idle connection is not held against it.
 func TestSlowHeadersEnd(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = HTTPServer(r.server.Config.Handler, nil)
-	if srv.Config.ReadHeaderTimeout <= 0 || srv.Config.ReadTimeout != 0 || srv.Config.WriteTimeout != 0 || srv.Config.IdleTimeout < 75*time.Second {
-		t.Errorf("time-outs: %+v", srv.Config)
+	srv := HTTPServer(r.server.Base().Handler, nil)
+	base := srv.Base()
+	if base.ReadHeaderTimeout <= 0 || base.ReadTimeout != 0 || base.WriteTimeout != 0 || base.IdleTimeout < 75*time.Second {
+		t.Errorf("time-outs: %+v", base)
 	}
-	srv.Config.ReadHeaderTimeout = 50 * time.Millisecond
-	srv.Start()
-	defer srv.Close()
-	conn, err := net.Dial("tcp4", srv.Listener.Addr().String())
+	base.ReadHeaderTimeout = 50 * time.Millisecond
+	conn, err := net.Dial("tcp4", listen(t, srv).Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

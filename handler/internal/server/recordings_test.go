@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
@@ -131,7 +132,7 @@ func (f fixedTokens) Renew(context.Context, string) (string, error) {
 // rig is a server for one app between a fake host (the test) and a fake gateway.
 type rig struct {
 	t       *testing.T
-	server  *httptest.Server
+	server  *listening
 	gateway *httptest.Server
 	app     *app.App
 	all     []*Function
@@ -211,11 +212,32 @@ func newRig(t *testing.T, hostJSON string, functions map[string]string, change f
 		}
 		r.all = append(r.all, sf)
 	}
-	r.server = httptest.NewUnstartedServer(New(Config{App: a, Functions: r.all, Log: log}))
-	r.server.Config = HTTPServer(r.server.Config.Handler, log)
-	r.server.Start()
-	t.Cleanup(r.server.Close)
+	r.server = listen(t, HTTPServer(New(Config{App: a, Functions: r.all, Log: log}), log))
 	return r
+}
+
+// listening is a server on a port of its own.
+type listening struct {
+	*downstream.Server
+	Listener net.Listener
+	URL      string
+}
+
+func listen(t *testing.T, srv *downstream.Server) *listening {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		_ = srv.Close()
+		if err := <-ended; err != http.ErrServerClosed {
+			t.Errorf("serving ended: %v", err)
+		}
+	})
+	return &listening{srv, l, "http://" + l.Addr().String()}
 }
 
 // target gives all functions another ApimUrl below the fake gateway.

@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/telemetry"
@@ -106,8 +107,8 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 // HTTPServer wraps h for the host. No read or write time-out may cut a long upload or an event stream; idle connections are kept longer than the host
 // keeps them (74 s, recording E-idle-connection), so that it never writes into one that is closing.
-func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+func HTTPServer(h http.Handler, log *slog.Logger) *downstream.Server {
+	return downstream.New(&http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       3 * time.Minute,
@@ -115,7 +116,7 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		ErrorLog:          telemetry.StdLog(log),
 		// Without it net/http answers "OPTIONS *" by itself, and every exchange has its line in the log.
 		DisableGeneralOptionsHandler: true,
-	}
+	})
 }
 
 // budget is how long a call may take until its answer's header, and altogether; 0 = unbounded. The first is 230 s for HTTP, since Azure's load balancer
