@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"net/textproto"
 	"net/url"
-	"strconv"
 	"strings"
 
-	"apimrelay/handler/internal/upstream"
+	"apimrelay/handler/internal/header"
 )
 
 // blank is what all requests have in common.
@@ -33,21 +31,21 @@ func (c *conn) parse(ctx context.Context, head []byte) (*http.Request, *body) {
 	if err != nil {
 		return nil, nil
 	}
-	header, ok := fields(rest)
+	fields, ok := header.Fields(rest)
 	if !ok {
 		return nil, nil
 	}
-	host := header["Host"]
-	if len(host) != 1 || !plainHost(host[0]) || !plainConnection(header) {
+	host := fields["Host"]
+	if len(host) != 1 || !header.Host(host[0]) || !plainConnection(fields) {
 		return nil, nil
 	}
-	delete(header, "Host")
-	length, ok := framing(header)
+	delete(fields, "Host")
+	length, ok := framing(fields)
 	if !ok {
 		return nil, nil
 	}
 	req := blank.WithContext(ctx)
-	req.Method, req.URL, req.Header, req.Host, req.RequestURI, req.RemoteAddr = method, where, header, host[0], target, c.remote
+	req.Method, req.URL, req.Header, req.Host, req.RequestURI, req.RemoteAddr = method, where, fields, host[0], target, c.remote
 	if length == 0 {
 		return req, nil
 	}
@@ -58,38 +56,6 @@ func (c *conn) parse(ctx context.Context, head []byte) (*http.Request, *body) {
 		req.TransferEncoding = []string{"chunked"}
 	}
 	return req, b
-}
-
-// fields reads the lines of a header.
-func fields(text string) (http.Header, bool) {
-	n := strings.Count(text, "\n")
-	header := make(http.Header, n)
-	values := make([]string, n)
-	for i := range n {
-		end := strings.IndexByte(text, '\n')
-		if end < 1 || text[end-1] != '\r' {
-			return nil, false
-		}
-		name, value, ok := strings.Cut(text[:end-1], ":")
-		text = text[end+1:]
-		value = strings.Trim(value, " \t")
-		if !ok || !upstream.Token(name) || !upstream.Printable(value) { // a folded line begins with a blank, which is no token
-			return nil, false
-		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if earlier := header[name]; earlier != nil {
-			header[name] = append(earlier, value)
-			continue
-		}
-		values[i] = value
-		header[name] = values[i : i+1 : i+1]
-	}
-	if pragma := header["Pragma"]; len(pragma) > 0 && pragma[0] == "no-cache" {
-		if _, ok := header["Cache-Control"]; !ok {
-			header["Cache-Control"] = []string{"no-cache"} // as net/http does (RFC 9111 5.4)
-		}
-	}
-	return header, true
 }
 
 func plainMethod(method string) bool {
@@ -109,26 +75,14 @@ func plainTarget(target string) bool {
 	return target != "" && target[0] == '/'
 }
 
-// plainHost tells names and addresses with or without a port.
-func plainHost(host string) bool {
-	for i := range len(host) {
-		switch b := host[i]; {
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', strings.IndexByte("-._:[]", b) >= 0:
-		default:
-			return false
-		}
-	}
-	return host != ""
-}
-
 // plainConnection tells whether nothing is said of the connection, or of what comes beside the body.
-func plainConnection(header http.Header) bool {
+func plainConnection(fields http.Header) bool {
 	for _, name := range [...]string{"Expect", "Upgrade", "Trailer", "Http2-Settings"} {
-		if _, ok := header[name]; ok {
+		if _, ok := fields[name]; ok {
 			return false
 		}
 	}
-	for _, value := range header["Connection"] {
+	for _, value := range fields["Connection"] {
 		if !strings.EqualFold(value, "keep-alive") {
 			return false
 		}
@@ -137,22 +91,16 @@ func plainConnection(header http.Header) bool {
 }
 
 // framing is the body's length in bytes, -1 where it comes in chunks, whose header it takes away as net/http does.
-func framing(header http.Header) (length int64, ok bool) {
-	lengths, coding := header["Content-Length"], header["Transfer-Encoding"]
+func framing(fields http.Header) (length int64, ok bool) {
+	lengths, coding := fields["Content-Length"], fields["Transfer-Encoding"]
 	switch {
 	case len(coding) == 1 && len(lengths) == 0 && coding[0] == "chunked":
-		delete(header, "Transfer-Encoding")
+		delete(fields, "Transfer-Encoding")
 		return -1, true
 	case len(coding) > 0 || len(lengths) > 1:
 		return 0, false
 	case len(lengths) == 0:
 		return 0, true
 	}
-	for i := range len(lengths[0]) {
-		if lengths[0][i] < '0' || lengths[0][i] > '9' {
-			return 0, false
-		}
-	}
-	length, err := strconv.ParseInt(lengths[0], 10, 63)
-	return length, err == nil
+	return header.Length(lengths[0])
 }

@@ -7,10 +7,10 @@ import (
 	"net/http"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/telemetry"
-	"apimrelay/handler/internal/upstream"
 )
 
 // wrapped serves POST /<Function>: an event, or the request of an HTTP trigger in the host's envelope.
@@ -62,12 +62,12 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 
 // sendable tells whether net/http would write the request. A caller's HTTP cannot bring what it would not; an envelope's JSON can.
 func sendable(in *invocation.HTTP) error {
-	if !upstream.Token(in.Method) {
+	if !header.Token(in.Method) {
 		return fmt.Errorf("%w: its method is none", errBadInvocation)
 	}
 	for name, values := range in.Header {
 		for _, value := range values {
-			if !upstream.Token(name) || !upstream.Printable(value) {
+			if !header.Token(name) || !header.Printable(value) {
 				return fmt.Errorf("%w: a header that no request can have", errBadInvocation)
 			}
 		}

@@ -4,10 +4,10 @@ import (
 	"slices"
 	"strings"
 
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/secret"
-	"apimrelay/handler/internal/upstream"
 )
 
 // reading is one setting of one function while it is judged.
@@ -123,7 +123,7 @@ func (f *Function) defaultMethod() string {
 
 func (f *Function) method(r reading) {
 	method := strings.ToUpper(r.text)
-	if !upstream.Token(method) || method == "CONNECT" || method == "TRACE" {
+	if !header.Token(method) || method == "CONNECT" || method == "TRACE" {
 		r.fault("write a method such as GET or POST", "want an HTTP method other than CONNECT and TRACE, got %q", shown(r.text))
 		return
 	}
@@ -174,18 +174,18 @@ func contains(list []string, name string) bool {
 }
 
 // keys reads both keys and the header that carries them.
-func (f *Function) keys(primary, secondary, header reading, usable func(reading) bool) {
+func (f *Function) keys(primary, secondary, field reading, usable func(reading) bool) {
 	none := false
-	if usable(header) {
-		none = strings.EqualFold(header.text, "none")
+	if usable(field) {
+		none = strings.EqualFold(field.text, "none")
 		switch {
 		case none:
 			f.KeyHeader = ""
-		case !upstream.Token(header.text) || !relay.Fixed(header.text) && !strings.HasPrefix(strings.ToLower(header.text), "ocp-apim-"):
-			header.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
-				shown(header.text))
+		case !header.Token(field.text) || !relay.Fixed(field.text) && !strings.HasPrefix(strings.ToLower(field.text), "ocp-apim-"):
+			field.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
+				shown(field.text))
 		default:
-			f.KeyHeader = header.text
+			f.KeyHeader = field.text
 		}
 	}
 	if primary.missing() && secondary.missing() {
@@ -198,7 +198,7 @@ func (f *Function) keys(primary, secondary, header reading, usable func(reading)
 		switch {
 		case r.missing() || r.placeholder() || r.unresolved():
 		case none:
-			r.warn("remove it, or correct "+keyHeaderSetting, "the key is not sent, since %s is none", header.name())
+			r.warn("remove it, or correct "+keyHeaderSetting, "the key is not sent, since %s is none", field.name())
 		case r.key():
 			if key := r.text; !slices.ContainsFunc(f.Keys, func(k secret.String) bool { return k.Reveal() == key }) {
 				f.Keys = append(f.Keys, secret.New(key))

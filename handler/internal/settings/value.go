@@ -12,9 +12,9 @@ import (
 	"unicode/utf8"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/upstream"
 )
 
 const (
@@ -151,7 +151,7 @@ func (r reading) headers() http.Header {
 		switch {
 		case !ok:
 			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
-		case !upstream.Token(name):
+		case !header.Token(name):
 			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
 		case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
 			r.fault("remove it: the relay sees to such headers by itself",

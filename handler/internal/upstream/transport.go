@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/memo"
 )
 
@@ -115,43 +116,13 @@ func short(req *http.Request) bool {
 	}
 	left := longestFields
 	for name, values := range req.Header {
-		if !Token(name) { // Request.Write would leave it out without a word
+		if !header.Token(name) { // Request.Write would leave it out without a word
 			return false
 		}
 		for _, value := range values {
-			if left -= len(name) + len(value); left < 0 || !Printable(value) {
+			if left -= len(name) + len(value); left < 0 || !header.Printable(value) {
 				return false
 			}
-		}
-	}
-	return true
-}
-
-// Token tells whether text is a token of RFC 9110 5.6.2: a method, or the name of a header.
-func Token(name string) bool {
-	for i := range len(name) {
-		if !tokenBytes[name[i]] {
-			return false
-		}
-	}
-	return name != ""
-}
-
-var tokenBytes = func() (is [256]bool) {
-	for c := 'a'; c <= 'z'; c++ {
-		is[c], is[c-'a'+'A'] = true, true
-	}
-	for _, c := range "0123456789!#$%&'*+-.^_`|~" {
-		is[c] = true
-	}
-	return is
-}()
-
-// Printable tells whether a header may have the value: net/http refuses control characters but the tab.
-func Printable(value string) bool {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
 		}
 	}
 	return true
