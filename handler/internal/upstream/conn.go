@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// bufferSize is that of what is borrowed for the time of an exchange: one buffer for the request, one for the answer.
+// bufferSize is that of what is borrowed for the time of an exchange: one buffer for the request, one for the answer. A longer request gets a longer one.
 const bufferSize = 16 << 10
 
 // longestHeader bounds an answer's header, with all 1xx answers before it, where the settings do not: net/http's own default (http.Transport,
@@ -26,7 +26,7 @@ const longestHeader = 10 << 20
 
 var (
 	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
-	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }}
+	writers = sync.Pool{New: func() any { b := make([]byte, 0, bufferSize); return &b }}
 )
 
 // conn is a connection to the gateway. It belongs to the pool or to one exchange.
@@ -136,7 +136,8 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 		c.bounds = limit
 	}
 	release := context.AfterFunc(req.Context(), c.abort)
-	res, err := c.send(req)
+	b := &body{conn: c, release: release}
+	res, err := c.send(req, &b.exact)
 	if err != nil {
 		release()
 		c.close()
@@ -144,7 +145,7 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	}
 	c.bounds = math.MaxInt64
 	res.TLS = c.state
-	b := &body{src: res.Body, conn: c, release: release, keep: !res.Close && res.StatusCode >= 200 && c.wire.look != nil}
+	b.src, b.keep = res.Body, !res.Close && res.StatusCode >= 200 && c.wire.look != nil
 	if res.Body == http.NoBody {
 		b.finish(true)
 		return res, nil
@@ -153,21 +154,18 @@ func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-func (c *conn) send(req *http.Request) (*http.Response, error) {
-	out := writers.Get().(*bufio.Writer)
-	out.Reset(c)
-	err := req.Write(together{out})
-	if err == nil {
-		err = out.Flush()
-	}
-	out.Reset(nil)
-	writers.Put(out)
-	if err != nil {
+// send writes the request and reads the answer's header. plain is for the body of an answer that is plain.
+func (c *conn) send(req *http.Request, plain *exact) (*http.Response, error) {
+	if err := c.writeRequest(req); err != nil {
 		return nil, fmt.Errorf("sending the request: %w", err)
 	}
 	c.in = readers.Get().(*bufio.Reader)
 	c.in.Reset(c)
 	for {
+		_, _ = c.in.Peek(1) // what goes wrong is met again
+		if res := plainAnswer(c.in, req, plain); res != nil {
+			return res, nil
+		}
 		res, err := http.ReadResponse(c.in, req)
 		switch {
 		case err != nil:
@@ -177,6 +175,26 @@ func (c *conn) send(req *http.Request) (*http.Response, error) {
 			return res, nil
 		}
 	}
+}
+
+// writeRequest writes the request in one piece.
+func (c *conn) writeRequest(req *http.Request) error {
+	pooled := writers.Get().(*[]byte)
+	out, plain, err := appendRequest((*pooled)[:0], req)
+	switch {
+	case err != nil:
+	case plain:
+		_, err = c.Write(out)
+	default:
+		buffered := bufio.NewWriterSize(c, bufferSize+longestBody+longestFields)
+		if err = req.Write(together{buffered}); err == nil {
+			err = buffered.Flush()
+		}
+	}
+	if *pooled = out; cap(out) <= 2*bufferSize {
+		writers.Put(pooled)
+	}
+	return err
 }
 
 // together is a bufio.Writer that net/http does not take for one: it would send the header ahead of a body that it does not know to stand in memory.
@@ -192,6 +210,7 @@ func (c *conn) handBack() {
 // body is an answer's body. As with net/http's, one goroutine reads it.
 type body struct {
 	src     io.ReadCloser
+	exact   exact // src, where the answer is plain
 	conn    *conn
 	release func() bool
 	keep    bool // the connection can be used again after it

@@ -3,10 +3,10 @@
 // net/http gives each connection of HTTP/1.1 a goroutine that writes and one that reads, and each request passes through both. Where a request is short
 // and stands in memory, the goroutine that has it can write it and read the answer itself; for a call of a kilobyte that is a quarter of the processor
 // time of the whole relay (docs/benchmarks.md). Everything else goes on through net/http: uploads that stream, HTTP/2, proxies, the first request to each
-// gateway, which shows what it speaks, and whatever the rules below leave out. Writing and reading HTTP itself are net/http's in both cases
-// (http.Request.Write, http.ReadResponse).
+// gateway, which shows what it speaks, and whatever the rules below leave out.
 //
-// What is done here alone is which connection a request takes (pool.go) and how long it has it (conn.go).
+// What is done here alone is which connection a request takes (pool.go), how long it has it (conn.go), and the plainest requests and answers (plain.go),
+// which are written and read as net/http would. All others are net/http's to write and read (http.Request.Write, http.ReadResponse).
 package upstream
 
 import (
