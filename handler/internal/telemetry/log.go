@@ -29,17 +29,39 @@ func NewHandler(stdout, stderr io.Writer, level slog.Leveler) slog.Handler {
 	}
 	options := &slog.HandlerOptions{Level: level}
 	mu := new(sync.Mutex)
+	to := func(w io.Writer) stream { return stream{slog.NewJSONHandler(w, options), w} }
 	return &handler{
-		info:  slog.NewJSONHandler(&lineWriter{mu: mu, w: stdout}, options),
-		warn:  slog.NewJSONHandler(&lineWriter{mu: mu, w: stderr}, options),
-		error: slog.NewJSONHandler(&errorWriter{lineWriter{mu: mu, w: stderr}}, options),
+		info:  to(&lineWriter{mu: mu, w: stdout}),
+		warn:  to(&lineWriter{mu: mu, w: stderr}),
+		error: to(&errorWriter{lineWriter{mu: mu, w: stderr}}),
 	}
 }
 
-// handler keeps one JSON handler for each of the host's levels, because they differ in what happens to the finished line.
-type handler struct{ info, warn, error slog.Handler }
+// handler keeps one stream for each of the host's levels, because they differ in what happens to the finished line.
+type handler struct{ info, warn, error stream }
 
-func (h *handler) at(level slog.Level) slog.Handler {
+// stream writes lines by slog's JSON handler, or past it.
+type stream struct {
+	slog.Handler
+	past io.Writer // nil = each line has attributes of the logger's own, which only the handler knows
+}
+
+func (s stream) Handle(ctx context.Context, record slog.Record) error {
+	if s.past == nil {
+		return s.Handler.Handle(ctx, record)
+	}
+	pooled := linePool.Get().(*[]byte)
+	defer linePool.Put(pooled)
+	line, ok := appendRecord((*pooled)[:0], record)
+	*pooled = line
+	if !ok {
+		return s.Handler.Handle(ctx, record)
+	}
+	_, err := s.past.Write(line)
+	return err
+}
+
+func (h *handler) at(level slog.Level) stream {
 	switch {
 	case level >= slog.LevelError:
 		return h.error
@@ -58,11 +80,15 @@ func (h *handler) Handle(ctx context.Context, record slog.Record) error {
 }
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &handler{h.info.WithAttrs(attrs), h.warn.WithAttrs(attrs), h.error.WithAttrs(attrs)}
+	return h.with(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
 }
 
 func (h *handler) WithGroup(name string) slog.Handler {
-	return &handler{h.info.WithGroup(name), h.warn.WithGroup(name), h.error.WithGroup(name)}
+	return h.with(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
+}
+
+func (h *handler) with(change func(slog.Handler) slog.Handler) slog.Handler {
+	return &handler{stream{change(h.info.Handler), nil}, stream{change(h.warn.Handler), nil}, stream{change(h.error.Handler), nil}}
 }
 
 // lineWriter serializes the lines of the three JSON handlers: each of them has a lock of its own, and two share a stream.
