@@ -327,6 +327,10 @@ func (s *scanner) skipName() error {
 }
 
 func (s *scanner) skipWord(word string) error {
+	if len(s.buf)-s.pos >= len(word) && string(s.buf[s.pos:s.pos+len(word)]) == word {
+		s.pos += len(word)
+		return nil
+	}
 	for i := range len(word) {
 		c, err := s.next("the word " + word)
 		if err != nil {

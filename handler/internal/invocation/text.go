@@ -130,11 +130,13 @@ func (s *scanner) shortRuns(dst []byte) []byte {
 			pos, n = pos+8, n+8
 			continue
 		}
-		// One by one: in place, eight at once would write over what is still unread.
-		for range bits.TrailingZeros64(found) / 8 {
-			out[n] = src[pos]
-			pos, n = pos+1, n+1
+		run := bits.TrailingZeros64(found) / 8
+		if s.r != nil {
+			binary.LittleEndian.PutUint64(out[n:], x) // of which run bytes stay
+		} else {
+			copy(out[n:n+run], src[pos:]) // in place, eight at once would write over what is still unread
 		}
+		pos, n = pos+run, n+run
 		if src[pos] != '\\' || pos+1 == len(src) {
 			break
 		}
