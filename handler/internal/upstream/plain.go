@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +15,13 @@ import (
 )
 
 // appendRequest appends a short request as net/http writes it (request.go, write; transfer.go, writeHeader), its body included. It reports false for one
-// that net/http might write in another way: a host or a path with characters that have to be changed or refused.
+// that net/http might write in another way, a host or a path with characters that have to be changed or refused, and for one whose writing somebody traces.
 func appendRequest(out []byte, req *http.Request) ([]byte, bool, error) {
 	host, target := req.Host, req.URL.RequestURI()
 	if host == "" {
 		host = req.URL.Host
 	}
-	if !header.Host(host) || !header.Printable(target) || strings.IndexByte(target, '\t') >= 0 {
+	if !header.Host(host) || !header.Printable(target) || strings.IndexByte(target, '\t') >= 0 || httptrace.ContextClientTrace(req.Context()) != nil {
 		return out, false, nil
 	}
 	out = append(append(append(append(out, req.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)

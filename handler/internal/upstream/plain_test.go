@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -64,5 +65,14 @@ func TestABodyOfAnotherLengthIsNotSent(t *testing.T) {
 		if !ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %t, %v; want %q", body, ok, err, want)
 		}
+	}
+}
+
+// The relay remembers by a trace what a byte may have been sent of.
+func TestATraceIsTold(t *testing.T) {
+	u, _ := url.Parse("http://gateway.example/")
+	req := (&http.Request{Method: "POST", URL: u}).WithContext(httptrace.WithClientTrace(t.Context(), new(httptrace.ClientTrace)))
+	if out, ok, err := appendRequest(nil, req); ok || err != nil || len(out) > 0 {
+		t.Errorf("wrote %q past the trace, %v", out, err)
 	}
 }
