@@ -30,8 +30,8 @@ const returnName = "$return"
 // WriteEvent writes the answer that tells the host that an event succeeded. The function's outputs, $return among them, get body's exact
 // bytes: in base64, since the host decodes any text that happens to be base64 and rewrites texts that are dates (recordings
 // F-http-with-queue-output, F-queue-date-string). An empty body feeds no output. logs become the host's lines at Information.
-// Errors are w's own.
-func WriteEvent(w io.Writer, outputs []Output, logs []string, body []byte) error {
+// A *[BodyError] is the body's; where nothing is written yet, another answer can be. Other errors are w's own.
+func WriteEvent(w io.Writer, outputs []Output, logs []string, body *Body) error {
 	e := newEncoder(w)
 	defer e.free()
 	e.raw(`{"Outputs":{`)
@@ -57,8 +57,8 @@ func WriteFailure(w io.Writer, text string) error {
 }
 
 // feed writes the named outputs that are not http. first says that no member stands before.
-func (e *encoder) feed(outputs []Output, body []byte, first bool) {
-	if len(body) == 0 {
+func (e *encoder) feed(outputs []Output, body *Body, first bool) {
+	if body.Len() == 0 {
 		return
 	}
 	for _, output := range outputs {
@@ -71,7 +71,7 @@ func (e *encoder) feed(outputs []Output, body []byte, first bool) {
 		first = false
 		e.text(output.Name)
 		e.raw(`:`)
-		e.base64(body)
+		e.body(body, e.base64)
 	}
 }
 
@@ -87,11 +87,11 @@ func (e *encoder) logs(logs []string) {
 }
 
 // returnValue writes ReturnValue for an output named $return that is not http.
-func (e *encoder) returnValue(outputs []Output, body []byte) {
+func (e *encoder) returnValue(outputs []Output, body *Body) {
 	e.raw(`,"ReturnValue":`)
 	for _, output := range outputs {
-		if output.Name == returnName && !output.HTTP() && len(body) > 0 {
-			e.base64(body)
+		if output.Name == returnName && !output.HTTP() && body.Len() > 0 {
+			e.body(body, e.base64)
 			return
 		}
 	}
@@ -104,10 +104,11 @@ func (e *encoder) returnValue(outputs []Output, body []byte) {
 //
 // What the host cannot carry is a *[CannotCarryError], found before anything is written: the caller of WriteHTTP can still write another
 // answer to w. A function without an http output lets its caller see 204, whatever is written (recording A-noout): a status other than 2xx
-// is then such an error, too, and the call should fail with status 500 instead. Other errors are w's own.
-func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, body []byte) (dropped []string, err error) {
+// is then such an error, too, and the call should fail with status 500 instead. A *[BodyError] is the body's; of a body that cannot be read from its
+// beginning nothing is written, either. Other errors are w's own.
+func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, body *Body) (dropped []string, err error) {
 	if status == http.StatusNoContent || status == http.StatusResetContent || status == http.StatusNotModified {
-		body = nil // the host would drop it (recordings B-res-status-204, B-res-status-304); a 205 has none (RFC 9110 15.3.6)
+		body = noBody // the host would drop it (recordings B-res-status-204, B-res-status-304); a 205 has none (RFC 9110 15.3.6)
 	}
 	answered := false
 	for _, output := range outputs {
@@ -137,7 +138,7 @@ func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, bo
 	}
 	feed := body
 	if status < 200 || status > 299 {
-		feed = nil
+		feed = noBody
 	}
 	e.feed(outputs, feed, first)
 	e.raw(`}`)
@@ -155,10 +156,13 @@ func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, bo
 	return dropped, e.flush()
 }
 
+// noBody is empty, and stays so.
+var noBody = new(Body)
+
 // response writes the object that the host makes an HTTP answer of. body is always there, since a ReturnValue without one is taken for
 // the body itself, and always a text: objects are written anew, with other numbers and dates (recordings B-return-plain-object,
 // B-big-numbers).
-func (e *encoder) response(status int, fields []headerField, body []byte) {
+func (e *encoder) response(status int, fields []headerField, body *Body) {
 	e.raw(`{"statusCode":`)
 	e.number(status)
 	if len(fields) > 0 {
@@ -174,7 +178,7 @@ func (e *encoder) response(status int, fields []headerField, body []byte) {
 		e.raw(`}`)
 	}
 	e.raw(`,"body":`)
-	e.bytes(body)
+	e.body(body, e.escape)
 	e.raw(`}`)
 }
 
@@ -226,20 +230,35 @@ func (e *encoder) number(n int) {
 }
 
 // text writes a string; what is no UTF-8 in it becomes U+FFFD.
-func (e *encoder) text(s string) { e.bytes([]byte(strings.ToValidUTF8(s, "\uFFFD"))) }
-
-// bytes writes UTF-8 text. Of all characters JSON wants escapes for only the quote, the backslash and those below the blank (RFC 8259,
-// section 7), and the host reads every other as it is (recording B-unicode).
-func (e *encoder) bytes(text []byte) {
-	const piece = 4 << 10 // six times as much, were all of it escapes, fits into the buffer
+func (e *encoder) text(s string) {
 	e.raw(`"`)
+	e.escape([]byte(strings.ToValidUTF8(s, "\uFFFD")))
+	e.raw(`"`)
+}
+
+// body writes a body as a text, each piece of it by write. One that cannot be read ends all writing.
+func (e *encoder) body(b *Body, write func(piece []byte)) {
+	e.raw(`"`)
+	err := b.each(func(piece []byte) bool {
+		write(piece)
+		return e.err == nil
+	})
+	if err != nil {
+		e.err = err
+	}
+	e.raw(`"`)
+}
+
+// escape writes UTF-8 text; pieces of it may begin and end anywhere. Of all characters JSON wants escapes for only the quote, the backslash
+// and those below the blank (RFC 8259, section 7), and the host reads every other as it is (recording B-unicode).
+func (e *encoder) escape(text []byte) {
+	const piece = 4 << 10 // six times as much, were all of it escapes, fits into the buffer
 	for e.err == nil && len(text) > 0 {
 		n := min(len(text), piece)
 		e.room(6*n + 8)
 		e.buf = appendText(e.buf, text[:n])
 		text = text[n:]
 	}
-	e.raw(`"`)
 }
 
 // appendText appends text with its escapes; dst has room for six bytes for each of text and eight more.
@@ -283,14 +302,12 @@ func appendText(dst, text []byte) []byte {
 	return out[:n]
 }
 
-// base64 writes bytes as a base64 text.
+// base64 writes bytes in base64. Of several pieces all but the last are multiples of three.
 func (e *encoder) base64(body []byte) {
-	e.raw(`"`)
 	for e.err == nil && len(body) > 0 {
 		n := min(len(body), encoderSize/4*3)
 		e.room(base64.StdEncoding.EncodedLen(n))
 		e.buf = base64.StdEncoding.AppendEncode(e.buf, body[:n])
 		body = body[n:]
 	}
-	e.raw(`"`)
 }

@@ -58,7 +58,7 @@ func TestHTTPAnswersArrive(t *testing.T) {
 			for how, outputs := range map[string][]Output{"named": res, "$return": returned, "both": append(slices.Clone(res), returned...)} {
 				given := row.header.Clone()
 				var b bytes.Buffer
-				dropped, err := WriteHTTP(&b, outputs, row.status, row.header, []byte(row.body))
+				dropped, err := WriteHTTP(&b, outputs, row.status, row.header, InMemory([]byte(row.body)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -124,7 +124,7 @@ func TestWhatCannotBeCarried(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			dropped, err := WriteHTTP(&b, row.outputs, row.status, row.header, []byte(row.body))
+			dropped, err := WriteHTTP(&b, row.outputs, row.status, row.header, InMemory([]byte(row.body)))
 			var cannot *CannotCarryError
 			if !errors.As(err, &cannot) || cannot.What != row.want {
 				t.Errorf("want cannot carry %s, got %v", row.want, err)
@@ -156,7 +156,7 @@ func TestDatesAreWhatTheHostRewrites(t *testing.T) {
 func TestOutputsOfAnHTTPFunction(t *testing.T) {
 	outputs := []Output{{"queue", "q"}, {"http", "res"}, {"blob", "b"}}
 	var b bytes.Buffer
-	if _, err := WriteHTTP(&b, outputs, 200, http.Header{"Content-Type": {"text/plain"}}, []byte("text")); err != nil {
+	if _, err := WriteHTTP(&b, outputs, 200, http.Header{"Content-Type": {"text/plain"}}, InMemory([]byte("text"))); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"Outputs":{"res":{"statusCode":200,"headers":{"Content-Type":"text/plain"},"body":"text"},"q":"dGV4dA==","b":"dGV4dA=="},"Logs":[],"ReturnValue":null}`
@@ -164,14 +164,14 @@ func TestOutputsOfAnHTTPFunction(t *testing.T) {
 		t.Errorf("want %s, got %s", want, b.String())
 	}
 	b.Reset()
-	if _, err := WriteHTTP(&b, outputs, 404, http.Header{}, []byte("text")); err != nil {
+	if _, err := WriteHTTP(&b, outputs, 404, http.Header{}, InMemory([]byte("text"))); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.String(); strings.Contains(got, `"q"`) || !strings.Contains(got, `"res"`) {
 		t.Errorf("want an answer that feeds nothing, got %s", got)
 	}
 	b.Reset()
-	if _, err := WriteHTTP(&b, []Output{{"queue", "q"}}, 200, http.Header{"Set-Cookie": {"a", "b"}}, []byte("\xff")); err != nil {
+	if _, err := WriteHTTP(&b, []Output{{"queue", "q"}}, 200, http.Header{"Set-Cookie": {"a", "b"}}, InMemory([]byte("\xff"))); err != nil {
 		t.Fatal(err)
 	}
 	if want := `{"Outputs":{"q":"/w=="},"Logs":[],"ReturnValue":null}`; b.String() != want {
@@ -204,7 +204,7 @@ func TestEventAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			if err := WriteEvent(&b, row.outputs, row.logs, row.body); err != nil {
+			if err := WriteEvent(&b, row.outputs, row.logs, InMemory(row.body)); err != nil {
 				t.Fatal(err)
 			}
 			var got struct {
@@ -258,14 +258,14 @@ func TestEventAnswers(t *testing.T) {
 func TestWriteErrorsAreReturned(t *testing.T) {
 	full := errors.New("connection closed")
 	broken := writer(func([]byte) (int, error) { return 0, full })
-	if _, err := WriteHTTP(broken, res, 200, http.Header{}, bytes.Repeat([]byte("x\""), 100_000)); !errors.Is(err, full) {
+	if _, err := WriteHTTP(broken, res, 200, http.Header{}, InMemory(bytes.Repeat([]byte("x\""), 100_000))); !errors.Is(err, full) {
 		t.Errorf("want the writer's error, got %v", err)
 	}
-	if err := WriteEvent(broken, []Output{{"queue", "q"}}, nil, make([]byte, 100_000)); !errors.Is(err, full) {
+	if err := WriteEvent(broken, []Output{{"queue", "q"}}, nil, InMemory(make([]byte, 100_000))); !errors.Is(err, full) {
 		t.Errorf("want the writer's error, got %v", err)
 	}
 	var b bytes.Buffer // and the pooled encoder is none the worse
-	if _, err := WriteHTTP(&b, res, 200, http.Header{}, []byte("x")); err != nil || !json.Valid(b.Bytes()) {
+	if _, err := WriteHTTP(&b, res, 200, http.Header{}, InMemory([]byte("x"))); err != nil || !json.Valid(b.Bytes()) {
 		t.Errorf("want an answer, got %q: %v", b.String(), err)
 	}
 }
@@ -277,7 +277,7 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 func TestAnswerIsNotCopied(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789abcdef\n"), 1<<20/17)
 	header := http.Header{"Content-Type": {"text/plain"}}
-	if n := testing.AllocsPerRun(20, func() { _, _ = WriteHTTP(io.Discard, res, 200, header, body) }); n > 15 {
+	if n := testing.AllocsPerRun(20, func() { _, _ = WriteHTTP(io.Discard, res, 200, header, InMemory(body)) }); n > 15 {
 		t.Errorf("want a few allocations, got %v", n)
 	}
 }
@@ -289,7 +289,7 @@ func FuzzWriteHTTP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, contentType, name, value string, body []byte) {
 		var b bytes.Buffer
 		header := http.Header{"Content-Type": {contentType}, name: {value}}
-		dropped, err := WriteHTTP(&b, res, status, header, body)
+		dropped, err := WriteHTTP(&b, res, status, header, InMemory(body))
 		var cannot *CannotCarryError
 		if errors.As(err, &cannot) {
 			if b.Len() > 0 {

@@ -6,7 +6,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // CannotCarryError says what of an answer the host's envelope for HTTP has no place for. Proxied and forwarded calls carry all of it.
@@ -33,7 +32,7 @@ const (
 type headerField struct{ name, value string }
 
 // carries checks everything but the header's values.
-func carries(answered bool, status int, header http.Header, body []byte) error {
+func carries(answered bool, status int, header http.Header, body *Body) error {
 	switch {
 	case !answered && (status < 200 || status > 299):
 		return &CannotCarryError{CarryNoOutput}
@@ -43,7 +42,7 @@ func carries(answered bool, status int, header http.Header, body []byte) error {
 		return &CannotCarryError{CarryStatus}
 	case len(header["Set-Cookie"]) > 1:
 		return &CannotCarryError{CarryCookies}
-	case len(body) == 0:
+	case body.Len() == 0:
 		return nil
 	}
 	for _, coding := range header["Content-Encoding"] {
@@ -52,9 +51,9 @@ func carries(answered bool, status int, header http.Header, body []byte) error {
 		}
 	}
 	switch {
-	case !utf8.Valid(body):
+	case !body.text():
 		return &CannotCarryError{CarryBinary}
-	case rewritten(string(body[:min(len(body), maxDate+1)])):
+	case rewritten(string(body.head())):
 		return &CannotCarryError{CarryDate}
 	case !sameCharset(header.Get("Content-Type"), body):
 		return &CannotCarryError{CarryCharset}
@@ -64,7 +63,7 @@ func carries(answered bool, status int, header http.Header, body []byte) error {
 
 // sameCharset reports whether a body stays what its label says: the host replaces any charset by utf-8, and adds it where there is none
 // (recordings B-string-latin1, B-string-octet).
-func sameCharset(contentType string, body []byte) bool {
+func sameCharset(contentType string, body *Body) bool {
 	_, parameters, _ := mime.ParseMediaType(contentType)
 	charset := strings.ToLower(parameters["charset"])
 	switch charset {
@@ -74,12 +73,7 @@ func sameCharset(contentType string, body []byte) bool {
 	if !strings.HasPrefix(charset, "iso-8859-") && !strings.HasPrefix(charset, "windows-125") {
 		return false
 	}
-	for _, c := range body {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+	return body.ascii()
 }
 
 // carried returns the header's fields as the host takes them, in order of name, and the names of those that it would fail over: one bad

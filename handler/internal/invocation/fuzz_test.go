@@ -220,7 +220,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := WriteHTTP(discard{}, res, 200, header, body); err != nil {
+				if _, err := WriteHTTP(discard{}, res, 200, header, InMemory(body)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -9,15 +9,20 @@ import (
 	"apimrelay/handler/internal/invocation"
 )
 
-// envelope is the ResponseWriter that keeps an answer until it can be judged as a whole. A large body stands in memory once: it has its size from the
-// start, and takes the place of the upload where that has gone.
+// envelope is the ResponseWriter that keeps an answer until it can be judged as a whole. In memory a large body takes the place of the upload where that
+// has gone, and is otherwise not in it at all (invocation.Body).
 type envelope struct {
 	header http.Header
 	status int
-	body   []byte
-	// tooLarge tells that Write refused a piece.
-	tooLarge bool
-	upload   *keptUpload // nil = the call has no body
+	body   invocation.Body
+	begun  bool // the body has its place
+	// refused is why Write refused a piece.
+	refused error
+	upload  *keptUpload // nil = the call has no body
+}
+
+func (s *Server) newEnvelope() *envelope {
+	return &envelope{header: make(http.Header), body: invocation.Body{Spill: &s.spill, Log: s.log}}
 }
 
 func (e *envelope) Header() http.Header { return e.header }
@@ -29,29 +34,32 @@ func (e *envelope) WriteHeader(status int) {
 }
 
 // Write keeps at most what a request could hold, too: the process is shared by all invocations.
-func (e *envelope) Write(b []byte) (int, error) {
-	if len(e.body)+len(b) > invocation.MaxBody {
-		e.tooLarge = true
+func (e *envelope) Write(b []byte) (n int, err error) {
+	if e.body.Len()+len(b) > invocation.MaxBody {
+		e.refused = errTooLarge
 		return 0, errTooLarge
 	}
-	if e.body == nil {
-		e.body = e.room(len(b))
+	if !e.begun {
+		e.begin(len(b))
 	}
-	e.body = append(e.body, b...)
-	return len(b), nil
+	if n, err = e.body.Write(b); err != nil {
+		e.refused = err
+	}
+	return n, err
 }
 
 var errTooLarge = &invocation.CannotCarryError{What: "a body of more than 100 MiB"}
 
-// room is memory for the body, of which the first n bytes are there. Who only claims a length gets no memory for it.
-func (e *envelope) room(n int) []byte {
+// begin makes room for a body, of which the first n bytes are there. Who only claims a length gets no room for it.
+func (e *envelope) begin(n int) {
 	if length, err := strconv.ParseUint(e.header.Get("Content-Length"), 10, 63); err == nil {
 		n = max(n, int(min(length, invocation.MaxBody)))
 	}
+	e.begun = true
+	e.body.Expect(n)
 	if kept := e.upload.take(n); kept != nil {
-		return kept
+		e.body.Use(kept)
 	}
-	return invocation.Borrow(n)
 }
 
 // Flush has nothing to do; the relay asks for it with event streams.
@@ -67,12 +75,12 @@ func (e *envelope) code() int {
 func (e *envelope) reset() {
 	clear(e.header)
 	e.status = 0
-	e.body = e.body[:0]
+	e.body.Reset()
 }
 
-// free gives the memory back when the answer is written.
+// free gives memory and file back when the answer is written.
 func (e *envelope) free() {
-	invocation.Return(e.body)
+	e.body.Free()
 	invocation.Return(e.upload.take(0))
 }
 

@@ -61,15 +61,20 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 		s.failEvent(w, x, fmt.Errorf("%w: want 2xx, got %d", errNotDone, res.StatusCode))
 		return
 	}
-	var body []byte
+	body := invocation.Body{Spill: &s.spill, Log: s.log}
+	defer body.Free()
 	if success && len(outputs) > 0 {
 		// Only what succeeded feeds outputs, and only whole: half a message would be one that nobody sent.
-		body, err = io.ReadAll(io.LimitReader(res.Body, maxOutput+1))
+		body.Expect(int(min(max(res.ContentLength, 0), maxOutput)))
+		_, err = body.ReadFrom(io.LimitReader(res.Body, maxOutput+1))
 		if err != nil {
-			s.failEvent(w, x, cutError(&x.call))
+			if !is[*invocation.BodyError](err) {
+				err = cutError(&x.call)
+			}
+			s.failEvent(w, x, err)
 			return
 		}
-		if len(body) > maxOutput {
+		if body.Len() > maxOutput {
 			s.failEvent(w, x, fmt.Errorf("%w: want an answer of at most 100 MiB for an output binding, got more", errNotDone))
 			return
 		}
@@ -79,8 +84,11 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	o := &x.call.Outcome
 	line := fmt.Sprintf("%s %s: %d in %d ms, %d attempt(s)", req.Method, f.Relay.Target.Redacted(), res.StatusCode, o.Upstream.Milliseconds(), o.Attempts)
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
-	w.WriteHeader(http.StatusOK)
-	_ = invocation.WriteEvent(w, outputs, []string{line}, body)
+	err = invocation.WriteEvent(w, outputs, []string{line}, &body)
+	x.cutUnread(err)
+	if is[*invocation.BodyError](err) {
+		s.failEvent(w, x, err)
+	}
 }
 
 // unreadable marks what is wrong with the invocation itself.

@@ -16,6 +16,7 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/downstream"
+	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/telemetry"
@@ -56,6 +57,7 @@ type Server struct {
 	doctor    http.Handler
 	telemetry *telemetry.Telemetry
 	log       *slog.Logger
+	spill     invocation.Spill
 }
 
 // New makes a Server.

@@ -35,7 +35,7 @@ func outputsOf(f *app.Function) []invocation.Output {
 func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function, outputs []invocation.Output) {
 	x := exchangeOf(r.Context())
 	x.function, x.trigger, x.call.Way = f, f.Settings.App.Trigger.Type, relay.Wrapped
-	answer := &envelope{header: make(http.Header)}
+	answer := s.newEnvelope()
 	defer answer.free()
 	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
 	if in == nil {
@@ -122,11 +122,11 @@ func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function,
 			// Proxied the caller's connection would be cut; here nothing is sent yet, and half an answer need not be.
 			x := exchangeOf(call.Context())
 			answer.reset()
-			if answer.tooLarge {
-				s.problem(answer, call, errTooLarge)
-				return
+			err := answer.refused
+			if err == nil {
+				err = cutError(&x.call)
 			}
-			s.problem(answer, call, cutError(&x.call))
+			s.problem(answer, call, err)
 		default:
 			panic(p)
 		}
@@ -151,18 +151,19 @@ func cutError(c *relay.Call) error {
 	return &relay.GatewayError{Host: c.Function.Target.Host(), Err: err}
 }
 
-// answerWrapped writes the envelope; what it cannot carry becomes a problem in its place.
+// answerWrapped writes the envelope; what it cannot carry, or can no longer be read, becomes a problem in its place.
 func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *envelope, outputs []invocation.Output) {
 	x := exchangeOf(r.Context())
 	w.Header()["Content-Type"] = []string{invocation.ContentType}
 	if r.Method == http.MethodHead {
-		answer.body = answer.body[:0]
+		answer.body.Reset()
 	}
-	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body)
-	if is[*invocation.CannotCarryError](err) {
+	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, &answer.body)
+	x.cutUnread(err)
+	if is[*invocation.CannotCarryError](err) || is[*invocation.BodyError](err) {
 		answer.reset()
 		s.problem(answer, r, err)
-		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, answer.body)
+		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, &answer.body)
 	}
 	x.answered = answer.code()
 	x.call.Outcome.Dropped = append(x.call.Outcome.Dropped, dropped...)
@@ -170,5 +171,13 @@ func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *e
 		// A function without an http output: only a failed invocation shows that something went wrong.
 		w.WriteHeader(http.StatusInternalServerError)
 		_ = invocation.WriteFailure(w, x.problem)
+	}
+}
+
+// cutUnread ends the exchange where a body could not be read back from its file and the answer has begun: half of it must not look like the whole.
+func (x *exchange) cutUnread(err error) {
+	if x.status != 0 && is[*invocation.BodyError](err) {
+		x.err = err
+		panic(http.ErrAbortHandler)
 	}
 }
