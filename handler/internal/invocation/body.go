@@ -66,8 +66,11 @@ func (b *Body) Write(piece []byte) (int, error) {
 			return 0, &BodyError{err}
 		}
 	}
-	if b.memory == nil {
-		b.memory = Borrow(max(len(piece), b.expected))
+	if need := len(b.memory) + len(piece); b.memory == nil || need > cap(b.memory) && 2*cap(b.memory) <= DefaultThreshold {
+		// In append's steps, of a quarter, a body of the threshold would leave four times its size behind it.
+		larger := append(Borrow(max(need, b.expected, 2*cap(b.memory))), b.memory...)
+		Return(b.memory)
+		b.memory, b.place = larger, 0
 	}
 	b.memory = append(b.memory, piece...)
 	return len(piece), nil
@@ -82,7 +85,7 @@ func (b *Body) tooLong(n int) bool {
 func (b *Body) spill() {
 	file, err := b.Spill.open()
 	if err == nil {
-		b.file = &spilled{file: file}
+		b.file = &spilled{File: file}
 		if err = b.file.write(b.memory); err == nil {
 			Return(b.memory)
 			b.memory, b.place = nil, 0
@@ -207,7 +210,7 @@ func (b *Body) head() []byte {
 
 // spilled is a body in a file, and what has to be known of its text, which is told while it comes: nothing is read twice for it.
 type spilled struct {
-	file
+	File
 	length int // what stands behind it in the file was not written whole
 	head   [maxDate + 1]byte
 	text   utf8Check

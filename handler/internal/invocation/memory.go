@@ -24,7 +24,7 @@ func Borrow(size int) []byte {
 // Return takes back what Borrow returned, or anything else, when nobody uses it any more.
 func Return(b []byte) {
 	if cap(b) >= leastKept && cap(b) <= mostKept {
-		b = b[:0]
-		memory.Put(&b)
+		kept := b[:0] // of its own, so that small ones cost no allocation
+		memory.Put(&kept)
 	}
 }

@@ -22,14 +22,14 @@ const DefaultThreshold = 1 << 20
 //
 // The zero value is ready. It is safe for concurrent use and must not be copied.
 type Spill struct {
-	Threshold int // bytes; 0 = DefaultThreshold
+	Threshold int                  // bytes; 0 = DefaultThreshold
+	Create    func() (File, error) // nil = a temporary file
 
-	create func() (file, error) // nil = temporary
-	told   sync.Once
+	told sync.Once
 }
 
-// file is what a body needs of an *os.File.
-type file interface {
+// File is what a body needs of an *os.File.
+type File interface {
 	io.Writer
 	io.ReaderAt
 	io.Closer
@@ -42,9 +42,9 @@ func (s *Spill) threshold() int {
 	return DefaultThreshold
 }
 
-func (s *Spill) open() (file, error) {
-	if s.create != nil {
-		return s.create()
+func (s *Spill) open() (File, error) {
+	if s.Create != nil {
+		return s.Create()
 	}
 	return temporary()
 }
@@ -58,7 +58,7 @@ func (s *Spill) failed(log *slog.Logger, err error) {
 }
 
 // temporary makes a file without a name, or one that loses it when it is closed.
-func temporary() (file, error) {
+func temporary() (File, error) {
 	f, err := os.CreateTemp("", "apimrelay-*")
 	if err != nil {
 		return nil, err
