@@ -288,3 +288,32 @@ func TestANamedFileIsRemovedAtItsEnd(t *testing.T) {
 		t.Errorf("the file is left: %v", err)
 	}
 }
+
+// BenchmarkBody is the way of an answer over memory and over a file, in the pieces in which the relay hands it on.
+func BenchmarkBody(b *testing.B) {
+	for _, name := range []string{"1MiB", "10MiB"} {
+		text := bytes.Repeat([]byte(`{"id":1,"name":"item","tags":["a","b"]},`), sizes[name]/40+1)[:sizes[name]]
+		for way, spill := range map[string]*Spill{"memory": nil, "file": {}} {
+			if spill != nil {
+				spill.Threshold = 1 << 10
+			}
+			b.Run(name+"/"+way, func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					body := &Body{Spill: spill}
+					body.Expect(len(text))
+					for rest := text; len(rest) > 0; rest = rest[min(len(rest), 64<<10):] {
+						if _, err := body.Write(rest[:min(len(rest), 64<<10)]); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if _, err := WriteHTTP(discard{}, res, 200, http.Header{}, body); err != nil {
+						b.Fatal(err)
+					}
+					body.Free()
+				}
+			})
+		}
+	}
+}
