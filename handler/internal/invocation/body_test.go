@@ -317,3 +317,27 @@ func BenchmarkBody(b *testing.B) {
 		}
 	}
 }
+
+// TestUTF8InPieces cuts texts into three at all of their bytes.
+func TestUTF8InPieces(t *testing.T) {
+	checked := 0
+	for _, text := range []string{
+		"é漢😀", "aé", "\xe2x", "\xe2\x82x", "\xf0\x9f\x98x", "\xf0\x9f", "é\xc3", "\xc3\xa9\xa9", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80", "\xf4\x8f\xbf\xbf",
+		"\xe2\x82\xf0\x9f\x98\x80", "\xc3\xc3\xa9", "\x80é", "\xff", "\xf0\x80\x80\x80", "",
+	} {
+		for i := range len(text) + 1 {
+			for j := i; j <= len(text); j++ {
+				var c utf8Check
+				for _, piece := range []string{text[:i], text[i:j], text[j:]} {
+					c.write([]byte(piece))
+				}
+				if checked++; c.whole() != utf8.ValidString(text) {
+					t.Errorf("%q %q %q: %t, want %t", text[:i], text[i:j], text[j:], c.whole(), utf8.ValidString(text))
+				}
+			}
+		}
+	}
+	if checked < 200 {
+		t.Errorf("only %d ways were checked", checked)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -131,6 +132,7 @@ func TestLargeAnswersLeaveNothingBehind(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes files that nobody has closed
 			dir := t.TempDir()
 			r := newRig(t, bothFlags, map[string]string{"hello": helloFunction, "q": blobFunction}, nil)
 			temporaryFolder(t, dir)
