@@ -9,6 +9,9 @@
 //
 // An HTTP call is read with [ReadHTTP], which keeps nothing but the caller's request, and answered with [WriteHTTP]. Any other trigger is
 // read with [Read], understood with [Call.Event], identified with [Call.Key] and answered with [WriteEvent] or [WriteFailure].
+//
+// An answer has to be whole before its envelope can begin, because what cannot be carried becomes a problem in its place. Until then it is a
+// [Body]: in memory up to a threshold, beyond it in a temporary file without a name ([Spill]).
 package invocation
 
 import (
