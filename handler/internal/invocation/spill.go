@@ -17,8 +17,8 @@ const DefaultThreshold = 1 << 20
 // of it.
 //
 // Only the process's user may read such a file (mode 0600), and where the system allows it (Unix) it has lost its name before the first byte is written: no
-// other program can open it by a path, a child does not inherit it, and its blocks are free when the process ends, however it ends. Elsewhere it is
-// removed when the call is over. Where no file can be made or written, all stays in memory, and a line of the log says so, once.
+// other program can open it by a path, a child does not inherit it, and its blocks are free when the process ends, however it ends; killed between the two,
+// it leaves an empty file. Elsewhere it is removed when the call is over. Where no file can be made or written, all stays in memory, and a line of the log says so, once.
 //
 // The zero value is ready. It is safe for concurrent use and must not be copied.
 type Spill struct {
