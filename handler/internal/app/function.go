@@ -122,7 +122,8 @@ func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string)
 	}
 	b := Binding{Type: text("type"), Direction: strings.ToLower(text("direction")), Name: text("name"), DataType: strings.ToLower(text("dataType")),
 		Cardinality: strings.ToLower(text("cardinality"))}
-	b.Raw, _ = plain(object).(map[string]any)
+	raw, _ := plain(object)
+	b.Raw, _ = raw.(map[string]any)
 	if b.Type == "" {
 		f.broken("bindings[%d].type: want the kind of binding, got nothing", `add "type"`, i)
 	}

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -119,13 +118,39 @@ func literalText(l hujson.Literal) string {
 	return string(l)
 }
 
-// plain turns a value into maps, slices, strings, float64, bool and nil.
-func plain(v hujson.ValueTrimmed) any {
-	whole := hujson.Value{Value: v}.Clone()
-	whole.Minimize()
-	var out any
-	if err := json.Unmarshal(whole.Pack(), &out); err != nil {
-		return nil
+// plain turns a value into maps, slices, strings, float64, bool and nil, as encoding/json does; false where a number in it is too large.
+func plain(v hujson.ValueTrimmed) (any, bool) {
+	switch v := v.(type) {
+	case *hujson.Object:
+		out := make(map[string]any, len(v.Members))
+		for _, m := range v.Members {
+			value, ok := plain(m.Value.Value)
+			if !ok {
+				return nil, false
+			}
+			out[memberName(m)] = value
+		}
+		return out, true
+	case *hujson.Array:
+		out := make([]any, len(v.Elements))
+		for i, e := range v.Elements {
+			value, ok := plain(e.Value)
+			if !ok {
+				return nil, false
+			}
+			out[i] = value
+		}
+		return out, true
+	case hujson.Literal:
+		switch v.Kind() {
+		case '"':
+			return stringText(v), true
+		case 't', 'f':
+			return v.Kind() == 't', true
+		case '0':
+			n, err := strconv.ParseFloat(string(v), 64)
+			return n, err == nil
+		}
 	}
-	return out
+	return nil, true
 }
