@@ -178,9 +178,9 @@ func (o *doctorOptions) showReport() (int, error) {
 
 // readSettings finds the app and its settings as a person at a shell expects: with the deployed layout by themselves, else told.
 func (o *doctorOptions) readSettings() error {
-	lookup := settings.Lookup(o.environ)
+	env := settings.Index(o.environ)
 	if o.root == "" {
-		o.root = doctorRoot(lookup)
+		o.root = doctorRoot(env.Lookup)
 	}
 	file := o.settings
 	if file == "" && !ownSettings(o.environ) {
@@ -198,7 +198,7 @@ func (o *doctorOptions) readSettings() error {
 			return err
 		}
 		for name, value := range values {
-			if _, set := lookup(name); set {
+			if _, set := env.Lookup(name); set {
 				continue // as Azure Functions Core Tools has it
 			}
 			if err := os.Setenv(name, value); err != nil {
@@ -207,8 +207,9 @@ func (o *doctorOptions) readSettings() error {
 			o.environ = append(o.environ, name+"="+value)
 		}
 	}
-	o.app = app.Load(o.root, settings.Lookup(o.environ))
-	o.set = settings.Load(o.environ, o.app)
+	env = settings.Index(o.environ)
+	o.app = app.Load(o.root, env.Lookup)
+	o.set = settings.Load(env, o.app)
 	settings.Scrub()
 	return nil
 }

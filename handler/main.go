@@ -105,8 +105,8 @@ var release string
 // serve listens before it does anything that can take time, and goes on whatever is wrong with the app: a handler that ends is started three times, and
 // then the host gives up on all functions. What is wrong fails the invocations, and stands on stderr.
 func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
-	lookup := settings.Lookup(environ)
-	listener, err := listen(lookup)
+	env := settings.Index(environ)
+	listener, err := listen(env.Lookup)
 	if err != nil {
 		fmt.Fprintln(stderr, "handler:", err)
 		return exitFailed
@@ -114,7 +114,7 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	defer listener.Close()
 
 	tuneMemory()
-	p := assemble(environ, stdout, stderr)
+	p := assemble(env, stdout, stderr)
 	log.SetFlags(0)
 	log.SetOutput(telemetry.StdLog(p.log).Writer()) // net/http's transport writes there
 	for _, s := range p.sources {
@@ -178,10 +178,9 @@ type program struct {
 }
 
 // assemble reads the app and its settings and connects the parts. It never fails.
-func assemble(environ []string, stdout, stderr io.Writer) *program {
-	lookup := settings.Lookup(environ)
-	a := app.Load(root(lookup), lookup)
-	set := settings.Load(environ, a)
+func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
+	a := app.Load(root(env.Lookup), env.Lookup)
+	set := settings.Load(env, a)
 	settings.Scrub()
 	p := &program{settings: set, log: slog.New(telemetry.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)
@@ -205,7 +204,7 @@ func assemble(environ []string, stdout, stderr io.Writer) *program {
 	}
 	p.sources = sources.All()
 	var err error
-	if p.telemetry, err = telemetry.Start(lookup, version(), p.log); err != nil {
+	if p.telemetry, err = telemetry.Start(env.Lookup, version(), p.log); err != nil {
 		p.log.Error("telemetry is off", "error", err.Error())
 	}
 	_ = p.telemetry.ObserveTokens(p.tokenStats)

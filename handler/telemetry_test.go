@@ -20,6 +20,8 @@ import (
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"apimrelay/handler/internal/settings"
 )
 
 // collector takes OTLP over HTTP and keeps the spans, and of each metric what came last.
@@ -111,11 +113,11 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 	t.Setenv("IDENTITY_HEADER", "canary-header")
 	root := shippedApp(t)
 	var out bytes.Buffer
-	p := assemble([]string{
+	p := assemble(settings.Index([]string{
 		"FUNCTIONS_APP_ROOT_PATH=" + root, "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
 		"FunctionIdentity=RunAs=App", "ApimUrl=" + gateway.URL + "/orders", "ApimKey=canary-key", "PollSchedule=0 0 0 1 1 *",
 		"IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header", "OTEL_EXPORTER_OTLP_ENDPOINT=" + otlp.URL,
-	}, &out, &out)
+	}), &out, &out)
 	handler := httptest.NewServer(p.handler)
 	defer handler.Close()
 
@@ -186,11 +188,11 @@ func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
 	t.Setenv("IDENTITY_HEADER", "canary-header")
 	const writer = "5a9d0b0c-0000-4000-8000-000000000002"
 	var out bytes.Buffer
-	p := assemble([]string{
+	p := assemble(settings.Index([]string{
 		"FUNCTIONS_APP_ROOT_PATH=" + shippedApp(t), "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
 		"FunctionIdentity=RunAs=App", "poll__FunctionIdentity=RunAs=App;AppId=" + writer, "ApimUrl=http://127.0.0.1:1/orders", "ApimKey=canary-key",
 		"PollSchedule=0 0 0 1 1 *", "IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header", "OTEL_EXPORTER_OTLP_ENDPOINT=" + otlp.URL,
-	}, &out, &out)
+	}), &out, &out)
 	for _, s := range p.sources {
 		if _, err := s.Token(t.Context()); err != nil {
 			t.Fatal(err)

@@ -33,9 +33,9 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 			return nil, nil, err
 		}
 	}
-	environ := s.environment(false, false)
-	a := app.Load(filepath.Join(s.dir, "app"), settings.Lookup(environ))
-	set := settings.Load(environ, a)
+	env := settings.Index(s.environment(false, false))
+	a := app.Load(filepath.Join(s.dir, "app"), env.Lookup)
+	set := settings.Load(env, a)
 	if len(set.Faults) > 0 {
 		return nil, nil, fmt.Errorf("the settings have a fault: %s", set.Faults[0])
 	}

@@ -222,7 +222,7 @@ func (s *stage) load() Options {
 	}
 	slices.Sort(environ)
 	o := s.options
-	o.Settings = settings.Load(environ, app.Load(root, settings.Lookup(environ)))
+	o.Settings = settings.Load(settings.Index(environ), app.Load(root, settings.Index(environ).Lookup))
 	o.Lookup = os.LookupEnv
 	if s.policy != "" {
 		p, err := policy.Merge(policy.Scopes{API: parsePolicy(s.t, "their.xml", s.policy)}, s.values)

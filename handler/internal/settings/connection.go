@@ -15,7 +15,7 @@ var defaultConnections = map[string]string{
 }
 
 // checkConnections makes sure that each binding's connection is set. The host starts without it, and the function never runs.
-func (f *Function) checkConnections(env *environment) {
+func (f *Function) checkConnections(env *Environment) {
 	for _, b := range f.App.Bindings {
 		name := strings.TrimSpace(b.Connection)
 		if name == "" {
@@ -45,7 +45,7 @@ func identityLine(kind string) string {
 // connects tells whether the host finds a connection: the setting itself, with AzureWebJobs in front, as a connection string of the platform, or
 // as a section of several settings (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/Extensions/IConfigurationExtensions.cs,
 // GetWebJobsConnectionSection).
-func (e *environment) connects(name string) bool {
+func (e *Environment) connects(name string) bool {
 	for _, prefix := range []string{"", "AzureWebJobs", "ConnectionStrings__", "CUSTOMCONNSTR_", "SQLAZURECONNSTR_", "SQLCONNSTR_", "MYSQLCONNSTR_"} {
 		if e.filled(prefix + name) {
 			return true

@@ -62,7 +62,7 @@ func TestTheExampleHoldsEverySettingAndNoFault(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "host.json"), host, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := Load(environ, app.Load(root, Lookup(environ)))
+	s := Load(Index(environ), app.Load(root, Index(environ).Lookup))
 	if len(s.Faults)+len(s.Warnings) > 0 {
 		t.Error(report(t, s))
 	}

@@ -21,7 +21,7 @@ func process(shared *scope, functions []*scope) []texts {
 	mirroring.Lock()
 	defer mirroring.Unlock()
 	for _, s := range append([]*scope{shared}, functions...) {
-		for _, setting := range Names() {
+		for _, setting := range names {
 			defer replace(s.mirror(setting), s.cells[setting])()
 		}
 	}

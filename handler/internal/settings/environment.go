@@ -83,14 +83,24 @@ func (t *texts) equal(other *texts) bool {
 // variable is one entry of the environment.
 type variable struct{ name, value string }
 
-// environment finds variables ignoring case: the portal's TargetApp may stand in the environment in any spelling, and all of them count.
-type environment struct {
+// Environment finds variables ignoring case: the portal's TargetApp may stand in the environment in any spelling, and all of them count. It does not
+// change, and may be read by any number of goroutines.
+type Environment struct {
 	all    []variable            // in the order given
 	byName map[string][]variable // under the name in upper case
+	own    []ownVariable         // those of all that look like one of our settings for one function
 }
 
-func index(environ []string) *environment {
-	e := &environment{byName: map[string][]variable{}}
+// ownVariable is a variable whose name has a function's in front: OrdersWriter__ApimUrl.
+type ownVariable struct {
+	variable
+	key     string // scopeKey of the function's name
+	setting string
+}
+
+// Index reads a list of "name=value" as os.Environ returns it. App Service sets a hundred variables and more, so it is done once.
+func Index(environ []string) *Environment {
+	e := &Environment{all: make([]variable, 0, len(environ)), byName: make(map[string][]variable, len(environ))}
 	for _, entry := range environ {
 		// Windows has entries that begin with an equals sign.
 		at := strings.IndexByte(strings.TrimPrefix(entry, "="), '=')
@@ -101,21 +111,25 @@ func index(environ []string) *environment {
 		v := variable{entry[:at], entry[at+1:]}
 		e.all = append(e.all, v)
 		key := strings.ToUpper(v.name)
-		e.byName[key] = append(e.byName[key], v)
+		if n := len(e.all); e.byName[key] == nil {
+			e.byName[key] = e.all[n-1 : n : n] // most names stand once: no list of their own
+		} else {
+			e.byName[key] = append(e.byName[key], v)
+		}
+		if function, setting, ok := splitName(v.name); ok {
+			e.own = append(e.own, ownVariable{v, scopeKey(function), setting})
+		}
 	}
 	return e
 }
 
-// Lookup finds a variable of environ ignoring the case of its name; an exact spelling goes first.
-func Lookup(environ []string) func(name string) (string, bool) {
-	e := index(environ)
-	return func(name string) (string, bool) {
-		found := e.byName[strings.ToUpper(name)]
-		if len(found) == 0 {
-			return "", false
-		}
-		return exactFirst(found, name)[0].value, true
+// Lookup finds a variable ignoring the case of its name; an exact spelling goes first.
+func (e *Environment) Lookup(name string) (string, bool) {
+	found := e.byName[strings.ToUpper(name)]
+	if len(found) == 0 {
+		return "", false
 	}
+	return exactFirst(found, name)[0].value, true
 }
 
 func exactFirst(found []variable, name string) []variable {
@@ -127,7 +141,7 @@ func exactFirst(found []variable, name string) []variable {
 }
 
 // filled tells whether a variable is set and not blank.
-func (e *environment) filled(name string) bool {
+func (e *Environment) filled(name string) bool {
 	return slices.ContainsFunc(e.byName[strings.ToUpper(name)], func(v variable) bool { return strings.TrimSpace(v.value) != "" })
 }
 
@@ -141,12 +155,12 @@ func splitName(name string) (function, setting string, ok bool) {
 		return "", "", false
 	}
 	tail := name[at+2:]
-	for _, s := range append(Names(), tenantAlias) {
+	for _, s := range names {
 		if strings.EqualFold(s, tail) {
 			return name[:at], s, true
 		}
 	}
-	return "", "", false
+	return name[:at], tenantAlias, strings.EqualFold(tenantAlias, tail)
 }
 
 // scope is what the environment sets for one function, or for all where key is empty.
@@ -165,12 +179,11 @@ type cell struct {
 }
 
 // scope collects the settings of one function, or the shared ones for "".
-func (e *environment) scope(function string) *scope {
+func (e *Environment) scope(function string) *scope {
 	s := &scope{function: function, key: scopeKey(function), cells: map[string]*cell{}}
-	for _, setting := range Names() {
-		s.cells[setting] = e.cell(s, setting)
-		if s.cells[setting] == nil {
-			delete(s.cells, setting)
+	for _, setting := range names {
+		if c := e.cell(s, setting); c != nil {
+			s.cells[setting] = c
 		}
 	}
 	alias := e.cell(s, tenantAlias)
@@ -200,14 +213,14 @@ func (s *scope) nameOf(setting string) string {
 	return strings.ReplaceAll(s.function, "-", "_") + "__" + setting
 }
 
-func (e *environment) cell(s *scope, setting string) *cell {
+func (e *Environment) cell(s *scope, setting string) *cell {
 	var found []variable
 	if s.function == "" {
 		found = e.byName[strings.ToUpper(setting)]
 	} else {
-		for _, v := range e.all {
-			if prefix, tail, ok := splitName(v.name); ok && tail == setting && scopeKey(prefix) == s.key {
-				found = append(found, v)
+		for _, v := range e.own {
+			if v.setting == setting && v.key == s.key {
+				found = append(found, v.variable)
 			}
 		}
 	}

@@ -61,7 +61,7 @@ func TestAChildInheritsNoSecret(t *testing.T) {
 }
 
 func TestLookupIgnoresCase(t *testing.T) {
-	lookup := Lookup([]string{"abc=1", "ABC=2", "Empty=", "nonsense", "=C:=C:\\", "x=a=b"})
+	lookup := Index([]string{"abc=1", "ABC=2", "Empty=", "nonsense", "=C:=C:\\", "x=a=b"}).Lookup
 	for name, want := range map[string]string{"abc": "1", "ABC": "2", "aBc": "1", "empty": "", "X": "a=b"} {
 		if got, ok := lookup(name); !ok || got != want {
 			t.Errorf("%s: %q, %t", name, got, ok)

@@ -58,7 +58,7 @@ type origin struct {
 // Own lists the settings that are the function's own, by their names as found in the environment, in the order of Names.
 func (f *Function) Own() []string {
 	var list []string
-	for _, n := range Names() {
+	for _, n := range names {
 		if o := f.origins[n]; o.own {
 			list = append(list, o.name)
 		}
@@ -76,11 +76,9 @@ func (s *Settings) of(f *app.Function) *Function {
 	return nil
 }
 
-// Load reads the settings of all functions of a from environ, a list of "name=value" as os.Environ returns it. It never returns nil and never
-// fails. While it runs the process environment holds copies in upper case, for envconfig; afterwards it is as before. So call it before other
-// goroutines read the environment.
-func Load(environ []string, a *app.App) *Settings {
-	env := index(environ)
+// Load reads the settings of all functions of a from env. It never returns nil and never fails. While it runs the process environment holds copies in
+// upper case, for envconfig; afterwards it is as before. So call it before other goroutines read the environment.
+func Load(env *Environment, a *app.App) *Settings {
 	s := &Settings{App: a, LogLevel: slog.LevelInfo}
 	s.IdentityEndpoint = env.filled("IDENTITY_ENDPOINT")
 	s.IdentityHeader = env.filled("IDENTITY_HEADER")
@@ -190,8 +188,8 @@ func (s *Settings) collect() {
 
 // originsOf lists where the function's values come from.
 func originsOf(shared, own *scope) map[string]origin {
-	origins := make(map[string]origin, len(Names()))
-	for _, name := range Names() {
+	origins := make(map[string]origin, len(names))
+	for _, name := range names {
 		c, isOwn := own.cells[name]
 		if !isOwn {
 			c = shared.cells[name]

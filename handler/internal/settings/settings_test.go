@@ -76,12 +76,12 @@ func appOf(t *testing.T, functions map[string]string, environ []string) *app.App
 	for name, content := range functions {
 		write(name+"/function.json", content)
 	}
-	return app.Load(root, Lookup(environ))
+	return app.Load(root, Index(environ).Lookup)
 }
 
 func load(t *testing.T, functions map[string]string, environ []string) *Settings {
 	t.Helper()
-	return Load(environ, appOf(t, functions, environ))
+	return Load(Index(environ), appOf(t, functions, environ))
 }
 
 func (s *Settings) function(t *testing.T, name string) *Function {
@@ -249,7 +249,7 @@ func TestFaultsOfTheAppHitItsFunctions(t *testing.T) {
 	environ := with(nil)
 	a := appOf(t, map[string]string{"a": plain, "b": "{broken", "doctor": plain}, environ)
 	a.Faults = append(a.Faults, app.Fault{File: "host.json", Text: "wrong"})
-	s := Load(environ, a)
+	s := Load(Index(environ), a)
 	if f := s.function(t, "a"); len(f.Faults) != 1 || f.Faults[0].Text != "wrong" {
 		t.Errorf("a: %v", f.Faults)
 	}

@@ -6,7 +6,7 @@ import (
 
 // findStrays reports what looks like a setting for one function and is read by nobody: the function inherits the shared value in silence, another
 // identity's perhaps.
-func (s *Settings) findStrays(env *environment) {
+func (s *Settings) findStrays(env *Environment) {
 	known := map[string]bool{}
 	var list []string
 	for _, f := range s.App.Functions {

@@ -69,11 +69,11 @@ func (r reading) placeholder() bool {
 		}
 	case "ApimUrl":
 		// Braces are expressions there, whose names hold no blank.
-		if strings.ContainsAny(r.text, "<>") || blankInBraces().MatchString(r.text) {
+		if strings.ContainsAny(r.text, "<>") || strings.Contains(r.text, "{") && blankInBraces().MatchString(r.text) {
 			found = "a part of the URL"
 		}
 	default:
-		if angled().MatchString(r.text) || braced().MatchString(r.text) {
+		if strings.Contains(r.text, "<") && angled().MatchString(r.text) || strings.Contains(r.text, "{") && braced().MatchString(r.text) {
 			found = shown(strconv.Quote(r.text))
 		}
 	}
@@ -84,6 +84,7 @@ func (r reading) placeholder() bool {
 	return true
 }
 
+// Most values hold no bracket, and then none of these is compiled.
 var (
 	blankInBraces = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{[^{}]*[ \t][^{}]*\}`) })
 	angled        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`<[^<>]+>`) })
