@@ -44,30 +44,18 @@ func ReadFacts(tok string) (Facts, error) {
 	if err != nil {
 		return f, errOpaque
 	}
-	var c struct {
-		Iss   text   `json:"iss"`
-		Aud   texts  `json:"aud"`
-		Roles texts  `json:"roles"`
-		Scp   text   `json:"scp"`
-		Tid   text   `json:"tid"`
-		Azp   text   `json:"azp"`
-		AppID text   `json:"appid"`
-		Oid   text   `json:"oid"`
-		Ver   text   `json:"ver"`
-		Iat   moment `json:"iat"`
-		Nbf   moment `json:"nbf"`
-		Exp   moment `json:"exp"`
-	}
+	// A map, where a struct of the claims would do: what encoding/json has to learn of such a type first takes longer than the first token.
+	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return f, errOpaque // the cause would quote the payload
 	}
-	f.Issuer, f.Audience, f.Roles, f.Scope = string(c.Iss), c.Aud, c.Roles, string(c.Scp)
-	f.TenantID, f.ClientID, f.ObjectID = string(c.Tid), string(c.Azp), string(c.Oid)
+	f.Issuer, f.Audience, f.Roles, f.Scope = c.text("iss"), c.texts("aud"), c.texts("roles"), c.text("scp")
+	f.TenantID, f.ClientID, f.ObjectID = c.text("tid"), c.text("azp"), c.text("oid")
 	if f.ClientID == "" {
-		f.ClientID = string(c.AppID)
+		f.ClientID = c.text("appid")
 	}
-	f.Version = string(c.Ver)
-	f.IssuedAt, f.NotBefore, f.ExpiresOn = time.Time(c.Iat), time.Time(c.Nbf), time.Time(c.Exp)
+	f.Version = c.text("ver")
+	f.IssuedAt, f.NotBefore, f.ExpiresOn = c.moment("iat"), c.moment("nbf"), c.moment("exp")
 	return f, nil
 }
 
@@ -101,46 +89,39 @@ func (f Facts) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Claims are read leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
-type (
-	text   string
-	texts  []string
-	moment time.Time
-)
+// claims are read leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
+type claims map[string]json.RawMessage
 
-func (t *text) UnmarshalJSON(data []byte) error {
+func (c claims) text(name string) string {
 	var s string
-	if json.Unmarshal(data, &s) == nil {
-		*t = text(s)
-	}
-	return nil
+	_ = json.Unmarshal(c[name], &s)
+	return s
 }
 
-func (t *texts) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil && one != "" {
-		*t = texts{one}
+func (c claims) texts(name string) []string {
+	if one := c.text(name); one != "" {
+		return []string{one}
+	}
+	var list []any
+	if json.Unmarshal(c[name], &list) != nil {
 		return nil
 	}
-	var many []any
-	if json.Unmarshal(data, &many) != nil {
-		return nil
-	}
-	for _, v := range many {
+	var texts []string
+	for _, v := range list {
 		if s, ok := v.(string); ok {
-			*t = append(*t, s)
+			texts = append(texts, s)
 		}
 	}
-	return nil
+	return texts
 }
 
-func (m *moment) UnmarshalJSON(data []byte) error {
+func (c claims) moment(name string) time.Time {
 	var seconds float64
 	// Above 1e11 it is no NumericDate in seconds (RFC 7519 section 2) of this age.
-	if json.Unmarshal(data, &seconds) == nil && seconds > 0 && seconds < 1e11 {
-		*m = moment(time.Unix(int64(seconds), 0).UTC())
+	if json.Unmarshal(c[name], &seconds) != nil || seconds <= 0 || seconds >= 1e11 {
+		return time.Time{}
 	}
-	return nil
+	return time.Unix(int64(seconds), 0).UTC()
 }
 
 // GoString keeps %#v as harmless as %v is.
