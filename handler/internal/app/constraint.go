@@ -22,20 +22,22 @@ type constraint struct {
 }
 
 // The names of dotnet/aspnetcore src/Http/Routing/src/RouteOptions.cs, GetDefaultConstraintMap; one function each of src/Constraints.
-var plainConstraints = map[string]func(string) bool{
-	"int":      func(v string) bool { return isInteger(v, 32) },
-	"long":     func(v string) bool { return isInteger(v, 64) },
-	"bool":     isBool,
-	"datetime": mayBeDate,
-	"decimal":  isDecimal,
-	"double":   isDouble,
-	"float":    isDouble, // since .NET Core 3.0 an overflow is infinity, not a failure, so that both take the same texts
-	"guid":     isGUID,
-	"alpha":    isAlpha,
-	"required": func(v string) bool { return v != "" },
-	"file":     isFileName,
-	"nonfile":  func(v string) bool { return !isFileName(v) },
-}
+var plainConstraints = sync.OnceValue(func() map[string]func(string) bool {
+	return map[string]func(string) bool{
+		"int":      func(v string) bool { return isInteger(v, 32) },
+		"long":     func(v string) bool { return isInteger(v, 64) },
+		"bool":     isBool,
+		"datetime": mayBeDate,
+		"decimal":  isDecimal,
+		"double":   isDouble,
+		"float":    isDouble, // since .NET Core 3.0 an overflow is infinity, not a failure, so that both take the same texts
+		"guid":     isGUID,
+		"alpha":    isAlpha,
+		"required": func(v string) bool { return v != "" },
+		"file":     isFileName,
+		"nonfile":  func(v string) bool { return !isFileName(v) },
+	}
+})
 
 // parseConstraint reads one inline constraint. The host resolves names in any case, and refuses a wrong number or kind of arguments.
 func parseConstraint(text string) (constraint, error) {
@@ -44,7 +46,7 @@ func parseConstraint(text string) (constraint, error) {
 		name, argument, hasArgument = text[:open], text[open+1:len(text)-1], true
 	}
 	c := constraint{text: text, kind: strings.ToLower(name)}
-	if holds, ok := plainConstraints[c.kind]; ok {
+	if holds, ok := plainConstraints()[c.kind]; ok {
 		if hasArgument {
 			return c, fmt.Errorf("the constraint %q takes no argument", text)
 		}

@@ -58,23 +58,25 @@ var fragments = []struct {
 }
 
 // codes are Entra's error numbers (learn.microsoft.com "Microsoft Entra authentication and authorization error codes").
-var codes = map[string]string{
-	"7000215": "client-secret-wrong", "7000222": "client-secret-expired", "7000229": "client-no-principal", "7000112": "client-disabled",
-	"700016": "client-unknown", "700027": "client-certificate", "700024": "federated-credential", "700211": "federated-credential",
-	"700212": "federated-credential", "700213": "federated-credential", "90002": "tenant-unknown", "900023": "tenant-unknown",
-	"500011": "resource-unknown", "650057": "resource-not-listed", "65001": "consent-missing", "90094": "consent-missing", "65002": "tool-not-authorized",
-	"50105": "person-not-assigned", "501051": "assignment-required", "50076": "sign-in-blocked", "50079": "sign-in-blocked", "53003": "sign-in-blocked",
-	"530032": "sign-in-blocked", "700082": "sign-in-expired", "70043": "sign-in-expired", "50173": "sign-in-expired", "50020": "account-of-another-tenant",
-	"50034": "account-of-another-tenant", "90072": "account-of-another-tenant", "70011": "target-app-form", "1002012": "target-app-form",
-	"50196": "identity-throttled",
-}
+var codes = sync.OnceValue(func() map[string]string {
+	return map[string]string{
+		"7000215": "client-secret-wrong", "7000222": "client-secret-expired", "7000229": "client-no-principal", "7000112": "client-disabled",
+		"700016": "client-unknown", "700027": "client-certificate", "700024": "federated-credential", "700211": "federated-credential",
+		"700212": "federated-credential", "700213": "federated-credential", "90002": "tenant-unknown", "900023": "tenant-unknown",
+		"500011": "resource-unknown", "650057": "resource-not-listed", "65001": "consent-missing", "90094": "consent-missing", "65002": "tool-not-authorized",
+		"50105": "person-not-assigned", "501051": "assignment-required", "50076": "sign-in-blocked", "50079": "sign-in-blocked", "53003": "sign-in-blocked",
+		"530032": "sign-in-blocked", "700082": "sign-in-expired", "70043": "sign-in-expired", "50173": "sign-in-expired", "50020": "account-of-another-tenant",
+		"50034": "account-of-another-tenant", "90072": "account-of-another-tenant", "70011": "target-app-form", "1002012": "target-app-form",
+		"50196": "identity-throttled",
+	}
+})
 
 var aadsts = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`AADSTS(\d+)`) })
 
 // identityAnchor names a failure to get a token by its text.
 func identityAnchor(text string) string {
 	if m := aadsts().FindStringSubmatch(text); m != nil {
-		if anchor := codes[m[1]]; anchor != "" {
+		if anchor := codes()[m[1]]; anchor != "" {
 			return anchor
 		}
 		return "entra-refused"

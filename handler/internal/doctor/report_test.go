@@ -87,7 +87,7 @@ func TestEachEntryIsCompleteAndLinked(t *testing.T) {
 			t.Errorf("%v lead to %s, which is not in the catalogue", f.words, f.anchor)
 		}
 	}
-	for code, anchor := range codes {
+	for code, anchor := range codes() {
 		if !seen[anchor] {
 			t.Errorf("AADSTS%s leads to %s, which is not in the catalogue", code, anchor)
 		}

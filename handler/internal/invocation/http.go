@@ -169,13 +169,13 @@ func readHeader(s *scanner, header http.Header) error {
 
 // headerKey is http.CanonicalHeaderKey, without an allocation for the names that most requests have.
 func headerKey(name []byte) string {
-	if key, ok := commonHeaders[string(name)]; ok {
+	if key, ok := commonHeaders()[string(name)]; ok {
 		return key
 	}
 	return http.CanonicalHeaderKey(string(name))
 }
 
-var commonHeaders = func() map[string]string {
+var commonHeaders = sync.OnceValue(func() map[string]string {
 	names := make(map[string]string)
 	for _, name := range []string{
 		"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Cookie",
@@ -186,7 +186,7 @@ var commonHeaders = func() map[string]string {
 		names[name], names[strings.ToLower(name)], names[strings.ToUpper(name)] = name, name, name
 	}
 	return names
-}()
+})
 
 func (h *rawHTTP) readBody(s *scanner) error {
 	h.body, h.HasBody = nil, false

@@ -167,7 +167,7 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 		}
 		for i, value := range values {
 			if !ascii(value) && name == "Location" {
-				value = escape(value, printable)
+				value = escape(value, printable())
 				values[i] = value
 			}
 			if leaks || !ascii(value) || holds(value, secrets) {

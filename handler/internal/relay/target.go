@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -474,7 +475,7 @@ func callersQuery(raw string) string {
 		clean = clean && raw[i] > ' ' && raw[i] != 0x7f && raw[i] != '#'
 	}
 	if !clean {
-		raw = escape(raw, queryBytes)
+		raw = escape(raw, queryBytes())
 	}
 	for item := range strings.SplitSeq(raw, "&") {
 		clean = clean && !strippedParameter(item)
@@ -493,8 +494,8 @@ func callersQuery(raw string) string {
 
 // What escape leaves alone, besides letters and digits, in a text that is one already.
 var (
-	queryBytes = between('!', 0xff, "#\x7f") // of a query: all that it may hold on the wire, a percent sign that escapes nothing included
-	printable  = between(' ', '~', "")       // of a Location: all of ASCII
+	queryBytes = sync.OnceValue(func() string { return between('!', 0xff, "#\x7f") }) // of a query: all that it may hold on the wire, a percent sign that escapes nothing included
+	printable  = sync.OnceValue(func() string { return between(' ', '~', "") })       // of a Location: all of ASCII
 )
 
 // between are the bytes from first to last without those of but.

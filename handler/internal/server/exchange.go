@@ -114,7 +114,7 @@ func (s *Server) panicked(r *http.Request, x *exchange, p any) {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("invocation_id", x.call.InvocationID),
 			slog.String("error", x.err.Error()), slog.String("stack", string(debug.Stack())))
 		if x.status == 0 {
-			s.answerProblem(x, r, problems["internal"], x.err)
+			s.answerProblem(x, r, problemFor("internal"), x.err)
 			s.logExchange(r, x)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"apimrelay/handler/internal/invocation"
@@ -21,31 +22,31 @@ type problem struct {
 	title  string
 }
 
-// problems by code. The codes are stable.
-var problems = func() map[string]problem {
-	all := make(map[string]problem)
-	for _, p := range []problem{
-		{"settings", 500, "the function's settings are incomplete or wrong"},
-		{"identity-refused", 500, "the identity was refused a token"},
-		{"identity-unavailable", 503, "no token can be had at the moment"},
-		{"gateway-unreachable", 502, "the gateway gave no answer"},
-		{"budget-spent", 504, "the gateway gave no answer in time"},
-		{"bad-path", 400, "the path cannot be relayed"},
-		{"no-route", 404, "no function has this route"},
-		{"bad-invocation", 500, "the invocation cannot be read"},
-		{"already-sent", 409, "the call was already sent, and its outcome is not known"},
-		{"body-lost", 411, "the host drops chunked uploads of wrapped calls: send a Content-Length, or set enableProxyingHttpRequest in host.json"},
-		{"too-large", 413, "the body is too large for a wrapped call: set enableProxyingHttpRequest in host.json"},
-		{"body-damaged", 415, "the host changed the body of a wrapped call: set enableProxyingHttpRequest in host.json"},
-		{"cannot-carry", 502, "the answer does not fit into a wrapped call: set enableProxyingHttpRequest in host.json"},
-		{"upload-broken", 400, "the request's body broke off"},
-		{"caller-left", 499, "the caller left"},
-		{"internal", 500, "the handler failed"},
-	} {
-		all[p.code] = p
-	}
-	return all
-}()
+// problems are all there are. The codes are stable.
+var problems = []problem{
+	{"settings", 500, "the function's settings are incomplete or wrong"},
+	{"identity-refused", 500, "the identity was refused a token"},
+	{"identity-unavailable", 503, "no token can be had at the moment"},
+	{"gateway-unreachable", 502, "the gateway gave no answer"},
+	{"budget-spent", 504, "the gateway gave no answer in time"},
+	{"bad-path", 400, "the path cannot be relayed"},
+	{"no-route", 404, "no function has this route"},
+	{"bad-invocation", 500, "the invocation cannot be read"},
+	{"already-sent", 409, "the call was already sent, and its outcome is not known"},
+	{"body-lost", 411, "the host drops chunked uploads of wrapped calls: send a Content-Length, or set enableProxyingHttpRequest in host.json"},
+	{"too-large", 413, "the body is too large for a wrapped call: set enableProxyingHttpRequest in host.json"},
+	{"body-damaged", 415, "the host changed the body of a wrapped call: set enableProxyingHttpRequest in host.json"},
+	{"cannot-carry", 502, "the answer does not fit into a wrapped call: set enableProxyingHttpRequest in host.json"},
+	{"upload-broken", 400, "the request's body broke off"},
+	{"caller-left", 499, "the caller left"},
+	{"internal", 500, "the handler failed"},
+}
+
+// problemFor is the problem of a code that is one of them.
+func problemFor(code string) problem {
+	i := slices.IndexFunc(problems, func(p problem) bool { return p.code == code })
+	return problems[i]
+}
 
 // answerCut is the code, in the log alone, of an answer that broke off behind its header.
 const answerCut = "answer-cut"
@@ -84,10 +85,10 @@ var problemCodes = []struct {
 func problemOf(err error) problem {
 	for _, c := range problemCodes {
 		if c.fits(err) {
-			return problems[c.code]
+			return problemFor(c.code)
 		}
 	}
-	return problems["internal"]
+	return problemFor("internal")
 }
 
 func sentinel(target error) func(error) bool {

@@ -40,7 +40,7 @@ func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function
 	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
 	if in == nil {
 		if !errors.Is(err, invocation.ErrTooLarge) {
-			s.answerProblem(w, r, problems["bad-invocation"], err) // bare: nobody would find a caller's answer in it
+			s.answerProblem(w, r, problemFor("bad-invocation"), err) // bare: nobody would find a caller's answer in it
 			return
 		}
 		s.problem(answer, r, err)
