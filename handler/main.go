@@ -157,7 +157,9 @@ func listen(lookup func(string) (string, bool)) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: FUNCTIONS_CUSTOMHANDLER_PORT: want a port number, got %q", text)
 	}
-	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // there is one path to this machine; with it each connection is more work, and the start has to ask the kernel
+	l, err := config.Listen(context.Background(), "tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listening: 127.0.0.1:%d: another process has the port: stop it, or let the host choose another one", port)
 	}

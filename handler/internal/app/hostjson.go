@@ -82,7 +82,7 @@ func (a *App) readHost() hostConfig {
 				`write the prefix without slashes at its ends, for instance "api"`, prefix, err)
 		}
 	}
-	a.ExtensionBundle = c.value("extensionBundle.id") != "" || installedExtensions(a.Root)
+	a.ExtensionBundle = c.value("extensionBundle.id") != ""
 	if c.value("extensionBundle.id") != "" && c.value("extensionBundle.version") == "" {
 		a.fault("extensionBundle.version", "extensionBundle has an id and no version", `add "version": "[4.*, 5.0.0)"`)
 	}

@@ -47,7 +47,7 @@ func (a *App) readFunctions(c hostConfig) {
 	only := c.list("functions")
 	for _, e := range entries {
 		// A link to a folder counts: the host follows it.
-		if !regularFile(filepath.Join(a.Root, e.Name(), functionFile)) {
+		if e.Type().IsRegular() || !regularFile(filepath.Join(a.Root, e.Name(), functionFile)) {
 			continue
 		}
 		if only != nil && !slices.ContainsFunc(only, func(n string) bool { return strings.EqualFold(n, e.Name()) }) {
@@ -147,7 +147,7 @@ var movesOn = map[string]string{
 
 func (a *App) checkTrigger(f *Function) {
 	for i, b := range f.Bindings {
-		if b.Type != "" && !a.ExtensionBundle && !slices.Contains(builtIn, strings.ToLower(b.Type)) {
+		if b.Type != "" && !a.ExtensionBundle && !slices.Contains(builtIn, strings.ToLower(b.Type)) && !installedExtensions(a.Root) {
 			f.fault("bindings[%d]: %s needs an extension, and host.json names no extension bundle", `add to host.json: "extensionBundle": `+
 				`{"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}`, i, b.Type)
 		}
