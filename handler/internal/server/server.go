@@ -70,6 +70,10 @@ func New(c Config) *Server {
 		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters,
 	})
 	router := chi.NewRouter()
+	// The host's routes ignore case, prefer no static ones and know any method; chi does none of that. So they are not chi's patterns. First of all:
+	// later chi would walk through its routes for routers below them.
+	router.NotFound(s.routed)
+	router.MethodNotAllowed(s.routed)
 	router.Get("/", s.ready)
 	for _, f := range c.Functions {
 		s.functions[f.Settings.App] = f
@@ -77,9 +81,6 @@ func New(c Config) *Server {
 			router.Post("/"+f.Settings.App.Name, s.wrapped(f))
 		}
 	}
-	// The host's routes ignore case, prefer no static ones and know any method; chi does none of that. So they are not chi's patterns.
-	router.NotFound(s.routed)
-	router.MethodNotAllowed(s.routed)
 	s.handler = s.exchange(router)
 	return s
 }

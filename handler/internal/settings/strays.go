@@ -44,7 +44,7 @@ func (s *Settings) findStrays(env *Environment) {
 // A function and a connection can have one name: what belongs to the connection (orders__fullyQualifiedNamespace) is the extension's to judge.
 func (s *Settings) misnamed(function, name string) string {
 	n := len(function)
-	if len(name) <= n+1 || scopeKey(name[:n]) != scopeKey(function) {
+	if len(name) <= n+1 || otherLetter(name[0], function[0]) || scopeKey(name[:n]) != scopeKey(function) {
 		return ""
 	}
 	own := &scope{function: function}
@@ -63,6 +63,12 @@ func (s *Settings) misnamed(function, name string) string {
 		return ""
 	}
 	return "remove it, or correct the name; the settings are " + strings.Join(Names(), ", ")
+}
+
+// otherLetter tells most names apart, of which an app has some hundred, without making their key.
+func otherLetter(a, b byte) bool {
+	letter := func(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+	return letter(a) && letter(b) && a|0x20 != b|0x20
 }
 
 // connection tells whether a binding names this as its connection, or mentions it in any other property that might be one: extensions differ in theirs.
