@@ -2,6 +2,7 @@ package settings
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,16 +18,29 @@ var mirroring sync.Mutex
 // an app setting called TargetApp, without an error. So the values are copied to the names that it asks for: TARGETAPP for all functions and
 // ORDERS__TARGETAPP for one, which with the prefix "ORDERS_" it asks for first. Inheritance is the library's own. Names for which environ has
 // nothing are hidden meanwhile, so that only environ counts; in the end the process environment is as it was.
+//
+// Functions that set nothing themselves inherit the same, and are read once for all of them: most functions are such, and the library is slow.
 func process(shared *scope, functions []*scope) []texts {
 	mirroring.Lock()
 	defer mirroring.Unlock()
-	for _, s := range append([]*scope{shared}, functions...) {
+	inheriting := slices.IndexFunc(functions, (*scope).empty)
+	own := []*scope{shared}
+	for i, s := range functions {
+		if i == inheriting || !s.empty() {
+			own = append(own, s)
+		}
+	}
+	for _, s := range own {
 		for _, setting := range names {
 			defer replace(s.mirror(setting), s.cells[setting])()
 		}
 	}
 	read := make([]texts, len(functions))
 	for i, s := range functions {
+		if i > inheriting && s.empty() {
+			read[i] = read[inheriting]
+			continue
+		}
 		// The only error there can be is one of the type of texts: its fields take every value.
 		if err := envconfig.Process(s.key+"_", &read[i]); err != nil {
 			panic(err)
@@ -34,6 +48,9 @@ func process(shared *scope, functions []*scope) []texts {
 	}
 	return read
 }
+
+// empty tells that nothing is set in the scope.
+func (s *scope) empty() bool { return len(s.cells) == 0 }
 
 // mirror is the name that envconfig asks for.
 func (s *scope) mirror(setting string) string {
