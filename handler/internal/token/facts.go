@@ -89,7 +89,7 @@ func (f Facts) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// claims are read leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
+// claims are read by their exact names, and leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
 type claims map[string]json.RawMessage
 
 func (c claims) text(name string) string {

@@ -31,6 +31,7 @@ func TestReadFacts(t *testing.T) {
 		{"claims of an unexpected type count as absent", map[string]any{"aud": 7, "roles": []any{1, "Api.Read", nil}, "tid": []string{"x"}, "exp": "soon", "iat": -1, "nbf": 1e300, "ver": "1.0"},
 			token.Facts{Roles: []string{"Api.Read"}, Version: "1.0"}},
 		{"seconds with a fraction", map[string]any{"exp": 1795516200.75}, token.Facts{ExpiresOn: at(1795516200)}},
+		{"a name in other letters is another claim (RFC 7519 section 10.1.1)", map[string]any{"TID": tenant, "Exp": 1795516200}, token.Facts{}},
 		{"no claims at all", map[string]any{}, token.Facts{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
