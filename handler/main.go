@@ -112,6 +112,10 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 		return exitFailed
 	}
 	defer listener.Close()
+	// Before there is anything else to do: the runtime starts two threads for it, and goes back and forth between them.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
 
 	tuneMemory()
 	p := assemble(env, stdout, stderr)
@@ -122,9 +126,6 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	}
 	srv := server.HTTPServer(p.handler, p.log)
 
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	by := syscall.SIGTERM
