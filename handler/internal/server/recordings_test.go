@@ -223,6 +223,9 @@ type listening struct {
 	URL      string
 }
 
+// Close waits for the exchanges that are in progress, as httptest's servers do.
+func (l *listening) Close() { _ = l.Shutdown(context.Background()) }
+
 func listen(t *testing.T, srv *downstream.Server) *listening {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
