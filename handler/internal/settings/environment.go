@@ -150,6 +150,9 @@ func scopeKey(function string) string { return strings.ToUpper(strings.ReplaceAl
 
 // splitName takes "OrdersWriter__ApimUrl" apart; ok is false for anything that is not one of our settings for one function.
 func splitName(name string) (function, setting string, ok bool) {
+	if !strings.Contains(name, "__") { // most names; to search from the end takes longer
+		return "", "", false
+	}
 	at := strings.LastIndex(name, "__")
 	if at <= 0 {
 		return "", "", false
