@@ -84,7 +84,7 @@ func carried(header http.Header) (fields []headerField, dropped []string) {
 		if connection(name, header) {
 			continue
 		}
-		value := strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return strings.TrimSpace(v) == "" }), ", ")
+		value := joined(values)
 		switch {
 		case value == "":
 		case !token(name) || !printable(value):
@@ -100,6 +100,14 @@ func carried(header http.Header) (fields []headerField, dropped []string) {
 	slices.SortFunc(fields, func(a, b headerField) int { return strings.Compare(a.name, b.name) })
 	slices.Sort(dropped)
 	return fields, dropped
+}
+
+// joined is a field's lines as one, without blank ones.
+func joined(values []string) string {
+	if len(values) == 1 && strings.TrimSpace(values[0]) != "" {
+		return values[0]
+	}
+	return strings.Join(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return strings.TrimSpace(v) == "" }), ", ")
 }
 
 // connection reports whether a field belongs to the connection, or describes a framing that the host makes anew: a Content-Length loses

@@ -29,7 +29,8 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	if trace, known := telemetry.Continue(r.Header); known {
 		x.trace = trace
 	}
-	x.call.Set = traceHeaders(x.trace)
+	x.call.Set = make(http.Header, 3)
+	passOn(x.trace, x.call.Set)
 	s.begin(x, "")
 	if f.Relay == nil {
 		s.failEvent(w, x, errSettings)

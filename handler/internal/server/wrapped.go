@@ -78,10 +78,8 @@ func sendable(in *invocation.HTTP) error {
 // unwrap makes a request of what stands in the envelope.
 func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) *http.Request {
 	x := exchangeOf(r.Context())
-	call := &http.Request{
-		Method: in.Method, Header: in.Header, Host: in.Host, URL: r.URL, RequestURI: in.Path,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
-	}
+	call := blank.WithContext(r.Context())
+	call.Method, call.Header, call.Host, call.URL, call.RequestURI = in.Method, in.Header, in.Host, r.URL, in.Path
 	if len(in.Body) > 0 {
 		answer.upload = &keptUpload{body: in.Body}
 		call.GetBody = answer.upload.open
@@ -99,19 +97,19 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 	}
 	call.Header.Del("Tracestate")
 	x.trace = trace
-	x.call.Set = traceHeaders(trace)
-	return call.WithContext(r.Context())
+	passOn(trace, call.Header)
+	return call
 }
 
-// traceHeaders passes the context on as it came: without an exporter there is no span of ours that the next one could be below.
-func traceHeaders(t telemetry.Trace) http.Header {
-	h := make(http.Header, 3)
-	up := t
+// blank is what all requests of envelopes have in common.
+var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+
+// passOn sets a trace's context as it came: without an exporter there is no span of ours that the next one could be below.
+func passOn(t telemetry.Trace, h http.Header) {
 	if t.Parent != [8]byte{} {
-		up.SpanID = t.Parent
+		t.SpanID = t.Parent
 	}
-	up.Inject(h)
-	return h
+	t.Inject(h)
 }
 
 func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function, in *invocation.HTTP) {
