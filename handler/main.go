@@ -210,7 +210,7 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	if p.telemetry, err = telemetry.Start(env.Lookup, version(), p.log); err != nil {
 		p.log.Error("telemetry is off", "error", err.Error())
 	}
-	_ = p.telemetry.ObserveTokens(p.tokenStats)
+	p.telemetry.ObserveTokens(p.tokenStats)
 	counters := new(relay.Counters)
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,

@@ -9,15 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/go-logr/logr"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-	metricsdk "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/exemplar"
-	"go.opentelemetry.io/otel/sdk/resource"
-	tracesdk "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // scope names this program as the source of its spans and metrics.
@@ -31,15 +22,16 @@ const idle = 10 * time.Millisecond
 // Telemetry exports traces and metrics by OTLP over HTTP. nil is telemetry switched off: every method works on it and does nothing, and
 // what they return does nothing either. It may be used by any number of goroutines.
 type Telemetry struct {
-	traces  *tracesdk.TracerProvider
-	metrics *metricsdk.MeterProvider
-	tracer  trace.Tracer
-	meters
+	spans   *queue   // nil where traces are not exported
+	metrics *metrics // nil where metrics are not exported
+	sampler sampler
+	limits  spanLimits
 
 	inFlight atomic.Int64
 	started  atomic.Bool // an invocation has been seen: the first is the cold start
 	timer    *time.Timer
 	flushing sync.Mutex
+	again    atomic.Bool // something has ended while a flush was under way
 	stop     context.Context
 	cancel   context.CancelFunc
 	logger   *slog.Logger
@@ -49,71 +41,62 @@ type Telemetry struct {
 // Start switches export on where the standard variables ask for it: OTEL_EXPORTER_OTLP_ENDPOINT or one of its forms for traces and
 // metrics alone. OTEL_SDK_DISABLED=true, and OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER with "none", switch it off again
 // (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). Where nothing is to be exported it returns nil and
-// no error. lookup reads the environment; samplers, batch sizes, intervals and resource attributes are read by the SDK itself. version is this program's.
+// no error. lookup reads the environment: samplers, batch sizes, intervals, limits and resource attributes, too. version is this program's.
 //
 // An error names a variable that asks for something that is not built in, such as gRPC; telemetry is off then. An exporter that fails
 // later is told to logger, once a minute at most, and never to an invocation.
 func Start(lookup func(name string) (string, bool), version string, logger *slog.Logger) (*Telemetry, error) {
-	get := func(name string) string {
-		value, ok := lookup(name)
-		if !ok {
-			return ""
-		}
-		return strings.TrimSpace(value)
-	}
-	if strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
+	v := variables{lookup, logger}
+	if strings.EqualFold(v.get("OTEL_SDK_DISABLED"), "true") {
 		return nil, nil
 	}
-	traces, err := wanted(get, "TRACES")
+	traces, err := wanted(v.get, "TRACES")
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := wanted(get, "METRICS")
-	if err != nil || !traces && !metrics {
+	measured, err := wanted(v.get, "METRICS")
+	if err != nil || !traces && !measured {
 		return nil, err
 	}
-	// What the SDK has to say beside errors, such as a header that it cannot parse, would go to stderr in a form of its own.
-	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
-	ctx := context.Background()
-	res, err := describe(ctx, get, version)
-	if err != nil {
-		return nil, fmt.Errorf("starting telemetry: reading OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	t := &Telemetry{logger: logger}
+	if err := t.start(v, version, traces, measured); err != nil {
+		return nil, fmt.Errorf("starting telemetry: %w", err)
 	}
-	t := new(Telemetry)
-	t.stop, t.cancel = context.WithCancel(ctx)
-	traceOptions := []tracesdk.TracerProviderOption{tracesdk.WithResource(res), tracesdk.WithIDGenerator(ids{})}
+	return t, nil
+}
+
+func (t *Telemetry) start(v variables, version string, traces, measured bool) error {
+	resource, err := v.resource(version)
+	if err != nil {
+		return err
+	}
 	if traces {
-		upload, err := newUploader(get, "TRACES", "v1/traces")
+		upload, err := newUploader(v.get, "TRACES", "v1/traces")
 		if err != nil {
-			return nil, fmt.Errorf("starting telemetry: %w", err)
+			return err
 		}
-		traceOptions = append(traceOptions, tracesdk.WithBatcher(spanExporter{upload}))
-	} else {
-		traceOptions = append(traceOptions, tracesdk.WithSampler(tracesdk.NeverSample()))
+		t.sampler, t.limits = v.sampler(), v.spanLimits()
+		t.spans = newQueue(v, upload, source{resource, appendScope(nil, scope, version)}, t.report)
 	}
-	t.traces = tracesdk.NewTracerProvider(traceOptions...)
-	t.tracer = t.traces.Tracer(scope, trace.WithInstrumentationVersion(version))
-	metricOptions := []metricsdk.Option{metricsdk.WithResource(res), metricsdk.WithExemplarFilter(exemplar.AlwaysOffFilter)}
-	if metrics {
-		upload, err := newUploader(get, "METRICS", "v1/metrics")
+	if measured {
+		upload, err := newUploader(v.get, "METRICS", "v1/metrics")
 		if err != nil {
-			return nil, fmt.Errorf("starting telemetry: %w", err)
+			return err
 		}
-		exporter, err := newMetricExporter(get, upload)
-		if err != nil {
-			return nil, fmt.Errorf("starting telemetry: %w", err)
+		if t.metrics, err = newMetrics(v, upload, source{resource, appendScope(nil, scope, "")}); err != nil {
+			return err
 		}
-		metricOptions = append(metricOptions, metricsdk.WithReader(metricsdk.NewPeriodicReader(exporter)))
 	}
-	t.metrics = metricsdk.NewMeterProvider(metricOptions...)
-	if err := t.make(t.metrics.Meter(scope)); err != nil {
-		return nil, fmt.Errorf("starting telemetry: metrics: %w", err)
-	}
+	t.stop, t.cancel = context.WithCancel(context.Background())
 	t.timer = time.AfterFunc(time.Hour, t.flushIfIdle)
 	t.timer.Stop()
-	t.logger = logger
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.report)) // the SDK has one place for errors in a process
-	return t, nil
+	if t.spans != nil {
+		go t.spans.run(t.stop)
+	}
+	if t.metrics != nil {
+		go t.metrics.run(t.stop, t.report)
+	}
+	return nil
 }
 
 // wanted reports whether a signal is to be exported by OTLP.
@@ -130,29 +113,21 @@ func wanted(get func(string) string, signal string) (bool, error) {
 	return true, nil
 }
 
-// describe says what the telemetry is about. Names are OpenTelemetry's semantic conventions for resources; what OTEL_SERVICE_NAME and
-// OTEL_RESOURCE_ATTRIBUTES say wins.
-func describe(ctx context.Context, get func(string) string, version string) (*resource.Resource, error) {
-	attributes := []attribute.KeyValue{attribute.String("service.name", scope), attribute.String("service.version", version)}
-	if site := get("WEBSITE_SITE_NAME"); site != "" {
-		attributes = append(attributes, attribute.String("service.name", site),
-			attribute.String("cloud.provider", "azure"), attribute.String("cloud.platform", "azure.functions"))
-		if id := get("WEBSITE_INSTANCE_ID"); id != "" {
-			attributes = append(attributes, attribute.String("service.instance.id", id))
-		}
-		if region := get("REGION_NAME"); region != "" {
-			attributes = append(attributes, attribute.String("cloud.region", region))
-		}
-	}
-	return resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attributes...), resource.WithFromEnv())
-}
-
 // flushIfIdle sends what has been collected, unless an invocation has begun since.
 func (t *Telemetry) flushIfIdle() {
-	if t.inFlight.Load() > 0 || !t.flushing.TryLock() {
+	if t.inFlight.Load() > 0 {
 		return
 	}
-	defer t.flushing.Unlock()
+	if !t.flushing.TryLock() {
+		t.again.Store(true)
+		return
+	}
+	defer func() {
+		t.flushing.Unlock()
+		if t.again.Swap(false) && t.stop.Err() == nil {
+			t.timer.Reset(idle)
+		}
+	}()
 	// The exporters have time-outs of their own. A shorter one here would throw away what a distant collector takes longer for, and nobody
 	// waits.
 	if err := t.Flush(t.stop); err != nil {
@@ -170,15 +145,7 @@ func (t *Telemetry) report(err error) {
 
 // Flush sends what has been collected and returns when the collector has it, or ctx ends. After an invocation this happens by itself.
 func (t *Telemetry) Flush(ctx context.Context) error {
-	if t == nil {
-		return nil
-	}
-	var wg sync.WaitGroup
-	var metricsErr error
-	wg.Go(func() { metricsErr = t.metrics.ForceFlush(ctx) })
-	err := t.traces.ForceFlush(ctx)
-	wg.Wait()
-	return errors.Join(err, metricsErr)
+	return t.both(func(q *queue) error { return q.send(ctx, true) }, func(m *metrics) error { return m.send(ctx, false) })
 }
 
 // Stop flushes and ends the export. Give it 200 ms: what the collector does not take by then is lost.
@@ -187,7 +154,24 @@ func (t *Telemetry) Stop(ctx context.Context) error {
 		return nil
 	}
 	t.timer.Stop()
-	err := errors.Join(t.traces.Shutdown(ctx), t.metrics.Shutdown(ctx))
+	err := t.both(func(q *queue) error { return q.stop(ctx) }, func(m *metrics) error { return m.send(ctx, true) })
 	t.cancel()
 	return err
+}
+
+// both does something to each signal that is exported, at once.
+func (t *Telemetry) both(spans func(*queue) error, measured func(*metrics) error) error {
+	if t == nil {
+		return nil
+	}
+	var wg sync.WaitGroup
+	var spansErr, metricsErr error
+	if t.metrics != nil {
+		wg.Go(func() { metricsErr = measured(t.metrics) })
+	}
+	if t.spans != nil {
+		spansErr = spans(t.spans)
+	}
+	wg.Wait()
+	return errors.Join(spansErr, metricsErr)
 }

@@ -2,24 +2,27 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
-
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-
-	"apimrelay/handler/internal/memo"
 )
 
-// meters are the instruments. Names with apimrelay in front are ours, for what the semantic conventions have no name for.
-type meters struct {
-	meter       metric.Meter
-	series      memo.Memo[labels, metric.MeasurementOption]
-	invocations metric.Float64Histogram
-	upstream    metric.Float64Histogram
-	retries     metric.Int64Counter
-	refusals    metric.Int64Counter
-	tokenAge    metric.Float64ObservableGauge
-	refreshes   metric.Int64ObservableCounter
+// metrics are the instruments and their export. Names with apimrelay in front are ours, for what the semantic conventions have no name for.
+type metrics struct {
+	invocations instrument[labels]
+	attempts    instrument[labels]
+	retries     instrument[reason]
+	refusals    instrument[reason]
+	tokens      tokenMetrics
+
+	upload   *uploader
+	from     source
+	timeout  time.Duration // of one export
+	interval time.Duration
+	ticker   *time.Ticker
+	sending  chan struct{} // holds one: exports are one after the other. What follows is used by who put it in.
+	message  []byte        // memory that is used again
+	stopped  bool
 }
 
 // labels are those of one series of a duration. Empty ones are left out. There are few of them: names of functions and gateways stand in the settings,
@@ -31,99 +34,135 @@ type labels struct {
 	failure              string
 }
 
-func (l labels) appendTo(to []attribute.KeyValue) []attribute.KeyValue {
-	text := func(name, value string) {
-		if value != "" {
-			to = append(to, attribute.String(name, value))
+func (l labels) appendTo(b []byte, number int) []byte {
+	for _, label := range [...]struct{ name, value string }{
+		{"faas.name", l.function}, {"faas.trigger", l.trigger}, {"http.request.method", l.method},
+		{"server.address", l.host}, {"url.scheme", l.scheme}, {"error.type", l.failure},
+	} {
+		if label.value != "" {
+			b = appendText(b, number, label.name, label.value)
 		}
 	}
-	number := func(name string, value int) {
-		if value > 0 {
-			to = append(to, attribute.Int(name, value))
-		}
+	if l.port > 0 {
+		b = appendNumber(b, number, "server.port", l.port)
 	}
-	text("faas.name", l.function)
-	text("faas.trigger", l.trigger)
-	text("http.request.method", l.method)
-	text("server.address", l.host)
-	number("server.port", l.port)
-	text("url.scheme", l.scheme)
-	number("http.response.status_code", l.status)
-	text("error.type", l.failure)
-	return to
+	if l.status > 0 {
+		b = appendNumber(b, number, "http.response.status_code", l.status)
+	}
+	return b
 }
 
-// option is kept for each series: to sort and hash its labels is what most of the record of a duration costs.
-func (l labels) option() metric.MeasurementOption {
-	return metric.WithAttributeSet(attribute.NewSet(l.appendTo(nil)...))
-}
+// reason is a function and a short constant word.
+type reason struct{ function, word string }
 
-// durations are the buckets that the semantic conventions advise for http.client.request.duration, in seconds, and some for slow backends.
-var durations = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 230)
-
-func (in *meters) make(m metric.Meter) error {
-	in.meter = m
-	var errs [6]error
-	in.invocations, errs[0] = m.Float64Histogram("faas.invoke_duration", durations, metric.WithUnit("s"),
-		metric.WithDescription("From the host's call to the end of its answer"))
-	in.upstream, errs[1] = m.Float64Histogram("http.client.request.duration", durations, metric.WithUnit("s"),
-		metric.WithDescription("From the request to the gateway to the header of its answer, for each attempt"))
-	in.retries, errs[2] = m.Int64Counter("apimrelay.retries", metric.WithUnit("{attempt}"),
-		metric.WithDescription("Attempts beyond the first, by what made them necessary"))
-	in.refusals, errs[3] = m.Int64Counter("apimrelay.refusals", metric.WithUnit("{answer}"),
-		metric.WithDescription("Answers 401 and 403 of the gateway, by class"))
-	in.tokenAge, errs[4] = m.Float64ObservableGauge("apimrelay.token.age", metric.WithUnit("s"),
-		metric.WithDescription("Time since the token in hand was received"))
-	in.refreshes, errs[5] = m.Int64ObservableCounter("apimrelay.token.refreshes", metric.WithUnit("{fetch}"),
-		metric.WithDescription("Fetches of a token, by outcome"))
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+// newMetrics reads OTEL_METRIC_EXPORT_INTERVAL and _TIMEOUT and which temporality the collector wants, cumulative unless told otherwise.
+func newMetrics(v variables, upload *uploader, from source) (*metrics, error) {
+	const variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+	preference := strings.ToLower(v.get(variable))
+	switch preference {
+	case "", "cumulative", "delta", "lowmemory":
+	default:
+		return nil, fmt.Errorf("%s: want cumulative, delta or lowmemory, got %q", variable, preference)
 	}
-	return nil
+	now := time.Now()
+	m := &metrics{
+		upload: upload, from: from,
+		interval: v.positive("OTEL_METRIC_EXPORT_INTERVAL", time.Minute),
+		timeout:  v.positive("OTEL_METRIC_EXPORT_TIMEOUT", 30*time.Second),
+		sending:  make(chan struct{}, 1),
+		tokens:   tokenMetrics{delta: preference == "delta", start: now, begun: now},
+	}
+	m.ticker = time.NewTicker(m.interval)
+	delta := preference == "delta" || preference == "lowmemory"
+	limit := v.integer(2000, "OTEL_GO_X_CARDINALITY_LIMIT") // one of the SDK for Go, beside the specification's variables
+	each := strings.EqualFold(v.get("OTEL_GO_X_PER_SERIES_START_TIMESTAMPS"), "true")
+	for _, in := range []*instrument[labels]{&m.invocations, &m.attempts} {
+		in.histogram, in.unit, in.attributes = true, "s", func(b []byte, number int, l labels) []byte { return l.appendTo(b, number) }
+		in.delta, in.limit, in.each = delta, limit, each
+		in.start(now)
+	}
+	m.invocations.name, m.invocations.description = "faas.invoke_duration", "From the host's call to the end of its answer"
+	m.attempts.name = "http.client.request.duration"
+	m.attempts.description = "From the request to the gateway to the header of its answer, for each attempt"
+	for in, word := range map[*instrument[reason]]string{&m.retries: "apimrelay.reason", &m.refusals: "apimrelay.class"} {
+		in.attributes = func(b []byte, number int, r reason) []byte {
+			return appendText(appendText(b, number, "faas.name", r.function), number, word, r.word)
+		}
+		in.delta, in.limit, in.each = delta, limit, each
+		in.start(now)
+	}
+	m.retries.name, m.retries.unit, m.retries.description = "apimrelay.retries", "{attempt}", "Attempts beyond the first, by what made them necessary"
+	m.refusals.name, m.refusals.unit, m.refusals.description = "apimrelay.refusals", "{answer}", "Answers 401 and 403 of the gateway, by class"
+	return m, nil
 }
 
 // Retry counts an attempt beyond the first. reason is a short constant word: a status, or a kind of failure.
-func (t *Telemetry) Retry(function, reason string) {
-	if t != nil {
-		t.retries.Add(context.Background(), 1, metric.WithAttributes(attribute.String("faas.name", function), attribute.String("apimrelay.reason", reason)))
+func (t *Telemetry) Retry(function, why string) {
+	if t != nil && t.metrics != nil {
+		t.metrics.retries.add(reason{function, why})
 	}
 }
 
 // Refusal counts an answer 401 or 403 of the gateway. class is one of the relay's.
 func (t *Telemetry) Refusal(function, class string) {
-	if t != nil {
-		t.refusals.Add(context.Background(), 1, metric.WithAttributes(attribute.String("faas.name", function), attribute.String("apimrelay.class", class)))
+	if t != nil && t.metrics != nil {
+		t.metrics.refusals.add(reason{function, class})
 	}
 }
 
-// TokenStats is what one token source reports when metrics are collected.
-type TokenStats struct {
-	Identity   string    // its name, nothing secret: tells apart identities with tokens for one resource
-	Resource   string    // what the token is for
-	ReceivedAt time.Time // of the token in hand; zero = there is none
-	Outcomes   map[string]uint64
-}
-
-// ObserveTokens has the metrics of token sources asked for at each collection: age in seconds, fetches by outcome since the start. report
-// must be quick and safe to call at any time.
-func (t *Telemetry) ObserveTokens(report func() []TokenStats) error {
-	if t == nil {
-		return nil
-	}
-	_, err := t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		for _, s := range report() {
-			source := []attribute.KeyValue{attribute.String("apimrelay.identity", s.Identity), attribute.String("apimrelay.resource", s.Resource)}
-			if !s.ReceivedAt.IsZero() {
-				o.ObserveFloat64(t.tokenAge, time.Since(s.ReceivedAt).Seconds(), metric.WithAttributes(source...))
-			}
-			for outcome, n := range s.Outcomes {
-				labels := append(source[:len(source):len(source)], attribute.String("apimrelay.outcome", outcome))
-				o.ObserveInt64(t.refreshes, int64(n), metric.WithAttributes(labels...))
+// run exports at each interval, until ctx ends.
+func (m *metrics) run(ctx context.Context, report func(error)) {
+	defer m.ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.ticker.C:
+			if err := m.send(ctx, false); err != nil {
+				report(err)
 			}
 		}
-		return nil
-	}, t.tokenAge, t.refreshes)
-	return err
+	}
+}
+
+// send exports what the metrics are now, and returns when the collector has it or ctx ends. What cannot be sent is in the next export,
+// unless only differences are wanted. The last one ends them.
+func (m *metrics) send(ctx context.Context, last bool) error {
+	if !last {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, m.timeout)
+		defer cancel()
+	}
+	select {
+	case m.sending <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-m.sending }()
+	if m.stopped || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if m.stopped = last; !last {
+		m.ticker.Reset(m.interval)
+	}
+	m.message = m.appendTo(m.message[:0], time.Now())
+	return m.upload.upload(ctx, m.message)
+}
+
+// appendTo writes an ExportMetricsServiceRequest.
+func (m *metrics) appendTo(b []byte, now time.Time) []byte {
+	b, all := open(b, 1) // resource_metrics
+	b = append(b, m.from.resource...)
+	b, scoped := open(b, 2) // scope_metrics
+	b = append(b, m.from.scope...)
+	none := len(b)
+	b = m.invocations.appendTo(b, now)
+	b = m.attempts.appendTo(b, now)
+	b = m.retries.appendTo(b, now)
+	b = m.refusals.appendTo(b, now)
+	b = m.tokens.appendTo(b, now)
+	if len(b) == none {
+		return closed(b[:scoped-2], all) // a scope without metrics is left out
+	}
+	return closed(closed(b, scoped), all)
 }

@@ -14,23 +14,20 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	metricsdk "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	tracesdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// uploader sends one signal by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp) in its binary form.
-//
-// The SDK's own exporters are not used: they link gRPC and protobuf's reflection even where only HTTP is spoken, which made a third of
-// the deployed binary, and they build a tree of objects for each span, which made half of what an exported call costs.
+// uploader sends one signal by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp) in its binary form. It sends one message
+// at a time: its users see to that.
 type uploader struct {
 	url     string
 	header  http.Header
 	timeout time.Duration
 	gzip    bool
 	client  *http.Client
+	zip     *gzip.Writer // memory that is used again, with zipped
+	zipped  bytes.Buffer
 }
 
 // newUploader reads the variables of a signal, TRACES or METRICS, or those for all signals
@@ -130,19 +127,14 @@ func tlsConfig(of func(string) (string, string)) (*tls.Config, error) {
 const tries = 3
 
 // upload sends one message and returns when the collector has taken it. What the collector wants again later, and what did not reach it,
-// is sent again within the time-out.
+// is sent again within the time-out. Nothing reads the message's memory after the return.
 func (u *uploader) upload(ctx context.Context, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
-	if u.gzip {
-		var b bytes.Buffer
-		w := gzip.NewWriter(&b)
-		_, _ = w.Write(message) // to memory
-		_ = w.Close()
-		message = b.Bytes()
-	}
+	m := &content{bytes: u.pack(message)}
+	defer m.take()
 	for try := 1; ; try++ {
-		wait, err := u.post(ctx, message)
+		wait, err := u.post(ctx, m)
 		if err == nil || wait == 0 || try == tries {
 			return err
 		}
@@ -154,12 +146,64 @@ func (u *uploader) upload(ctx context.Context, message []byte) error {
 	}
 }
 
+func (u *uploader) pack(message []byte) []byte {
+	if !u.gzip {
+		return message
+	}
+	u.zipped.Reset()
+	if u.zip == nil {
+		u.zip = gzip.NewWriter(&u.zipped)
+	} else {
+		u.zip.Reset(&u.zipped)
+	}
+	_, _ = u.zip.Write(message) // to memory
+	_ = u.zip.Close()
+	return u.zipped.Bytes()
+}
+
+// content is a message that may be taken from whoever still reads it. net/http may read a request's body for some time after an early
+// answer or the end of the context, and the memory is another message's by then.
+type content struct {
+	mu    sync.Mutex
+	bytes []byte
+	taken bool
+}
+
+func (c *content) take() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bytes, c.taken = nil, true
+}
+
+// reader is one request's body.
+type reader struct {
+	of *content
+	at int
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	if r.of.taken {
+		return 0, errors.New("the message is no longer there")
+	}
+	n := copy(p, r.of.bytes[r.at:])
+	if r.at += n; n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (r *reader) Close() error { return nil }
+
 // post sends once. A wait above zero says that another try may help, and when.
-func (u *uploader) post(ctx context.Context, message []byte) (wait time.Duration, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url, bytes.NewReader(message))
+func (u *uploader) post(ctx context.Context, m *content) (wait time.Duration, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url, &reader{of: m})
 	if err != nil {
 		return 0, err
 	}
+	r.ContentLength = int64(len(m.bytes))
+	r.GetBody = func() (io.ReadCloser, error) { return &reader{of: m}, nil } // net/http sends again where a kept connection was closed
 	r.Header = u.header.Clone()
 	if u.gzip {
 		r.Header.Set("Content-Encoding", "gzip")
@@ -187,62 +231,3 @@ func (u *uploader) post(ctx context.Context, message []byte) (wait time.Duration
 	}
 	return wait, err
 }
-
-// spanExporter is the SDK's way to an uploader. The SDK calls it from one goroutine at a time.
-type spanExporter struct{ *uploader }
-
-func (e spanExporter) ExportSpans(ctx context.Context, spans []tracesdk.ReadOnlySpan) error {
-	if len(spans) == 0 {
-		return nil
-	}
-	return e.upload(ctx, appendTraces(make([]byte, 0, 512*len(spans)), spans))
-}
-
-func (e spanExporter) Shutdown(context.Context) error { return nil }
-
-// metricExporter is the same for metrics.
-type metricExporter struct {
-	*uploader
-	delta, lowMemory bool
-}
-
-// newMetricExporter reads which temporality the collector wants; cumulative unless told otherwise.
-func newMetricExporter(get func(string) string, u *uploader) (metricExporter, error) {
-	const variable = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-	e := metricExporter{uploader: u}
-	switch value := strings.ToLower(get(variable)); value {
-	case "", "cumulative":
-	case "delta":
-		e.delta = true
-	case "lowmemory":
-		e.lowMemory = true
-	default:
-		return e, fmt.Errorf("%s: want cumulative, delta or lowmemory, got %q", variable, value)
-	}
-	return e, nil
-}
-
-func (e metricExporter) Temporality(kind metricsdk.InstrumentKind) metricdata.Temporality {
-	switch kind {
-	case metricsdk.InstrumentKindCounter, metricsdk.InstrumentKindHistogram:
-		if e.delta || e.lowMemory {
-			return metricdata.DeltaTemporality
-		}
-	case metricsdk.InstrumentKindObservableCounter:
-		if e.delta {
-			return metricdata.DeltaTemporality
-		}
-	}
-	return metricdata.CumulativeTemporality
-}
-
-func (e metricExporter) Aggregation(kind metricsdk.InstrumentKind) metricsdk.Aggregation {
-	return metricsdk.DefaultAggregationSelector(kind)
-}
-
-func (e metricExporter) Export(ctx context.Context, metrics *metricdata.ResourceMetrics) error {
-	return e.upload(ctx, appendMetrics(nil, metrics))
-}
-
-func (e metricExporter) ForceFlush(context.Context) error { return nil }
-func (e metricExporter) Shutdown(context.Context) error   { return nil }

@@ -1,17 +1,11 @@
 package telemetry
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Invocation describes what the host called. Empty fields are left out.
@@ -35,26 +29,24 @@ type Attempt struct {
 }
 
 // Span is one timed operation: an invocation, or an attempt within it. nil is a span of telemetry switched off. Its methods may be called
-// by one goroutine at a time, but attempts of one invocation by several.
+// by one goroutine at a time, but attempts of one invocation by several. Its memory is never another span's: whoever still holds it after
+// its end, and ends it again, does nothing.
 type Span struct {
 	t       *Telemetry
-	otel    trace.Span
 	trace   Trace
 	begun   time.Time
-	metric  metric.Float64Histogram
+	ended   atomic.Bool
 	attempt bool
+	cold    bool
 	labels  labels
-	// attributes are handed over at the end, in one piece: the SDK copies at each call. After that their memory is another span's; nil = ended.
-	attributes *[]attribute.KeyValue
+	name    string // without the route
+	method  string // as in names and attributes
+	path    string
+
+	id, trigger, way, route string // of an invocation
+	host                    string // of an attempt, with the port as the URL has it
+	resend                  int
 }
-
-var attributeLists = sync.Pool{New: func() any { list := make([]attribute.KeyValue, 0, 12); return &list }}
-
-// Options that are the same for all spans, made once.
-var (
-	serverSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	clientSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
-)
 
 // Begin begins the span of an invocation, with the ids that tr has: log lines and spans have the same ones. End it.
 func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
@@ -62,33 +54,16 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 		return nil
 	}
 	t.inFlight.Add(1)
-	list := attributeLists.Get().(*[]attribute.KeyValue)
-	add := func(name, value string) {
-		if value != "" {
-			*list = append(*list, attribute.String(name, value))
-		}
+	s := &Span{t: t, trace: tr, name: in.Function, method: knownMethod(in.Method), path: in.Path,
+		id: in.ID, trigger: in.Trigger, way: in.Way, route: in.Route}
+	s.labels.function, s.labels.trigger = in.Function, faasTrigger(in.Trigger)
+	if s.method != "" {
+		s.name = s.method
 	}
-	add("faas.invocation_id", in.ID)
-	add("faas.name", in.Function)
-	kind := faasTrigger(in.Trigger)
-	add("faas.trigger", kind)
-	add("azure.functions.trigger", in.Trigger)
-	add("apimrelay.way", in.Way)
-	add("http.request.method", knownMethod(in.Method))
-	add("http.route", in.Route)
-	add("url.path", in.Path)
-	if !t.started.Swap(true) {
-		*list = append(*list, attribute.Bool("faas.coldstart", true))
+	if !t.started.Load() {
+		s.cold = !t.started.Swap(true)
 	}
-	name := in.Function
-	if in.Method != "" {
-		name = knownMethod(in.Method)
-		if in.Route != "" {
-			name += " " + in.Route
-		}
-	}
-	s := t.begin(tr, name, serverSpan, true)
-	s.metric, s.attributes, s.labels = t.invocations, list, labels{function: in.Function, trigger: kind}
+	s.begin()
 	return s
 }
 
@@ -110,33 +85,20 @@ func (s *Span) Attempt(a Attempt) *Span {
 	if portText != "" {
 		port, _ = strconv.Atoi(portText)
 	}
-	target := labels{method: knownMethod(a.Method), host: host, port: port, scheme: a.Scheme}
-	list := attributeLists.Get().(*[]attribute.KeyValue)
-	*list = append(target.appendTo(*list), attribute.String("url.full", a.Scheme+"://"+a.Host+a.Path))
-	if a.Resend > 0 {
-		*list = append(*list, attribute.Int("http.request.resend_count", a.Resend))
-	}
-	child := s.t.begin(s.trace.Child(), knownMethod(a.Method), clientSpan, false)
-	child.metric, child.attributes, child.labels, child.attempt = s.t.upstream, list, target, true
+	method := knownMethod(a.Method)
+	child := &Span{t: s.t, trace: s.trace.Child(), attempt: true, name: method, method: method, path: a.Path, host: a.Host, resend: a.Resend}
+	child.labels.method, child.labels.host, child.labels.port, child.labels.scheme = method, host, port, a.Scheme
+	child.begin()
 	return child
 }
 
-func (t *Telemetry) begin(tr Trace, name string, options []trace.SpanStartOption, remote bool) *Span {
-	s := &Span{t: t, trace: tr, begun: time.Now()}
-	ctx := context.WithValue(context.Background(), idsKey{}, &s.trace)
-	if tr.Parent != [8]byte{} {
-		state, _ := trace.ParseTraceState(tr.State)
-		ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
-			TraceID: tr.TraceID, SpanID: tr.Parent, TraceFlags: trace.TraceFlags(tr.Flags), TraceState: state, Remote: remote,
-		}))
-	}
-	_, s.otel = t.tracer.Start(ctx, name, options...)
-	if s.otel.SpanContext().IsSampled() {
+func (s *Span) begin() {
+	if s.t.sampler.sample(s.trace) {
 		s.trace.Flags |= flagSampled
 	} else {
 		s.trace.Flags &^= flagSampled
 	}
-	return s
+	s.begun = time.Now()
 }
 
 // Trace returns the span's place in its trace, marked as sampled where it is recorded; tr where telemetry is off.
@@ -159,30 +121,28 @@ func (s *Span) Inject(header http.Header) {
 // problem's code, "" where it did not. Of an attempt any status from 400 is a failure, of an invocation from 500 (OpenTelemetry's semantic
 // conventions for HTTP spans, status).
 func (s *Span) End(status int, failure string) {
-	if s == nil || s.attributes == nil {
+	if s == nil || s.ended.Swap(true) {
 		return
 	}
 	took := time.Since(s.begun)
-	if status > 0 {
-		*s.attributes = append(*s.attributes, attribute.Int("http.response.status_code", status))
-	}
 	if failure == "" && (status >= 500 || s.attempt && status >= 400) {
 		failure = strconv.Itoa(status)
 	}
-	if failure != "" {
-		*s.attributes = append(*s.attributes, attribute.String("error.type", failure))
-		s.otel.SetStatus(codes.Error, "")
+	t := s.t
+	if t.spans != nil && s.trace.Flags&flagSampled != 0 {
+		var memory [1 << 10]byte // for most spans; a longer one moves to the heap
+		t.spans.add(s.appendTo(memory[:0], t.limits, took, status, failure))
 	}
-	s.otel.SetAttributes(*s.attributes...)
-	clear(*s.attributes)
-	*s.attributes = (*s.attributes)[:0]
-	attributeLists.Put(s.attributes)
-	s.attributes = nil
-	s.otel.End()
-	s.labels.status, s.labels.failure = status, failure
-	s.metric.Record(context.Background(), took.Seconds(), s.t.series.Of(s.labels, labels.option))
-	if !s.attempt && s.t.inFlight.Add(-1) == 0 {
-		s.t.timer.Reset(idle)
+	if t.metrics != nil {
+		s.labels.status, s.labels.failure = status, failure
+		if s.attempt {
+			t.metrics.attempts.record(s.labels, took.Seconds())
+		} else {
+			t.metrics.invocations.record(s.labels, took.Seconds())
+		}
+	}
+	if !s.attempt && t.inFlight.Add(-1) == 0 {
+		t.timer.Reset(idle)
 	}
 }
 
@@ -214,25 +174,4 @@ func knownMethod(method string) string {
 		return method
 	}
 	return "_OTHER"
-}
-
-type idsKey struct{}
-
-// ids gives a span the ids that its Trace already has.
-type ids struct{}
-
-func (ids) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
-	tr, ok := ctx.Value(idsKey{}).(*Trace)
-	if !ok {
-		fresh := NewTrace()
-		tr = &fresh
-	}
-	return tr.TraceID, tr.SpanID
-}
-
-func (ids) NewSpanID(ctx context.Context, _ trace.TraceID) trace.SpanID {
-	if tr, ok := ctx.Value(idsKey{}).(*Trace); ok {
-		return tr.SpanID
-	}
-	return newSpanID()
 }

@@ -1,0 +1,68 @@
+package telemetry
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// sdk is what the resource names as the maker of the telemetry. It is still the SDK whose model, names and defaults this package keeps to
+// (the tests compare the two): what reads the telemetry may choose its way by it.
+var sdk = map[string]string{"telemetry.sdk.name": "opentelemetry", "telemetry.sdk.language": "go", "telemetry.sdk.version": "1.47.0"}
+
+// source is what all that is exported has in common: a Resource and an InstrumentationScope, as they stand in a message.
+type source struct{ resource, scope []byte }
+
+// resource says what the telemetry is about, as the bytes of a Resource. Names are OpenTelemetry's semantic conventions for resources; what
+// OTEL_RESOURCE_ATTRIBUTES says wins, and OTEL_SERVICE_NAME over that (https://opentelemetry.io/docs/specs/otel/resource/sdk/).
+func (v variables) resource(version string) ([]byte, error) {
+	all := maps.Clone(sdk)
+	all["service.name"], all["service.version"] = scope, version
+	if site := v.get("WEBSITE_SITE_NAME"); site != "" {
+		all["service.name"], all["cloud.provider"], all["cloud.platform"] = site, "azure", "azure.functions"
+		if id := v.get("WEBSITE_INSTANCE_ID"); id != "" {
+			all["service.instance.id"] = id
+		}
+		if region := v.get("REGION_NAME"); region != "" {
+			all["cloud.region"] = region
+		}
+	}
+	if err := v.resourceAttributes(all); err != nil {
+		return nil, err
+	}
+	if name := v.get("OTEL_SERVICE_NAME"); name != "" {
+		all["service.name"] = name
+	}
+	b, at := open(nil, 1)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		b = appendText(b, 1, name, all[name])
+	}
+	return closed(b, at), nil
+}
+
+// resourceAttributes reads name=value pairs separated by commas, values percent-encoded. Of two with one name the last wins. A value that
+// cannot be decoded is taken as it is, and a pair without a name is left out.
+func (v variables) resourceAttributes(to map[string]string) error {
+	const variable = "OTEL_RESOURCE_ATTRIBUTES"
+	list := v.get(variable)
+	if list == "" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(list, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return fmt.Errorf("%s: want name=value pairs separated by commas, got %q", variable, pair)
+		}
+		decoded, err := url.PathUnescape(strings.TrimSpace(value))
+		if err != nil {
+			v.odd(variable, err.Error())
+			decoded = value
+		}
+		if name = strings.TrimSpace(name); name != "" {
+			to[name] = decoded
+		}
+	}
+	return nil
+}
