@@ -96,12 +96,17 @@ func closed(b []byte, at int) []byte {
 	return b
 }
 
+// appendName writes an attribute's name, which is one of ours but for those in the resource.
+func appendName(b []byte, name string) []byte {
+	return append(appendLength(append(b, 1<<3|bytesOf), len(name)), name...)
+}
+
 // The attributes that this program has: each is a KeyValue with an AnyValue in it. Zero values are written, too: the choice of one of the
 // AnyValue's fields is what tells the type.
 
 func appendText(b []byte, number int, name, value string) []byte {
 	b, at := open(b, number)
-	b = appendString(b, 1, name)
+	b = appendName(b, name)
 	b, inner := open(b, 2)
 	if value == "" {
 		b = append(tag(b, 1, bytesOf), 0)
@@ -113,7 +118,7 @@ func appendText(b []byte, number int, name, value string) []byte {
 
 func appendNumber(b []byte, number int, name string, value int) []byte {
 	b, at := open(b, number)
-	b = appendString(b, 1, name)
+	b = appendName(b, name)
 	b, inner := open(b, 2)
 	b = binary.AppendUvarint(tag(b, 3, varint), uint64(value))
 	return closed(closed(b, inner), at)
@@ -121,7 +126,7 @@ func appendNumber(b []byte, number int, name string, value int) []byte {
 
 func appendTrue(b []byte, number int, name string) []byte {
 	b, at := open(b, number)
-	b = appendString(b, 1, name)
+	b = appendName(b, name)
 	b, inner := open(b, 2)
 	b = append(tag(b, 2, varint), 1)
 	return closed(closed(b, inner), at)

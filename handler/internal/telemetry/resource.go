@@ -37,7 +37,7 @@ func (v variables) resource(version string) ([]byte, error) {
 	}
 	b, at := open(nil, 1)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		b = appendText(b, 1, name, all[name])
+		b = appendText(b, 1, strings.ToValidUTF8(name, "\uFFFD"), all[name])
 	}
 	return closed(b, at), nil
 }

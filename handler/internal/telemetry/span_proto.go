@@ -29,9 +29,9 @@ func (v variables) spanLimits() spanLimits {
 	}
 }
 
-// attributes writes those of a span. What is beyond the limit is dropped and counted.
+// attributes writes those of a span. What is beyond the limit is dropped and counted. The bytes go through its methods and are not kept in
+// it, so that they may stand on the caller's stack.
 type attributes struct {
-	b       []byte
 	limits  spanLimits
 	n       int
 	dropped int
@@ -47,40 +47,42 @@ func (a *attributes) room() bool {
 }
 
 // text writes a value; an empty one is left out.
-func (a *attributes) text(name, value string) {
-	if value != "" && a.room() {
-		a.b = appendText(a.b, 9, name, a.limits.cut(value))
+func (a *attributes) text(b []byte, name, value string) []byte {
+	if value == "" || !a.room() {
+		return b
 	}
+	return appendText(b, 9, name, a.limits.cut(value))
 }
 
-func (a *attributes) number(name string, value int) {
-	if a.room() {
-		a.b = appendNumber(a.b, 9, name, value)
+func (a *attributes) number(b []byte, name string, value int) []byte {
+	if !a.room() {
+		return b
 	}
+	return appendNumber(b, 9, name, value)
 }
 
-func (a *attributes) yes(name string) {
-	if a.room() {
-		a.b = appendTrue(a.b, 9, name)
+func (a *attributes) yes(b []byte, name string) []byte {
+	if !a.room() {
+		return b
 	}
+	return appendTrue(b, 9, name)
 }
 
 // url writes a URL from its parts.
-func (a *attributes) url(name, scheme, host, path string) {
+func (a *attributes) url(b []byte, name, scheme, host, path string) []byte {
 	if a.limits.length >= 0 {
-		a.text(name, scheme+"://"+host+path)
-		return
+		return a.text(b, name, scheme+"://"+host+path)
 	}
 	if !a.room() {
-		return
+		return b
 	}
-	b, at := open(a.b, 9)
-	b = appendString(b, 1, name)
+	b, at := open(b, 9)
+	b = appendName(b, name)
 	b, value := open(b, 2)
 	b, text := open(b, 1)
 	b = append(appendValid(b, scheme), "://"...)
 	b = appendValid(appendValid(b, host), path)
-	a.b = closed(closed(closed(b, text), value), at)
+	return closed(closed(closed(b, text), value), at)
 }
 
 // cut shortens a value to the limit, which counts characters; bytes that are none fall out of what is shortened.
@@ -100,31 +102,32 @@ func (l spanLimits) cut(value string) string {
 }
 
 // attributes are those that are known before the end.
-func (s *Span) attributes(a *attributes) {
+func (s *Span) attributes(a *attributes, b []byte) []byte {
 	if s.attempt {
-		a.text("http.request.method", s.method)
-		a.text("server.address", s.labels.host)
+		b = a.text(b, "http.request.method", s.method)
+		b = a.text(b, "server.address", s.labels.host)
 		if s.labels.port > 0 {
-			a.number("server.port", s.labels.port)
+			b = a.number(b, "server.port", s.labels.port)
 		}
-		a.text("url.scheme", s.labels.scheme)
-		a.url("url.full", s.labels.scheme, s.host, s.path)
+		b = a.text(b, "url.scheme", s.labels.scheme)
+		b = a.url(b, "url.full", s.labels.scheme, s.host, s.path)
 		if s.resend > 0 {
-			a.number("http.request.resend_count", s.resend)
+			b = a.number(b, "http.request.resend_count", s.resend)
 		}
-		return
+		return b
 	}
-	a.text("faas.invocation_id", s.id)
-	a.text("faas.name", s.labels.function)
-	a.text("faas.trigger", s.labels.trigger)
-	a.text("azure.functions.trigger", s.trigger)
-	a.text("apimrelay.way", s.way)
-	a.text("http.request.method", s.method)
-	a.text("http.route", s.route)
-	a.text("url.path", s.path)
+	b = a.text(b, "faas.invocation_id", s.id)
+	b = a.text(b, "faas.name", s.labels.function)
+	b = a.text(b, "faas.trigger", s.labels.trigger)
+	b = a.text(b, "azure.functions.trigger", s.trigger)
+	b = a.text(b, "apimrelay.way", s.way)
+	b = a.text(b, "http.request.method", s.method)
+	b = a.text(b, "http.route", s.route)
+	b = a.text(b, "url.path", s.path)
 	if s.cold {
-		a.yes("faas.coldstart")
+		b = a.yes(b, "faas.coldstart")
 	}
+	return b
 }
 
 // appendTo writes the span as field 2 of a ScopeSpans.
@@ -155,13 +158,13 @@ func (s *Span) appendTo(b []byte, limits spanLimits, took time.Duration, status 
 	begun := nanos(s.begun)
 	b = appendFixed64(b, 7, begun)
 	b = appendFixed64(b, 8, begun+uint64(took))
-	a := attributes{b: b, limits: limits}
-	s.attributes(&a)
+	a := attributes{limits: limits}
+	b = s.attributes(&a, b)
 	if status > 0 {
-		a.number("http.response.status_code", status)
+		b = a.number(b, "http.response.status_code", status)
 	}
-	a.text("error.type", failure)
-	b = appendVarint(a.b, 10, uint64(a.dropped))
+	b = a.text(b, "error.type", failure)
+	b = appendVarint(b, 10, uint64(a.dropped))
 	// Spans here have no events and no links.
 	if failure != "" {
 		var inner int
