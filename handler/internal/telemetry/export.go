@@ -30,7 +30,7 @@ type Telemetry struct {
 	inFlight atomic.Int64
 	started  atomic.Bool // an invocation has been seen: the first is the cold start
 	timer    *time.Timer
-	flushing sync.Mutex
+	flushing atomic.Bool
 	again    atomic.Bool // something has ended while a flush was under way
 	stop     context.Context
 	cancel   context.CancelFunc
@@ -113,25 +113,25 @@ func wanted(get func(string) string, signal string) (bool, error) {
 	return true, nil
 }
 
-// flushIfIdle sends what has been collected, unless an invocation has begun since.
+// flushIfIdle sends what has been collected, unless an invocation has begun since. One flush at a time: what ends while one is under way is
+// sent by another right after it.
 func (t *Telemetry) flushIfIdle() {
 	if t.inFlight.Load() > 0 {
 		return
 	}
-	if !t.flushing.TryLock() {
-		t.again.Store(true)
+	t.again.Store(true) // first, so that a flush that is ending cannot miss it
+	if !t.flushing.CompareAndSwap(false, true) {
 		return
 	}
-	defer func() {
-		t.flushing.Unlock()
-		if t.again.Swap(false) && t.stop.Err() == nil {
-			t.timer.Reset(idle)
-		}
-	}()
+	t.again.Store(false)
 	// The exporters have time-outs of their own. A shorter one here would throw away what a distant collector takes longer for, and nobody
 	// waits.
 	if err := t.Flush(t.stop); err != nil {
 		t.report(err)
+	}
+	t.flushing.Store(false)
+	if t.again.Swap(false) && t.stop.Err() == nil {
+		t.timer.Reset(idle)
 	}
 }
 

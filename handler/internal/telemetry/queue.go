@@ -44,8 +44,8 @@ const (
 	// averageSpan bounds the memory of a full queue: spans count as too many, too, when they are this large on average. They have about 400
 	// bytes, but a caller may send paths of any length.
 	averageSpan = 4 << 10
-	// spareBatch is the memory of a batch that is worth keeping, twice what 512 spans usually have; keepBatches is of how many.
-	spareBatch  = 512 << 10
+	// spareSpan times the spans of a batch is the memory of one that is worth keeping; keepBatches is of how many.
+	spareSpan   = 1 << 10
 	keepBatches = 2
 )
 
@@ -134,7 +134,7 @@ func (q *queue) take(all bool) *batch {
 
 // recycle takes back the memory of a batch that nobody reads any more.
 func (q *queue) recycle(b *batch) {
-	if cap(b.bytes) > spareBatch {
+	if cap(b.bytes) > q.room()+q.most*spareSpan {
 		return
 	}
 	b.bytes, b.spans = b.bytes[:q.room()], 0
