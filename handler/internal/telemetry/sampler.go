@@ -32,9 +32,9 @@ func (v variables) sampler() sampler {
 		return sampler{follow: true, bound: noTrace}
 	case "parentbased_traceidratio":
 		return sampler{follow: true, bound: v.ratio()}
+	case "", "parentbased_always_on":
 	default:
 		v.odd(variable, fmt.Sprintf("want a built-in sampler, got %q", name))
-	case "", "parentbased_always_on":
 	}
 	return sampler{follow: true, bound: allTrace}
 }
