@@ -3,6 +3,7 @@ package telemetry
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -96,32 +97,34 @@ func closed(b []byte, at int) []byte {
 	return b
 }
 
-// appendName writes an attribute's name, which is one of ours but for those in the resource.
+// lengthOf is how many bytes a number takes as a varint.
+func lengthOf(n int) int { return 1 + (bits.Len64(uint64(n)|1)-1)/7 }
+
+// appendName writes an attribute's name.
 func appendName(b []byte, name string) []byte {
 	return append(appendLength(append(b, 1<<3|bytesOf), len(name)), name...)
 }
 
 // The attributes that this program has: each is a KeyValue with an AnyValue in it. Zero values are written, too: the choice of one of the
-// AnyValue's fields is what tells the type.
+// AnyValue's fields is what tells the type. There are a dozen in a span, so their lengths are reckoned and not filled in afterwards.
 
 func appendText(b []byte, number int, name, value string) []byte {
-	b, at := open(b, number)
-	b = appendName(b, name)
-	b, inner := open(b, 2)
-	if value == "" {
-		b = append(tag(b, 1, bytesOf), 0)
-	} else {
-		b = appendString(b, 1, value)
+	if !utf8.ValidString(value) {
+		value = strings.ToValidUTF8(value, "\uFFFD")
 	}
-	return closed(closed(b, inner), at)
+	inner := 1 + lengthOf(len(value)) + len(value)
+	b = appendLength(tag(b, number, bytesOf), 1+lengthOf(len(name))+len(name)+1+lengthOf(inner)+inner)
+	b = appendName(b, name)
+	b = appendLength(append(b, 2<<3|bytesOf), inner)
+	return append(appendLength(append(b, 1<<3|bytesOf), len(value)), value...)
 }
 
 func appendNumber(b []byte, number int, name string, value int) []byte {
-	b, at := open(b, number)
+	inner := 1 + lengthOf(value)
+	b = appendLength(tag(b, number, bytesOf), 1+lengthOf(len(name))+len(name)+2+inner)
 	b = appendName(b, name)
-	b, inner := open(b, 2)
-	b = binary.AppendUvarint(tag(b, 3, varint), uint64(value))
-	return closed(closed(b, inner), at)
+	b = append(b, 2<<3|bytesOf, byte(inner), 3<<3|varint)
+	return binary.AppendUvarint(b, uint64(value))
 }
 
 func appendTrue(b []byte, number int, name string) []byte {

@@ -226,6 +226,7 @@ func TestExportIsTheSDKs(t *testing.T) {
 		"resource attributes over the app's": {"WEBSITE_SITE_NAME", "my-app", "OTEL_RESOURCE_ATTRIBUTES", "service.name=mine, cloud.provider = other ,a=1,a=2"},
 		"a service name over all":            {"OTEL_SERVICE_NAME", "mine", "OTEL_RESOURCE_ATTRIBUTES", "service.name=theirs,telemetry.sdk.name=x,service.version="},
 		"encoded resource attributes":        {"OTEL_RESOURCE_ATTRIBUTES", "a=%2Cx%3D%C3%BC, b=a+b ,c= 100%zz ,=nameless,d=x=y,e="},
+		"long resource attributes":           {"OTEL_RESOURCE_ATTRIBUTES", strings.Repeat("n", 127) + "=1," + strings.Repeat("n", 128) + "=" + strings.Repeat("v", 300) + ",b=" + strings.Repeat("v", 125)},
 		"metrics alone":                      {"OTEL_TRACES_EXPORTER", "none"},
 		"traces alone":                       {"OTEL_METRICS_EXPORTER", "none"},
 	} {
