@@ -41,7 +41,14 @@ type Telemetry struct {
 // Start switches export on where the standard variables ask for it: OTEL_EXPORTER_OTLP_ENDPOINT or one of its forms for traces and
 // metrics alone. OTEL_SDK_DISABLED=true, and OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER with "none", switch it off again
 // (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). Where nothing is to be exported it returns nil and
-// no error. lookup reads the environment: samplers, batch sizes, intervals, limits and resource attributes, too. version is this program's.
+// no error. version is this program's. lookup reads the environment; of the standard variables these count:
+//
+//   - OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL (http/protobuf), _HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE,
+//     _CLIENT_KEY, each also with TRACES_ or METRICS_ for one signal, and _METRICS_TEMPORALITY_PREFERENCE
+//   - OTEL_TRACES_SAMPLER and _ARG, OTEL_BSP_SCHEDULE_DELAY, _EXPORT_TIMEOUT, _MAX_QUEUE_SIZE and _MAX_EXPORT_BATCH_SIZE
+//   - OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT and _VALUE_LENGTH_LIMIT, OTEL_ATTRIBUTE_COUNT_LIMIT and _VALUE_LENGTH_LIMIT
+//   - OTEL_METRIC_EXPORT_INTERVAL and _TIMEOUT
+//   - OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
 //
 // An error names a variable that asks for something that is not built in, such as gRPC; telemetry is off then. An exporter that fails
 // later is told to logger, once a minute at most, and never to an invocation.

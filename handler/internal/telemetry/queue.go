@@ -41,7 +41,7 @@ type batch struct {
 }
 
 const (
-	// averageSpan bounds the memory of a full queue: spans count as too many, too, when they are this large on average. They have about 400
+	// averageSpan bounds the memory of a full queue: spans count as too many, too, when they are this large on average. They have about 320
 	// bytes, but a caller may send paths of any length.
 	averageSpan = 4 << 10
 	// spareSpan times the spans of a batch is the memory of one that is worth keeping; keepBatches is of how many.

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// sdk is what the resource names as the maker of the telemetry. It is still the SDK whose model, names and defaults this package keeps to
-// (the tests compare the two): what reads the telemetry may choose its way by it.
-var sdk = map[string]string{"telemetry.sdk.name": "opentelemetry", "telemetry.sdk.language": "go", "telemetry.sdk.version": "1.47.0"}
+// sdkVersion stands in telemetry.sdk.version: that of OpenTelemetry's SDK for Go whose data model, names and defaults this package keeps to.
+// A test holds the two together.
+const sdkVersion = "1.47.0"
 
 // source is what all that is exported has in common: a Resource and an InstrumentationScope, as they stand in a message.
 type source struct{ resource, scope []byte }
@@ -18,8 +18,10 @@ type source struct{ resource, scope []byte }
 // resource says what the telemetry is about, as the bytes of a Resource. Names are OpenTelemetry's semantic conventions for resources; what
 // OTEL_RESOURCE_ATTRIBUTES says wins, and OTEL_SERVICE_NAME over that (https://opentelemetry.io/docs/specs/otel/resource/sdk/).
 func (v variables) resource(version string) ([]byte, error) {
-	all := maps.Clone(sdk)
-	all["service.name"], all["service.version"] = scope, version
+	all := map[string]string{
+		"telemetry.sdk.name": "opentelemetry", "telemetry.sdk.language": "go", "telemetry.sdk.version": sdkVersion,
+		"service.name": scope, "service.version": version,
+	}
 	if site := v.get("WEBSITE_SITE_NAME"); site != "" {
 		all["service.name"], all["cloud.provider"], all["cloud.platform"] = site, "azure", "azure.functions"
 		if id := v.get("WEBSITE_INSTANCE_ID"); id != "" {
