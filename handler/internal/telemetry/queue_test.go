@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -383,37 +382,6 @@ func TestSpansOfManyGoroutines(t *testing.T) {
 		t.Errorf("want %d spans, each once, got %d, %d of them different", exported.Load(), len(c.spans), len(ids))
 	}
 }
-
-// A transport that is slow to let go of a body reads nothing of the message that has its memory by then.
-func TestMessageIsNotReadAfterItWasGivenUp(t *testing.T) {
-	var late []io.ReadCloser
-	u := &uploader{url: "http://h", timeout: time.Minute, client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		again, err := r.GetBody()
-		late = append(late, r.Body, again)
-		first := make([]byte, 3)
-		if _, readErr := io.ReadFull(r.Body, first); err != nil || readErr != nil || string(first) != "old" {
-			t.Errorf("want the message's beginning, got %q, %v", first, errors.Join(err, readErr))
-		}
-		return response(400, ""), nil
-	})}}
-	message := bytes.Repeat([]byte("old"), 1000)
-	if err := u.upload(context.Background(), message); err == nil {
-		t.Error("want an error for status 400")
-	}
-	copy(message, "new")
-	for _, body := range late {
-		if b, err := io.ReadAll(body); len(b) > 0 || err == nil {
-			t.Errorf("want an error and nothing else, got %q, %v", b, err)
-		}
-	}
-	if len(late) != 2 {
-		t.Errorf("want one request, got %d bodies", len(late))
-	}
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestSpanAllocatesItselfAlone(t *testing.T) {
 	c := &fakeCollector{answer: hang}
