@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,7 +77,9 @@ func startMetrics(t *testing.T, c *metricsCollector, log slog.Handler, environ .
 	if err != nil {
 		t.Fatal(err)
 	}
+	on.metrics.sending <- struct{}{} // whoever holds it has the uploader
 	on.metrics.upload.client.Transport = c
+	<-on.metrics.sending
 	return on
 }
 
@@ -114,8 +117,9 @@ func TestDifferencesFollowOneAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(metricsCollector)
 		on := startMetrics(t, c, slog.DiscardHandler, "OTEL_METRIC_EXPORT_INTERVAL", "1000", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
-		fetched := uint64(5)
-		on.ObserveTokens(func() []TokenStats { return []TokenStats{{Identity: "i", Outcomes: map[string]uint64{"new": fetched}}} })
+		var fetched atomic.Uint64
+		fetched.Store(5)
+		on.ObserveTokens(func() []TokenStats { return []TokenStats{{Identity: "i", Outcomes: map[string]uint64{"new": fetched.Load()}}} })
 		before := nanos(c.begun)
 		for export, want := range []string{"[2 5]", "[0]", "[1 3]"} {
 			switch export {
@@ -124,7 +128,7 @@ func TestDifferencesFollowOneAnother(t *testing.T) {
 				on.Retry("f", "429")
 			case 2:
 				on.Retry("f", "429")
-				fetched += 3
+				fetched.Add(3)
 			}
 			time.Sleep(time.Second)
 			synctest.Wait()

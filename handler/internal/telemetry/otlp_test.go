@@ -35,7 +35,7 @@ func TestMessageIsNotReadAfterItWasGivenUp(t *testing.T) {
 	copy(message, "new")
 	for _, body := range late {
 		if b, err := io.ReadAll(body); len(b) > 0 || err == nil {
-			t.Errorf("want an error and nothing else, got %q, %v", b, err)
+			t.Errorf("want an error and nothing else, got %d bytes, %v", len(b), err)
 		}
 	}
 	if len(late) != 2 {

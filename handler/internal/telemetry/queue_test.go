@@ -77,7 +77,9 @@ func startFake(t *testing.T, c *fakeCollector, log slog.Handler, environ ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	on.spans.sending <- struct{}{} // whoever holds it has the uploader
 	on.spans.upload.client.Transport = c
+	<-on.spans.sending
 	return on
 }
 
