@@ -119,7 +119,9 @@ func TestDifferencesFollowOneAnother(t *testing.T) {
 		on := startMetrics(t, c, slog.DiscardHandler, "OTEL_METRIC_EXPORT_INTERVAL", "1000", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
 		var fetched atomic.Uint64
 		fetched.Store(5)
-		on.ObserveTokens(func() []TokenStats { return []TokenStats{{Identity: "i", Outcomes: map[string]uint64{"new": fetched.Load()}}} })
+		on.ObserveTokens(func() []TokenStats {
+			return []TokenStats{{Identity: "i", Outcomes: map[string]uint64{"new": fetched.Load()}}}
+		})
 		before := nanos(c.begun)
 		for export, want := range []string{"[2 5]", "[0]", "[1 3]"} {
 			switch export {
