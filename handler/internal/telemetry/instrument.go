@@ -19,14 +19,16 @@ type instrument[K comparable] struct {
 	each                    bool // a series begins with its first value, not with the instrument
 	attributes              func(b []byte, number int, labels K) []byte
 
-	known atomic.Pointer[map[K]*series] // read without a lock, replaced as a whole
-	mu    sync.Mutex                    // of what follows, and of replacing
-	rest  *series                       // of what is beyond the limit; nil = nothing yet
-	begun time.Time                     // of the instrument, or of what the next export has
+	known atomic.Pointer[map[K]*series[K]] // read without a lock, replaced as a whole
+	last  atomic.Pointer[series[K]]        // found last: mostly what is wanted next, and to compare labels is quicker than to hash them
+	mu    sync.Mutex                       // of what follows, and of replacing
+	rest  *series[K]                       // of what is beyond the limit; nil = nothing yet
+	begun time.Time                        // of the instrument, or of what the next export has
 }
 
 // series is what one set of labels has come to.
-type series struct {
+type series[K comparable] struct {
+	labels     K
 	attributes []byte // as they stand in a data point
 	begun      time.Time
 
@@ -50,7 +52,7 @@ const (
 )
 
 func (in *instrument[K]) start(now time.Time) {
-	in.known.Store(&map[K]*series{})
+	in.known.Store(&map[K]*series[K]{})
 	in.begun = now
 }
 
@@ -76,21 +78,27 @@ func (in *instrument[K]) add(labels K) {
 }
 
 // of returns the series of the labels, locked. One that is taken between being found and being locked is looked up again.
-func (in *instrument[K]) of(labels K) *series {
+func (in *instrument[K]) of(labels K) *series[K] {
 	for {
-		s, ok := (*in.known.Load())[labels]
-		if !ok {
-			s = in.make(labels)
+		s := in.last.Load()
+		if s == nil || s.labels != labels {
+			var ok bool
+			if s, ok = (*in.known.Load())[labels]; ok {
+				in.last.Store(s)
+			} else {
+				s = in.make(labels)
+			}
 		}
 		s.mu.Lock()
 		if !s.taken {
 			return s
 		}
 		s.mu.Unlock()
+		in.last.CompareAndSwap(s, nil)
 	}
 }
 
-func (in *instrument[K]) make(labels K) *series {
+func (in *instrument[K]) make(labels K) *series[K] {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	known := *in.known.Load()
@@ -101,12 +109,12 @@ func (in *instrument[K]) make(labels K) *series {
 	// (https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute).
 	if in.limit > 0 && len(known) >= in.limit-1 {
 		if in.rest == nil {
-			in.rest = in.fresh(appendTrue(nil, in.number(), "otel.metric.overflow"))
+			in.rest = in.fresh(labels, appendTrue(nil, in.number(), "otel.metric.overflow"))
 		}
 		return in.rest
 	}
-	s := in.fresh(in.attributes(nil, in.number(), labels))
-	next := make(map[K]*series, len(known)+1)
+	s := in.fresh(labels, in.attributes(nil, in.number(), labels))
+	next := make(map[K]*series[K], len(known)+1)
 	for k, v := range known {
 		next[k] = v
 	}
@@ -122,8 +130,8 @@ func (in *instrument[K]) number() int {
 	return pointAttributes
 }
 
-func (in *instrument[K]) fresh(attributes []byte) *series {
-	s := &series{attributes: slices.Clip(attributes), begun: time.Now()}
+func (in *instrument[K]) fresh(labels K, attributes []byte) *series[K] {
+	s := &series[K]{labels: labels, attributes: slices.Clip(attributes), begun: time.Now()}
 	if in.histogram {
 		s.buckets = make([]uint64, len(durations)+1)
 	}
@@ -143,7 +151,7 @@ func (in *instrument[K]) appendTo(b []byte, now time.Time) []byte {
 		return b
 	}
 	if in.delta {
-		in.known.Store(&map[K]*series{})
+		in.known.Store(&map[K]*series[K]{})
 		in.rest = nil
 	}
 	b, at := openMetric(b, in.name, in.description, in.unit)
@@ -152,7 +160,7 @@ func (in *instrument[K]) appendTo(b []byte, now time.Time) []byte {
 		kind = 9
 	}
 	b, data := open(b, kind)
-	write := func(s *series) {
+	write := func(s *series[K]) {
 		from := begun
 		if in.each && !in.delta {
 			from = s.begun
@@ -175,7 +183,7 @@ func (in *instrument[K]) appendTo(b []byte, now time.Time) []byte {
 	return closed(closed(b, data), at)
 }
 
-func (in *instrument[K]) appendPoint(b []byte, s *series, begun, now time.Time) []byte {
+func (in *instrument[K]) appendPoint(b []byte, s *series[K], begun, now time.Time) []byte {
 	b, at := open(b, 1)
 	b = append(b, s.attributes...)
 	b = appendFixed64(b, 2, nanos(begun))

@@ -3,7 +3,7 @@
 //
 // The export is our own. It was OpenTelemetry's SDK for Go before, and is still what that would export: names, values, defaults, samplers,
 // limits, batches and the variables that say so are the SDK's, and the tests make the same calls with both and compare. The SDK was left for
-// what it costs: it makes a dozen objects of each span and sorts the labels of each measurement, 11 us for an exported call of which a sixth
+// what it costs: it makes a dozen objects of each span and hashes the labels of each measurement, 8 us for an exported call of which a quarter
 // is left, and it made the deployed program a seventh larger, exported or not. Here a span is one piece of memory that is written at its end
 // into the message that will be sent (queue.go, span_proto.go), and a measurement is added to its series in place (instrument.go). Where
 // nothing is to be exported, nothing of this is begun.

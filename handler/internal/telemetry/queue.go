@@ -24,7 +24,7 @@ type queue struct {
 	wake    chan struct{} // holds one: a batch is full
 	due     *time.Timer   // the first span has waited for long enough
 
-	mu      sync.Mutex // never held while something is sent or encoded
+	mu      sync.Mutex // never held while something is sent
 	filling *batch
 	full    []*batch
 	spare   []*batch // memory of batches that have been sent
@@ -41,7 +41,7 @@ type batch struct {
 }
 
 const (
-	// averageSpan bounds the memory of a full queue: spans count as too many, too, when they are this large on average. They have about 320
+	// averageSpan bounds the memory of a full queue: spans are too many, too, when they are this large on average. They have about 320
 	// bytes, but a caller may send paths of any length.
 	averageSpan = 4 << 10
 	// spareSpan times the spans of a batch is the memory of one that is worth keeping; keepBatches is of how many.
@@ -66,25 +66,30 @@ func newQueue(v variables, upload *uploader, from source, report func(error)) *q
 	return q
 }
 
-// add puts an encoded span into the queue; the bytes are copied. It never waits for more than a copy.
-func (q *queue) add(span []byte) {
+// next returns the memory behind which the next span is to be written, or nil where the queue is full: the span is lost then. Unless it is
+// nil, hand it to done, with the span, at once: the queue is locked until then. To write into the batch itself is what makes a span cheap,
+// and takes less time than a caller would need to wait in line for a copy.
+func (q *queue) next() []byte {
 	q.mu.Lock()
-	if q.stopped || q.waiting >= q.limit || q.size+len(span) > q.limit*averageSpan {
+	if q.stopped || q.waiting >= q.limit || q.size >= q.limit*averageSpan {
 		if !q.stopped {
 			q.dropped++
 		}
 		q.mu.Unlock()
-		return
+		return nil
 	}
+	if q.filling == nil {
+		q.filling = q.fresh()
+	}
+	return q.filling.bytes
+}
+
+func (q *queue) done(bytes []byte) {
 	b := q.filling
-	if b == nil {
-		b = q.fresh()
-		q.filling = b
-	}
-	b.bytes = append(b.bytes, span...)
+	q.size += len(bytes) - len(b.bytes)
+	b.bytes = bytes
 	b.spans++
 	q.waiting++
-	q.size += len(span)
 	first, full := q.waiting == 1, b.spans >= q.most
 	if full {
 		q.full = append(q.full, b)

@@ -199,8 +199,8 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 			on.Begin(NewTrace(), Invocation{Path: "/" + strings.Repeat("x", 100<<10)}).End(200, "")
 		}
 		on.spans.mu.Lock()
-		if q := on.spans; q.size > 100*averageSpan || q.dropped == 0 {
-			t.Errorf("want at most %d bytes, got %d", 100*averageSpan, q.size)
+		if q := on.spans; q.size > 100*averageSpan+101<<10 || q.dropped == 0 { // the last one may stand over
+			t.Errorf("want about %d bytes at most, got %d", 100*averageSpan, q.size)
 		}
 		on.spans.mu.Unlock()
 		_ = stop(t, on)

@@ -130,8 +130,9 @@ func (s *Span) End(status int, failure string) {
 	}
 	t := s.t
 	if t.spans != nil && s.trace.Flags&flagSampled != 0 {
-		var memory [1 << 10]byte // for most spans; a longer one moves to the heap
-		t.spans.add(s.appendTo(memory[:0], t.limits, took, status, failure))
+		if b := t.spans.next(); b != nil {
+			t.spans.done(s.appendTo(b, t.limits, took, status, failure))
+		}
 	}
 	if t.metrics != nil {
 		s.labels.status, s.labels.failure = status, failure
