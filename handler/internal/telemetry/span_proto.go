@@ -29,8 +29,7 @@ func (v variables) spanLimits() spanLimits {
 	}
 }
 
-// attributes writes those of a span. What is beyond the limit is dropped and counted. The bytes go through its methods and are not kept in
-// it, so that they may stand on the caller's stack.
+// attributes writes those of a span. What is beyond the limit is dropped and counted.
 type attributes struct {
 	limits  spanLimits
 	n       int
