@@ -8,10 +8,6 @@ import (
 	"strings"
 )
 
-// sdkVersion stands in telemetry.sdk.version: that of OpenTelemetry's SDK for Go whose data model, names and defaults this package keeps to.
-// A test holds the two together.
-const sdkVersion = "1.47.0"
-
 // source is what all that is exported has in common: a Resource and an InstrumentationScope, as they stand in a message.
 type source struct{ resource, scope []byte }
 
@@ -19,7 +15,8 @@ type source struct{ resource, scope []byte }
 // OTEL_RESOURCE_ATTRIBUTES says wins, and OTEL_SERVICE_NAME over that (https://opentelemetry.io/docs/specs/otel/resource/sdk/).
 func (v variables) resource(version string) ([]byte, error) {
 	all := map[string]string{
-		"telemetry.sdk.name": "opentelemetry", "telemetry.sdk.language": "go", "telemetry.sdk.version": sdkVersion,
+		// The name opentelemetry is OpenTelemetry's own SDK's (https://opentelemetry.io/docs/specs/semconv/registry/attributes/telemetry/).
+		"telemetry.sdk.name": scope, "telemetry.sdk.language": "go", "telemetry.sdk.version": version,
 		"service.name": scope, "service.version": version,
 	}
 	if site := v.get("WEBSITE_SITE_NAME"); site != "" {

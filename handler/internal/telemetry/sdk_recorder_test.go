@@ -42,7 +42,8 @@ type sdkRecorder struct {
 
 func newSDKRecorder(t *testing.T, version string) (*sdkRecorder, *archive) {
 	t.Helper()
-	attributes := []attribute.KeyValue{attribute.String("service.name", scope), attribute.String("service.version", version)}
+	attributes := []attribute.KeyValue{attribute.String("service.name", scope), attribute.String("service.version", version),
+		attribute.String("telemetry.sdk.name", scope), attribute.String("telemetry.sdk.language", "go"), attribute.String("telemetry.sdk.version", version)}
 	for _, app := range [][2]string{{"WEBSITE_SITE_NAME", "service.name"}, {"WEBSITE_INSTANCE_ID", "service.instance.id"}, {"REGION_NAME", "cloud.region"}} {
 		if value := os.Getenv(app[0]); value != "" {
 			attributes = append(attributes, attribute.String(app[1], value))
@@ -51,7 +52,7 @@ func newSDKRecorder(t *testing.T, version string) (*sdkRecorder, *archive) {
 	if os.Getenv("WEBSITE_SITE_NAME") != "" {
 		attributes = append(attributes, attribute.String("cloud.provider", "azure"), attribute.String("cloud.platform", "azure.functions"))
 	}
-	res, err := resource.New(t.Context(), resource.WithTelemetrySDK(), resource.WithAttributes(attributes...), resource.WithFromEnv())
+	res, err := resource.New(t.Context(), resource.WithAttributes(attributes...), resource.WithFromEnv())
 	if err != nil {
 		t.Fatal(err)
 	}
