@@ -8,13 +8,13 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"sync"
-	"time"
 )
 
 // body is a request's body, read from the connection as the handler reads. It may be read by another goroutine than the handler's, and be tried to be
 // read when the exchange is over. nil is no body.
 type body struct {
 	conn *conn
+	req  *http.Request // whose body it is; it gets the trailers
 
 	mu     sync.Mutex
 	left   int64     // of a body with a length, in bytes
@@ -66,8 +66,7 @@ func (b *body) read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// trailer passes over what stands behind the last chunk, by net/http's rules (transfer.go, readTrailer), and returns io.EOF. Trailers that were not
-// announced reach no handler there either.
+// trailer reads what stands behind the last chunk, by net/http's rules (transfer.go, readTrailer), and returns io.EOF.
 func (b *body) trailer() error {
 	in := b.conn.in
 	next, err := in.Peek(2)
@@ -85,18 +84,23 @@ func (b *body) trailer() error {
 		if bytes.HasSuffix(there, emptyLine) {
 			break
 		}
-		if err != nil {
+		if err != nil || size == longestTrailer {
 			return errLongTrailer
 		}
 	}
-	if _, err := textproto.NewReader(in).ReadMIMEHeader(); err != nil {
-		if err == io.EOF {
-			err = errNoTrailer
-		}
+	trailer, err := textproto.NewReader(in).ReadMIMEHeader()
+	switch {
+	case err == io.EOF:
+		return errNoTrailer
+	case err != nil:
 		return err
 	}
+	b.req.Trailer = http.Header(trailer)
 	return io.EOF
 }
+
+// longestTrailer is that of net/http: its connections' buffer.
+const longestTrailer = 4 << 10
 
 var (
 	errNoTrailer   = errors.New("reading the body: the end of the connection came before that of the chunks")
@@ -111,15 +115,21 @@ func (b *body) Close() error {
 	return nil
 }
 
-// discard reads up to limit bytes of what is left and reports whether that was all.
-func (b *body) discard(limit int64) bool {
+// discard reads what is left before an answer begins, if it is little, and reports whether that was all. The handler can then read no more: it would
+// take the end for that of the whole.
+func (b *body) discard() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.drain(limit)
+	if b.chunks != nil || b.left < longestLeft {
+		b.drain(longestLeft + 1)
+		b.closed = b.closed || b.err == nil
+	}
+	return b.over
 }
 
+// drain reads up to limit bytes of what is left, if a length does not say that it is more, and reports whether that was all.
 func (b *body) drain(limit int64) bool {
-	if b.over || b.chunks == nil && b.left > limit {
+	if b.over || b.chunks == nil && b.left >= limit {
 		return b.over
 	}
 	var away [4 << 10]byte
@@ -138,7 +148,7 @@ func (b *body) end(limit int64) bool {
 	}
 	if !b.mu.TryLock() {
 		// The relay still reads an upload whose answer is out.
-		_ = b.conn.SetReadDeadline(time.Unix(1, 0))
+		b.conn.setDeadline(longAgo)
 		b.mu.Lock()
 		limit = 0
 	}

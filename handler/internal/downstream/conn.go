@@ -4,12 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"time"
 )
+
+// longAgo ends a read that waits.
+var longAgo = time.Unix(1, 0)
 
 // bufferSize is that of the buffer that a connection reads into. A request's header has to fit into it to be plain.
 const bufferSize = 8 << 10
@@ -33,6 +38,7 @@ type conn struct {
 	due      bool               // the present request takes long
 	watching bool               // somebody reads
 	watched  bool               // somebody has read while the present request was in progress
+	gone     bool               // the caller has left: nobody waits for the answers to what it still sent
 	cancel   context.CancelFunc // of the present request's context
 	byte     [1]byte            // of the next request: read while watching
 	held     bool
@@ -95,7 +101,10 @@ func (c *conn) serve() {
 		}
 	}()
 	for least := 1; c.await(least); least = 4 { // what net/http waits for before it takes bytes for a request's beginning
-		head := c.head()
+		head, ok := c.head()
+		if !ok {
+			return
+		}
 		ctx, cancel := context.WithCancel(c.ctx)
 		req, body := c.parse(ctx, head)
 		if req == nil {
@@ -112,11 +121,11 @@ func (c *conn) serve() {
 
 // panicked is what net/http does: the handler's way to cut an answer is told to nobody, anything else to the log.
 func (c *conn) panicked(p any) {
-	if p == http.ErrAbortHandler || c.server.base.ErrorLog == nil {
+	if p == http.ErrAbortHandler {
 		return
 	}
 	stack := make([]byte, 64<<10)
-	c.server.base.ErrorLog.Printf("panic serving %s: %v\n%s", c.remote, p, stack[:runtime.Stack(stack, false)])
+	c.server.logf("panic serving %s: %v\n%s", c.remote, p, stack[:runtime.Stack(stack, false)])
 }
 
 // await waits for the first bytes of the next request.
@@ -149,7 +158,7 @@ func (c *conn) wakeIfIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle {
-		_ = c.SetReadDeadline(time.Unix(1, 0))
+		c.setDeadline(longAgo)
 	}
 }
 
@@ -162,8 +171,8 @@ func (c *conn) setDeadline(at time.Time) {
 }
 
 // head is the header of the next request, its empty line included, or what there is of one that is not plain. It waits for a header that is incomplete
-// only while nothing odd has come, and no longer than net/http would.
-func (c *conn) head() []byte {
+// only while nothing odd has come, and no longer than net/http would: false is that it did not come in time.
+func (c *conn) head() ([]byte, bool) {
 	if c.posted {
 		// Old clients end a POST with a line break that belongs to nothing; net/http passes over it.
 		for range 4 {
@@ -173,14 +182,20 @@ func (c *conn) head() []byte {
 			_, _ = c.in.Discard(1)
 		}
 	}
-	waiting := false
+	waiting, looked := false, 0
 	for {
 		there, _ := c.in.Peek(c.in.Buffered())
 		if end := bytes.Index(there, emptyLine); end >= 0 {
-			return there[:end+len(emptyLine)]
+			return there[:end+len(emptyLine)], true
 		}
 		if len(there) == 0 || len(there) == bufferSize || bareBreak(there) {
-			return there
+			return there, true
+		}
+		if lines := bytes.LastIndex(there, emptyLine[:2]) + 2; lines > max(looked, 1) {
+			looked = lines
+			if !plainLines(string(there[:lines])) {
+				return there, true // net/http may say at once what is wrong
+			}
 		}
 		if !waiting {
 			waiting = true
@@ -190,7 +205,7 @@ func (c *conn) head() []byte {
 		}
 		if _, err := c.in.Peek(len(there) + 1); err != nil {
 			there, _ = c.in.Peek(c.in.Buffered())
-			return there
+			return there, !errors.Is(err, os.ErrDeadlineExceeded)
 		}
 	}
 }
@@ -210,6 +225,9 @@ func bareBreak(b []byte) bool {
 // giveAway makes the connection net/http's, with all that has been read.
 func (c *conn) giveAway() bool {
 	first, _ := c.in.Peek(c.in.Buffered())
+	if c.held { // nobody watches now
+		first = append(first[:len(first):len(first)], c.byte[0])
+	}
 	return c.server.handOver(&begun{Conn: c.Conn, first: first})
 }
 
@@ -222,8 +240,11 @@ func (c *conn) exchange(req *http.Request, body *body, cancel context.CancelFunc
 	defer func() {
 		if !whole { // the handler has given up
 			cancel()
+			w.cut()
 			c.stop()
-			body.end(0)
+			if !body.end(0) {
+				c.linger()
+			}
 		}
 	}()
 	c.server.base.Handler.ServeHTTP(w, req)
@@ -249,7 +270,11 @@ const longestLeft = 256 << 10
 func (c *conn) start(cancel context.CancelFunc, b *body) {
 	c.mu.Lock()
 	c.cancel, c.serving, c.drained, c.due = cancel, true, b == nil, false
+	gone := c.gone
 	c.mu.Unlock()
+	if gone {
+		cancel()
+	}
 	if c.timer == nil {
 		c.timer = time.AfterFunc(watchAfter, c.late)
 	} else {
@@ -293,10 +318,11 @@ func (c *conn) watch() {
 	c.mu.Lock()
 	c.held = n == 1
 	cancel := c.cancel // nil where stop is what ended the reading
-	c.watching = false
+	left := err != nil && cancel != nil
+	c.watching, c.gone = false, left
 	c.mu.Unlock()
 	c.moved.Broadcast()
-	if err != nil && cancel != nil {
+	if left {
 		cancel()
 	}
 }
@@ -311,7 +337,7 @@ func (c *conn) stop() {
 		return
 	}
 	if c.watching {
-		_ = c.SetReadDeadline(time.Unix(1, 0))
+		_ = c.SetReadDeadline(longAgo)
 		for c.watching {
 			c.moved.Wait()
 		}

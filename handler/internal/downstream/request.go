@@ -22,13 +22,8 @@ func (c *conn) parse(ctx context.Context, head []byte) (*http.Request, *body) {
 	}
 	text := string(head[:len(head)-2]) // one piece of memory for all values
 	line, rest, _ := strings.Cut(text, "\r\n")
-	method, line, _ := strings.Cut(line, " ")
-	target, version, _ := strings.Cut(line, " ")
-	if version != "HTTP/1.1" || !plainMethod(method) || !plainTarget(target) {
-		return nil, nil
-	}
-	where, err := url.ParseRequestURI(target)
-	if err != nil {
+	method, target, where := plainLine(line)
+	if where == nil {
 		return nil, nil
 	}
 	fields, ok := header.Fields(rest)
@@ -49,13 +44,31 @@ func (c *conn) parse(ctx context.Context, head []byte) (*http.Request, *body) {
 	if length == 0 {
 		return req, nil
 	}
-	b := &body{conn: c, left: length}
+	b := &body{conn: c, req: req, left: length}
 	req.Body, req.ContentLength = b, length
 	if length < 0 {
 		b.chunked()
 		req.TransferEncoding = []string{"chunked"}
 	}
 	return req, b
+}
+
+// plainLines tells whether the first lines of a header, as far as they have come, can be a plain one's.
+func plainLines(text string) bool {
+	line, rest, _ := strings.Cut(text, "\r\n")
+	_, _, where := plainLine(line)
+	_, ok := header.Fields(rest)
+	return ok && where != nil
+}
+
+// plainLine takes the first line apart. Where it is not a plain one there is no URL.
+func plainLine(line string) (method, target string, where *url.URL) {
+	method, line, _ = strings.Cut(line, " ")
+	target, version, _ := strings.Cut(line, " ")
+	if version == "HTTP/1.1" && plainMethod(method) && plainTarget(target) {
+		where, _ = url.ParseRequestURI(target)
+	}
+	return method, target, where
 }
 
 func plainMethod(method string) bool {

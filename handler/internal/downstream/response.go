@@ -58,6 +58,7 @@ type response struct {
 	framed   bool // the header is complete
 	duplex   bool
 	last     bool // the connection ends with this answer
+	said     bool // the handler says so itself
 	over     bool
 	untyped  bool // nothing says what the body is
 	undated  bool
@@ -96,8 +97,8 @@ func (w *response) WriteHeader(status int) {
 		}
 		not[name] = true
 	}
-	if declared := w.header["Content-Length"]; len(declared) > 0 {
-		if n, err := strconv.ParseInt(declared[0], 10, 64); err == nil && n >= 0 {
+	if _, ok := w.header["Content-Length"]; ok {
+		if n, err := strconv.ParseInt(w.header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 			w.length = n
 		} else {
 			without("Content-Length")
@@ -106,7 +107,7 @@ func (w *response) WriteHeader(status int) {
 	}
 	if _, ok := w.header["Connection"]; ok {
 		if w.header.Get("Connection") == "close" {
-			w.last = true
+			w.last, w.said = true, true
 		} else {
 			without("Connection")
 		}
@@ -176,7 +177,7 @@ func (w *response) frame(first []byte, done bool) {
 		w.last = true
 	}
 	// Many clients read no answer before they have sent everything. What they still send is read first, as far as that is worth it.
-	if w.body != nil && !w.last && !w.duplex && !w.body.discard(longestLeft) {
+	if w.body != nil && !w.last && !w.duplex && !w.body.discard() {
 		w.last = true
 	}
 	out := &w.memory.out
@@ -193,7 +194,7 @@ func (w *response) frame(first []byte, done bool) {
 	if w.untyped && len(first) > 0 {
 		_, _ = out.WriteString("Content-Type: " + http.DetectContentType(first) + "\r\n")
 	}
-	if w.last && w.header.Get("Connection") != "close" {
+	if w.last && !w.said {
 		_, _ = out.WriteString("Connection: close\r\n")
 	}
 	if w.chunks = !head && w.hasBody() && w.length < 0; w.chunks {
@@ -312,6 +313,13 @@ func (w *response) FlushError() error {
 	w.sendKept(false)
 	w.flush()
 	return w.err
+}
+
+// cut writes what has been gathered of an answer that will not be completed, if it has begun.
+func (w *response) cut() {
+	if w.framed && !w.over {
+		w.flush()
+	}
 }
 
 // Flush implements http.Flusher.

@@ -12,6 +12,7 @@ package downstream
 import (
 	"context"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -54,18 +55,20 @@ func New(base *http.Server) *Server {
 // Base is what the server was made of. Its settings may be changed before Serve.
 func (s *Server) Base() *http.Server { return s.base }
 
-// Serve accepts connections until the listener fails or the server ends, which is http.ErrServerClosed.
+// Serve accepts connections until the listener fails or the server ends, which is http.ErrServerClosed. It closes the listener.
 func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
 	s.mu.Lock()
 	if s.ending.Load() {
 		s.mu.Unlock()
-		_ = l.Close()
 		return http.ErrServerClosed
 	}
 	s.listeners[l] = struct{}{}
+	if s.rest.addr == nil {
+		s.rest.addr = l.Addr()
+		go func() { _ = s.base.Serve(&s.rest) }()
+	}
 	s.mu.Unlock()
-	s.rest.addr = l.Addr()
-	go func() { _ = s.base.Serve(&s.rest) }()
 	var pause time.Duration
 	for {
 		c, err := l.Accept()
@@ -78,9 +81,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case temporary(err):
 			// As net/http does where descriptors run out.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			if s.base.ErrorLog != nil {
-				s.base.ErrorLog.Printf("accepting a connection: %v; again in %v", err, pause)
-			}
+			s.logf("accepting a connection: %v; again in %v", err, pause)
 			select {
 			case <-time.After(pause):
 			case <-s.ended:
@@ -88,6 +89,14 @@ func (s *Server) Serve(l net.Listener) error {
 		default:
 			return err
 		}
+	}
+}
+
+func (s *Server) logf(format string, args ...any) {
+	if s.base.ErrorLog != nil {
+		s.base.ErrorLog.Printf(format, args...)
+	} else {
+		log.Printf(format, args...)
 	}
 }
 
@@ -148,6 +157,11 @@ func (s *Server) end(tell func(*conn)) <-chan struct{} {
 func (s *Server) Shutdown(ctx context.Context) error {
 	gone := s.end((*conn).wakeIfIdle)
 	err := s.base.Shutdown(ctx)
+	select {
+	case <-gone: // even where the context has ended
+		return err
+	default:
+	}
 	select {
 	case <-gone:
 		return err
