@@ -120,11 +120,12 @@ func (b *body) Close() error {
 func (b *body) discard() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.chunks != nil || b.left < longestLeft {
-		b.drain(longestLeft + 1)
-		b.closed = b.closed || b.err == nil
+	if b.chunks == nil && b.left >= longestLeft {
+		return false
 	}
-	return b.over
+	whole := b.drain(longestLeft + 1)
+	b.closed = b.closed || b.err == nil
+	return whole
 }
 
 // drain reads up to limit bytes of what is left, if a length does not say that it is more, and reports whether that was all.
@@ -137,7 +138,7 @@ func (b *body) drain(limit int64) bool {
 		n, _ := b.read(away[:min(int64(len(away)), limit)])
 		limit -= int64(n)
 	}
-	return b.over
+	return b.over && limit > 0 // to the byte as net/http counts
 }
 
 // end is called when the exchange is over: nobody reads from it when it returns. It reports whether the next request can follow: the body has come to

@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -101,15 +99,12 @@ func (c *conn) serve() {
 		}
 	}()
 	for least := 1; c.await(least); least = 4 { // what net/http waits for before it takes bytes for a request's beginning
-		head, ok := c.head()
-		if !ok {
-			return
-		}
+		head, failed := c.head()
 		ctx, cancel := context.WithCancel(c.ctx)
 		req, body := c.parse(ctx, head)
 		if req == nil {
 			cancel()
-			given = c.giveAway()
+			given = c.giveAway(failed)
 			return
 		}
 		_, _ = c.in.Discard(len(head))
@@ -171,8 +166,8 @@ func (c *conn) setDeadline(at time.Time) {
 }
 
 // head is the header of the next request, its empty line included, or what there is of one that is not plain. It waits for a header that is incomplete
-// only while nothing odd has come, and no longer than net/http would: false is that it did not come in time.
-func (c *conn) head() ([]byte, bool) {
+// only while nothing odd has come, and no longer than net/http would; the error is why nothing more came.
+func (c *conn) head() ([]byte, error) {
 	if c.posted {
 		// Old clients end a POST with a line break that belongs to nothing; net/http passes over it.
 		for range 4 {
@@ -186,15 +181,15 @@ func (c *conn) head() ([]byte, bool) {
 	for {
 		there, _ := c.in.Peek(c.in.Buffered())
 		if end := bytes.Index(there, emptyLine); end >= 0 {
-			return there[:end+len(emptyLine)], true
+			return there[:end+len(emptyLine)], nil
 		}
 		if len(there) == 0 || len(there) == bufferSize || bareBreak(there) {
-			return there, true
+			return there, nil
 		}
 		if lines := bytes.LastIndex(there, emptyLine[:2]) + 2; lines > max(looked, 1) {
 			looked = lines
 			if !plainLines(string(there[:lines])) {
-				return there, true // net/http may say at once what is wrong
+				return there, nil // net/http may say at once what is wrong
 			}
 		}
 		if !waiting {
@@ -205,7 +200,7 @@ func (c *conn) head() ([]byte, bool) {
 		}
 		if _, err := c.in.Peek(len(there) + 1); err != nil {
 			there, _ = c.in.Peek(c.in.Buffered())
-			return there, !errors.Is(err, os.ErrDeadlineExceeded)
+			return there, err
 		}
 	}
 }
@@ -222,13 +217,13 @@ func bareBreak(b []byte) bool {
 	return false
 }
 
-// giveAway makes the connection net/http's, with all that has been read.
-func (c *conn) giveAway() bool {
+// giveAway makes the connection net/http's, with all that has been read and, where reading has failed, with that: its time-out would begin anew.
+func (c *conn) giveAway(failed error) bool {
 	first, _ := c.in.Peek(c.in.Buffered())
 	if c.held { // nobody watches now
 		first = append(first[:len(first):len(first)], c.byte[0])
 	}
-	return c.server.handOver(&begun{Conn: c.Conn, first: first})
+	return c.server.handOver(&begun{Conn: c.Conn, first: first, failed: failed})
 }
 
 // exchange has one request handled and answered. It reports whether the connection can have another.

@@ -21,6 +21,8 @@ import (
 type ways struct {
 	mu   sync.Mutex
 	seen []string
+	// slow, where it is not nil, is called amid requests for paths that begin with /slow.
+	slow func(http.ResponseWriter)
 }
 
 func (h *ways) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -42,9 +44,28 @@ func (h *ways) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "early")
 		w.(http.Flusher).Flush()
 	}
-	if way != 'u' && way != 'c' {
+	switch way {
+	case 'u', 'c':
+	case 'v', 'q', 'Q': // a part of it
+		part := make([]byte, 2)
+		n, err := io.ReadFull(r.Body, part)
+		saw += fmt.Sprintf(" part %q %v", part[:n], err != nil)
+		if way == 'q' { // the rest when the answer is begun
+			_, _ = w.Write(bytes.Repeat([]byte("begun "), 500))
+			n, err := r.Body.Read(part)
+			saw += fmt.Sprintf(" rest %q %v", part[:n], err == http.ErrBodyReadAfterClose)
+		}
+		if way == 'Q' {
+			_ = r.Body.Close()
+			_, err := r.Body.Read(part)
+			saw += fmt.Sprintf(" closed %v", err)
+		}
+	default:
 		body, err := io.ReadAll(r.Body)
-		saw += fmt.Sprintf(" body %q %v", body, err != nil)
+		saw += fmt.Sprintf(" body %q trailer %q %v", body, r.Trailer, err != nil)
+	}
+	if h.slow != nil && strings.HasPrefix(r.URL.Path, "/slow") {
+		h.slow(w)
 	}
 	h.mu.Lock()
 	h.seen = append(h.seen, saw)
@@ -73,7 +94,7 @@ func (h *ways) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
 		_, _ = io.WriteString(w, "two")
 	case 't':
-		w.Header().Set("Trailer", "X-Sum, Content-Length,x-two")
+		w.Header().Set("Trailer", "X-Sum, Authorization,x-two")
 		_, _ = io.WriteString(w, "with trailers")
 		w.Header().Set("X-Sum", "1")
 		w.Header().Add("X-Two", "a")
@@ -82,6 +103,37 @@ func (h *ways) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "with late trailers")
 		w.(http.Flusher).Flush()
 		w.Header()[http.TrailerPrefix+"X-Late"] = []string{"1"}
+	case 'A': // announced, but the length leaves no room
+		w.Header().Set("Trailer", "X-Sum")
+		w.Header().Set("Content-Length", "3")
+		w.Header().Set("X-Sum", "early")
+		_, _ = io.WriteString(w, "abc")
+		w.Header().Set("X-Sum", "1")
+	case 'j':
+		w.Header()["Content-Length"] = nil
+		_, _ = io.WriteString(w, "<html>")
+	case 'J': // what is changed behind the header is not said
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusOK)
+		w.Header().Del("Connection")
+		w.Header().Set("X-Late", "no")
+		w.Header().Set("Content-Type", "no")
+		_, _ = io.WriteString(w, "<html>")
+	case 'K':
+		w.WriteHeader(http.StatusOK)
+		w.Header().Set("Connection", "close")
+		w.Header().Set("Content-Length", "2")
+		w.Header().Set("Date", "no")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "1")
+		_, _ = io.WriteString(w, "<html>")
+	case 'F':
+		w.(http.Flusher).Flush()
+		_, _ = w.Write(nil)
+		w.(http.Flusher).Flush()
+	case 'g': // at the borders of what is kept back
+		for _, n := range []int{2047, 1, 1, 2047, 2048, 2049, 4096, 1} {
+			_, _ = w.Write(bytes.Repeat([]byte("g"), n))
+		}
 	case 'n':
 		w.WriteHeader(http.StatusNoContent)
 		_, err := io.WriteString(w, "nothing")
@@ -119,6 +171,10 @@ func (h *ways) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case 'x':
 		_, _ = io.WriteString(w, "half")
 		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	case 'X':
+		_, _ = w.Write(bytes.Repeat([]byte("half "), 1000))
+		_, _ = io.WriteString(w, "lost")
 		panic(http.ErrAbortHandler)
 	case '0', 'd':
 	default:
@@ -200,15 +256,15 @@ func (p *pair) compare(t *testing.T, pieces ...[]byte) (answered string) {
 		theirs, ours = strings.ReplaceAll(theirs, closing, ""), strings.ReplaceAll(ours, closing, "")
 	}
 	if d := cmp.Diff(theirs, ours); d != "" {
-		t.Errorf("answers to %q (- net/http, + ours):\n%s", pieces, d)
+		t.Errorf("answers to %.300q (- net/http, + ours):\n%s", pieces, d)
 	}
 	if d := cmp.Diff(theySaw, weSaw); d != "" {
-		t.Errorf("requests of %q (- net/http, + ours):\n%s", pieces, d)
+		t.Errorf("requests of %.300q (- net/http, + ours):\n%s", pieces, d)
 	}
 	return ours
 }
 
-const letters = "lsmbpftTnMoekhizcxd0uy"
+const letters = "lsmbpftTnMoekhizcxd0uyvqQAjJKFgX"
 
 func TestSameAsNetHTTP(t *testing.T) {
 	p := newPair(t)
@@ -296,8 +352,16 @@ var oddities = []string{
 	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nnonsense\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
 	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
 	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + strings.Repeat("y", 4<<10-7) + "\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + strings.Repeat("y", 4<<10-6) + "\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
 	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + strings.Repeat("y", 20000) + "\r\n\r\n",
 	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-A\r\n\r\n0\r\nX-A: 1\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + strings.Repeat("x", 4000) + "\r\na\r\n0\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1;"+strings.Repeat("x", 2000)+"\r\na\r\n", 9) + "0\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n00\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
+	"POST /y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\na\r\n0\r\n\r\n",
+	"HEAD /y HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
 	"POST /y HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
 	"POST /y HTTP/1.1\r\nHost: x\r\nExpect: else\r\nContent-Length: 3\r\n\r\nabc",
 	"GET /y HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
@@ -311,6 +375,20 @@ var oddities = []string{
 	"\x16\x03\x01\x02\x00",
 	"\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n",
 	"",
+}
+
+// What a handler leaves of an upload is read up to a limit, which is net/http's to the byte.
+func TestUploadsAtTheLimit(t *testing.T) {
+	p := newPair(t)
+	for _, way := range "uvqck" {
+		for size := longestLeft - 1; size <= longestLeft+2; size++ {
+			t.Run(fmt.Sprintf("%c %d", way, size), func(t *testing.T) {
+				upload := strings.Repeat("u", size)
+				p.compare(t, []byte(fmt.Sprintf("POST /%c HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s%s", way, size, upload, get)))
+				p.compare(t, []byte(fmt.Sprintf("POST /%c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n%s", way, size, upload, get)))
+			})
+		}
+	}
 }
 
 // What is not plain is net/http's, wherever on a connection it comes.

@@ -208,7 +208,8 @@ func (h *handedOver) Addr() net.Addr { return h.addr }
 // begun is a connection of which some bytes have been read already.
 type begun struct {
 	net.Conn
-	first []byte
+	first  []byte
+	failed error // what came behind them; nil = nothing yet
 }
 
 func (b *begun) Read(p []byte) (int, error) {
@@ -216,6 +217,9 @@ func (b *begun) Read(p []byte) (int, error) {
 		n := copy(p, b.first)
 		b.first = b.first[n:]
 		return n, nil
+	}
+	if b.failed != nil {
+		return 0, b.failed
 	}
 	return b.Conn.Read(p)
 }
