@@ -45,7 +45,7 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
-func serve(t *testing.T, h http.HandlerFunc) *serving {
+func serve(t *testing.T, h http.HandlerFunc, settings ...func(*http.Server)) *serving {
 	t.Helper()
 	s := &serving{t: t, ended: make(chan error, 1)}
 	s.Server = New(&http.Server{
@@ -56,6 +56,9 @@ func serve(t *testing.T, h http.HandlerFunc) *serving {
 			}
 		},
 	})
+	for _, set := range settings {
+		set(s.Base())
+	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -453,7 +456,7 @@ func (c *deadlineConn) SetReadDeadline(at time.Time) error {
 
 // A descriptor that is missing for a while ends nothing.
 func TestAcceptGoesOn(t *testing.T) {
-	s := New(&http.Server{Handler: http.NotFoundHandler()})
+	s := New(&http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)})
 	l := &failingListener{errs: []error{tooMany{}, tooMany{}, errors.New("the end")}}
 	if err := s.Serve(l); err == nil || err.Error() != "the end" || len(l.errs) != 0 {
 		t.Errorf("ended with %v", err)

@@ -167,8 +167,7 @@ func TestARequestThatComesAsTheServerEnds(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		got, err := io.ReadAll(r.Body)
 		_, _ = fmt.Fprint(w, string(got), err)
-	})
-	s.Base().IdleTimeout = 0
+	}, func(base *http.Server) { base.IdleTimeout = 0 })
 	p, c := s.punctually()
 	p.armed.Store(true)
 	s.take(p)
@@ -188,6 +187,7 @@ func TestARequestThatComesAsTheServerEnds(t *testing.T) {
 
 // A header has ReadHeaderTimeout in all, and what is wrong with it is said as soon as its line is there.
 func TestHeadersThatDoNotEnd(t *testing.T) {
+	hurry := func(base *http.Server) { base.ReadHeaderTimeout = 50 * time.Millisecond }
 	s := serve(t, func(http.ResponseWriter, *http.Request) {})
 	for _, begun := range []string{
 		"NONSENSE\r\n", "GET /a\r\n", "GET /%zz HTTP/1.1\r\n", "\r\n", "GET /a HTTP/1.1\r\nHost: x\r\nno colon\r\nA", "GET /a HTTP/1.1\r\n A: b\r\nA",
@@ -199,8 +199,7 @@ func TestHeadersThatDoNotEnd(t *testing.T) {
 		}
 		c.closed()
 	}
-	s = serve(t, func(http.ResponseWriter, *http.Request) {})
-	s.Base().ReadHeaderTimeout = 50 * time.Millisecond
+	s = serve(t, func(http.ResponseWriter, *http.Request) {}, hurry)
 	for begun, status := range map[string]int{"GET /a HTTP/1.1\r\nHost: x\r\nX": 400, "GET /a HTTP/1.1\r\nHost: x\r\n": 0, "GET": 400} {
 		c := s.dial()
 		c.send(begun)
@@ -212,8 +211,7 @@ func TestHeadersThatDoNotEnd(t *testing.T) {
 		c.closed()
 	}
 	// Byte by byte it takes no longer, and net/http does not begin to count anew.
-	s = serve(t, func(http.ResponseWriter, *http.Request) {})
-	s.Base().ReadHeaderTimeout = 50 * time.Millisecond
+	s = serve(t, func(http.ResponseWriter, *http.Request) {}, hurry)
 	c, begun := s.dial(), time.Now()
 	var sent atomic.Int64
 	go func() {
@@ -313,8 +311,7 @@ func TestPanicsWithoutALog(t *testing.T) {
 	var to lockedBuffer
 	log.SetOutput(&to)
 	defer log.SetOutput(os.Stderr)
-	s := serve(t, func(http.ResponseWriter, *http.Request) { panic("loud") })
-	s.Base().ErrorLog = nil
+	s := serve(t, func(http.ResponseWriter, *http.Request) { panic("loud") }, func(base *http.Server) { base.ErrorLog = nil })
 	c := s.dial()
 	c.send(get)
 	c.closed()

@@ -188,7 +188,6 @@ func way1(b byte) string { return string(rune(b)) }
 type pair struct {
 	handlers  [2]*ways
 	listeners [2]net.Listener
-	close     func()
 }
 
 func newPair(tb testing.TB) *pair {

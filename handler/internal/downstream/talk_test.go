@@ -64,6 +64,9 @@ func talkOf(b []byte) (talk []exchangeWithin) {
 		}
 		e.joined = e.slow && e.along && q[1]&128 != 0
 		talk = append(talk, e)
+		if strings.IndexByte("cxX", e.way) >= 0 {
+			break // the handler gives up, and the connection ends, which an answer to HEAD does not show
+		}
 	}
 	return talk
 }
@@ -145,7 +148,9 @@ func (p *talker) talk(i int, talk []exchangeWithin) (answers, seen []string) {
 	defer network.Close()
 	_ = network.SetDeadline(time.Now().Add(20 * time.Second))
 	c := &client{network, nil, bufio.NewReader(network)}
-	talk = append(talk[:len(talk):len(talk)], exchangeWithin{way: 'k', method: "GET"})
+	if len(talk) == 0 || strings.IndexByte("cxX", talk[len(talk)-1].way) < 0 {
+		talk = append(talk[:len(talk):len(talk)], exchangeWithin{way: 'k', method: "GET"})
+	}
 	open := []string(nil) // methods of requests that were sent
 	held := false         // the last one waits to proceed
 	joined := ""          // one that is sent with the next
