@@ -123,7 +123,8 @@ func (c *conn) panicked(p any) {
 	c.server.logf("panic serving %s: %v\n%s", c.remote, p, stack[:runtime.Stack(stack, false)])
 }
 
-// await waits for the first bytes of the next request.
+// await waits for the first bytes of the next request. The first one may come as late as any other, where net/http's ReadHeaderTimeout begins with the
+// connection: clients keep connections that they made for a request which found another meanwhile, and one that the host keeps is not closed here.
 func (c *conn) await(least int) bool {
 	if c.in.Buffered() >= least {
 		return true

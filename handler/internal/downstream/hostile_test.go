@@ -17,23 +17,6 @@ import (
 	"time"
 )
 
-// connOf is the server's side of its only connection.
-func (s *serving) connOf(is func(*conn) bool) func() bool {
-	return func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for c := range s.conns {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return is(c)
-		}
-		return false
-	}
-}
-
-func watching(c *conn) bool { return c.watching }
-func held(c *conn) bool     { return c.held }
-
 // A byte that was read while a request was watched belongs to what comes behind the requests that have been read already, be the next of them net/http's.
 func TestAByteThatWasReadWhileWatchingGoesWithTheConnection(t *testing.T) {
 	release := make(chan bool)
