@@ -117,6 +117,7 @@ func converse(t *testing.T, addr string, random *rand.Rand) (answered, left int6
 	defer network.Close()
 	_ = network.SetDeadline(time.Now().Add(30 * time.Second))
 	in := bufio.NewReader(network)
+	theirs := false
 	for range 1 + random.IntN(12) {
 		letter := byte('a' + random.IntN(26))
 		size, upload := random.IntN(6000), random.IntN(3)*random.IntN(5000)
@@ -131,10 +132,11 @@ func converse(t *testing.T, addr string, random *rand.Rand) (answered, left int6
 		var b strings.Builder
 		fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: x\r\n", target)
 		if random.IntN(30) == 0 {
+			theirs = true
 			b.WriteString("Expect: \r\n") // net/http's from here
-			if strings.Contains(target, "duplex") {
-				return // with a handler that leaves an upload, it panics
-			}
+		}
+		if theirs && strings.Contains(target, "duplex") {
+			return // with a handler that leaves an upload, net/http panics
 		}
 		if random.IntN(2) == 0 {
 			fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", upload, strings.Repeat(string(letter), upload))
