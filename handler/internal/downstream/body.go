@@ -116,7 +116,7 @@ func (b *body) Close() error {
 }
 
 // discard reads what is left before an answer begins, if it is little, and reports whether that was all. The handler can then read no more: it would
-// take the end for that of the whole.
+// take the end for that of the whole, as it does with net/http where more is left than is read.
 func (b *body) discard() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

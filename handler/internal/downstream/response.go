@@ -42,7 +42,8 @@ func (t *text) WriteString(s string) (int, error) {
 }
 
 // response is the http.ResponseWriter of one exchange. It follows net/http's server (server.go, response and chunkWriter), but that a handler's
-// Transfer-Encoding counts for nothing, of its Connection only "close", and that 1xx answers are not sent: the host drops them.
+// Transfer-Encoding counts for nothing, of its Connection only "close", that a Content-Length that is no number reaches nobody (net/http passes it on to
+// HEAD), and that 1xx answers are not sent: the host drops them.
 type response struct {
 	conn   *conn
 	req    *http.Request
