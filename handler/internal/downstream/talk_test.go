@@ -256,12 +256,12 @@ func (c *client) read(method, rest string, sent func()) (said string, ok bool) {
 	}
 	body, err := io.ReadAll(res.Body)
 	res.Header.Del("Date")
-	said = fmt.Sprintf("%s %q length %d %q close %t trailer %q body %q broken %t", res.Status, header(res.Header), res.ContentLength, res.TransferEncoding, res.Close,
-		header(res.Trailer), body, err != nil)
+	said = fmt.Sprintf("%s %q length %d %q close %t trailer %q body %q broken %t", res.Status, fieldsOf(res.Header), res.ContentLength, res.TransferEncoding, res.Close,
+		fieldsOf(res.Trailer), body, err != nil)
 	return said, err == nil && !res.Close
 }
 
-func header(h http.Header) (all []string) {
+func fieldsOf(h http.Header) (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		all = append(all, fmt.Sprintf("%s=%q", name, h[name]))
 	}
