@@ -207,7 +207,7 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	}
 	p.sources = sources.All()
 	var err error
-	if p.telemetry, err = telemetry.Start(env.Lookup, version(), p.log); err != nil {
+	if p.telemetry, err = telemetry.Start(env.Lookup, version, p.log); err != nil {
 		p.log.Error("telemetry is off", "error", err.Error())
 	}
 	p.telemetry.ObserveTokens(p.tokenStats)

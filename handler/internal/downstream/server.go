@@ -34,8 +34,9 @@ const (
 // Server serves connections. It follows the settings of the *http.Server that it is made of, which serves the connections that are not plain: Handler,
 // ReadHeaderTimeout, IdleTimeout and ErrorLog. It is safe for concurrent use, and cannot be used again after Shutdown or Close.
 type Server struct {
-	base *http.Server
-	rest handedOver
+	base      *http.Server
+	rest      handedOver
+	serveRest sync.Once // begins when there is something to serve: it takes a part of the start that most callers never need
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -66,7 +67,6 @@ func (s *Server) Serve(l net.Listener) error {
 	s.listeners[l] = struct{}{}
 	if s.rest.addr == nil {
 		s.rest.addr = l.Addr()
-		go func() { _ = s.base.Serve(&s.rest) }()
 	}
 	s.mu.Unlock()
 	var pause time.Duration
@@ -178,6 +178,7 @@ func (s *Server) Close() error {
 
 // handOver gives a connection to net/http. It reports false where the server has ended.
 func (s *Server) handOver(c net.Conn) bool {
+	s.serveRest.Do(func() { go func() { _ = s.base.Serve(&s.rest) }() })
 	select {
 	case s.rest.conns <- c:
 		return true

@@ -116,7 +116,7 @@ func BenchmarkExportedCall(b *testing.B) {
 			for name, value := range environ {
 				b.Setenv(name, value)
 			}
-			on, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", slog.New(slog.DiscardHandler))
+			on, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, slog.New(slog.DiscardHandler))
 			if err != nil {
 				b.Fatal(err)
 			}

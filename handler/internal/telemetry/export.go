@@ -41,7 +41,7 @@ type Telemetry struct {
 // Start switches export on where the standard variables ask for it: OTEL_EXPORTER_OTLP_ENDPOINT or one of its forms for traces and
 // metrics alone. OTEL_SDK_DISABLED=true, and OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER with "none", switch it off again
 // (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). Where nothing is to be exported it returns nil and
-// no error. version is this program's. lookup reads the environment; of the standard variables these count:
+// no error. version, which is asked for only where something is, is this program's. lookup reads the environment; of the standard variables these count:
 //
 //   - OTEL_EXPORTER_OTLP_ENDPOINT, _PROTOCOL (http/protobuf), _HEADERS, _TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_CERTIFICATE,
 //     _CLIENT_KEY, each also with TRACES_ or METRICS_ for one signal, and _METRICS_TEMPORALITY_PREFERENCE
@@ -52,7 +52,7 @@ type Telemetry struct {
 //
 // An error names a variable that asks for something that is not built in, such as gRPC; telemetry is off then. An exporter that fails
 // later is told to logger, once a minute at most, and never to an invocation.
-func Start(lookup func(name string) (string, bool), version string, logger *slog.Logger) (*Telemetry, error) {
+func Start(lookup func(name string) (string, bool), version func() string, logger *slog.Logger) (*Telemetry, error) {
 	v := variables{lookup, logger}
 	if strings.EqualFold(v.get("OTEL_SDK_DISABLED"), "true") {
 		return nil, nil
@@ -66,7 +66,7 @@ func Start(lookup func(name string) (string, bool), version string, logger *slog
 		return nil, err
 	}
 	t := &Telemetry{logger: logger}
-	if err := t.start(v, version, traces, measured); err != nil {
+	if err := t.start(v, version(), traces, measured); err != nil {
 		return nil, fmt.Errorf("starting telemetry: %w", err)
 	}
 	return t, nil

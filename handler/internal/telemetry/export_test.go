@@ -113,6 +113,9 @@ func (c *collector) until(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// one is a version.
+func one() string { return "1" }
+
 func start(t *testing.T, log slog.Handler, environ ...string) *Telemetry {
 	t.Helper()
 	all := map[string]string{}
@@ -120,7 +123,7 @@ func start(t *testing.T, log slog.Handler, environ ...string) *Telemetry {
 		t.Setenv(environ[i], environ[i+1])
 		all[environ[i]] = environ[i+1]
 	}
-	telemetry, err := Start(func(name string) (string, bool) { v, ok := all[name]; return v, ok }, "1.2.3", slog.New(log))
+	telemetry, err := Start(func(name string) (string, bool) { v, ok := all[name]; return v, ok }, func() string { return "1.2.3" }, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +369,7 @@ func TestBadVariablesAreNamedWithoutTheirValues(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "canary",
 	} {
 		environ := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", name: value}
-		_, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", slog.New(slog.DiscardHandler))
+		_, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(name, "HEADERS") && strings.Contains(err.Error(), "canary") {
 			t.Errorf("want an error that names %s, got %v", name, err)
 		}
@@ -380,7 +383,7 @@ func TestOffByDefaultAndFree(t *testing.T) {
 		"no exporter":          {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
 		"only other variables": {"OTEL_SERVICE_NAME": "x", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
 	} {
-		telemetry, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", slog.Default())
+		telemetry, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, slog.Default())
 		if telemetry != nil || err != nil {
 			t.Errorf("%s: want telemetry off, got %v: %v", name, telemetry, err)
 		}
@@ -391,7 +394,7 @@ func TestOffByDefaultAndFree(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT":  {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "user:canary@h"},
 		"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"},
 	} {
-		telemetry, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", slog.Default())
+		telemetry, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, slog.Default())
 		if telemetry != nil || err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("want an error that names %s, got %v", name, err)
 		}
@@ -424,7 +427,7 @@ func BenchmarkSpans(b *testing.B) {
 	c := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer c.Close()
 	b.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
-	on, err := Start(func(n string) (string, bool) { return c.URL, n == "OTEL_EXPORTER_OTLP_ENDPOINT" }, "1", slog.New(slog.DiscardHandler))
+	on, err := Start(func(n string) (string, bool) { return c.URL, n == "OTEL_EXPORTER_OTLP_ENDPOINT" }, one, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func startMetrics(t *testing.T, c *metricsCollector, log slog.Handler, environ .
 		all[environ[i]] = environ[i+1]
 	}
 	c.begun = time.Now()
-	on, err := Start(func(n string) (string, bool) { v, ok := all[n]; return v, ok }, "1", slog.New(log))
+	on, err := Start(func(n string) (string, bool) { v, ok := all[n]; return v, ok }, one, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestVariablesThatMakeNoSenseAreTold(t *testing.T) {
 	} {
 		var stdout, stderr lines
 		environ := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value}
-		on, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", slog.New(NewHandler(&stdout, &stderr, nil)))
+		on, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, slog.New(NewHandler(&stdout, &stderr, nil)))
 		if err != nil {
 			t.Errorf("%s: want telemetry on, got %v", name, err)
 			continue
@@ -193,7 +193,7 @@ func TestVariablesThatMakeNoSenseAreTold(t *testing.T) {
 		on.cancel()
 	}
 	environ := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_RESOURCE_ATTRIBUTES": "a=1,b"}
-	if _, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, "1", nil); err == nil || !strings.Contains(err.Error(), "OTEL_RESOURCE_ATTRIBUTES") {
+	if _, err := Start(func(n string) (string, bool) { v, ok := environ[n]; return v, ok }, one, nil); err == nil || !strings.Contains(err.Error(), "OTEL_RESOURCE_ATTRIBUTES") {
 		t.Errorf("want an error for a pair without a value, as the SDK has one, got %v", err)
 	}
 }

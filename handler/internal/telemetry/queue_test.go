@@ -73,7 +73,7 @@ func startFake(t *testing.T, c *fakeCollector, log slog.Handler, environ ...stri
 	for i := 0; i < len(environ); i += 2 {
 		all[environ[i]] = environ[i+1]
 	}
-	on, err := Start(func(n string) (string, bool) { v, ok := all[n]; return v, ok }, "1", slog.New(log))
+	on, err := Start(func(n string) (string, bool) { v, ok := all[n]; return v, ok }, one, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}

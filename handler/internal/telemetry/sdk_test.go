@@ -238,7 +238,7 @@ func TestExportIsTheSDKs(t *testing.T) {
 			for i := 0; i < len(environ); i += 2 {
 				t.Setenv(environ[i], environ[i+1])
 			}
-			telemetry, err := Start(os.LookupEnv, "1.2.3", slog.New(slog.DiscardHandler))
+			telemetry, err := Start(os.LookupEnv, func() string { return "1.2.3" }, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
