@@ -88,6 +88,7 @@ func (c *conn) left() {
 }
 
 func (c *conn) serve() {
+	growStack()
 	defer c.server.forget(c)
 	given := false
 	defer func() {
@@ -354,3 +355,13 @@ func (c *conn) linger() {
 		}
 	}
 }
+
+// growStack has the goroutine's stack as large as a call needs, once, where it would be moved to a larger one four times in the first call.
+//
+//go:noinline
+func growStack() {
+	var room [stackSize]byte
+	runtime.KeepAlive(&room)
+}
+
+const stackSize = 12 << 10
