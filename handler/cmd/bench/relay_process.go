@@ -103,8 +103,8 @@ func start(program string, env []string) (*process, error) {
 	return p, <-done
 }
 
-// connect dials the program until it listens.
-func (p *process) connect() (*wire, error) {
+// connect dials the program until it listens, with a pause after each time that it does not.
+func (p *process) connect(pause time.Duration) (*wire, error) {
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		c, err := net.Dial("tcp4", p.addr)
 		if err == nil {
@@ -113,7 +113,9 @@ func (p *process) connect() (*wire, error) {
 		if time.Now().After(deadline) {
 			return nil, err
 		}
-		time.Sleep(100 * time.Microsecond)
+		// time.Sleep would wait for whole milliseconds while nothing else is to do: epoll counts in these.
+		wait := unix.NsecToTimespec(int64(pause))
+		_ = unix.Nanosleep(&wait, nil)
 	}
 }
 
