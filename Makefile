@@ -111,7 +111,7 @@ bench: ## the handler beside what a user would write instead, in alternating rou
 	@$(GO) run ./handler/cmd/bench relay
 
 .PHONY: bench-full
-bench-full: ## the same with longer rounds, TLS everywhere and 1 GiB streams: nine minutes
+bench-full: ## the same with longer rounds, TLS everywhere and 1 GiB streams: ten minutes
 	@$(GO) run ./handler/cmd/bench relay -full
 
 .PHONY: bench-scale

@@ -256,11 +256,17 @@ func (w *response) send(p []byte, done bool) {
 		m.out = append(m.out, "\r\n"...)
 	}
 	if len(m.out)+len(p)+2 > pieceSize {
-		m.pieces = [3][]byte{m.out, p}
-		if w.chunks {
-			m.pieces[2] = emptyLine[:2]
+		switch {
+		case w.chunks:
+			m.pieces = [3][]byte{m.out, p, emptyLine[:2]}
+			w.write(m.pieces[:3])
+		case len(m.out) > 0:
+			m.pieces = [3][]byte{m.out, p}
+			w.write(m.pieces[:2])
+		default:
+			m.pieces = [3][]byte{p}
+			w.write(m.pieces[:1])
 		}
-		w.write(m.pieces[:])
 		m.pieces = [3][]byte{}
 		return
 	}
