@@ -71,7 +71,7 @@ func newQueue(v variables, upload *uploader, from source, report func(error)) *q
 // and takes less time than a caller would need to wait in line for a copy.
 func (q *queue) next() []byte {
 	q.mu.Lock()
-	if q.stopped || q.waiting >= q.limit || q.size >= q.limit*averageSpan {
+	if q.stopped || q.waiting >= q.limit || q.size/averageSpan >= q.limit { // a product could overflow
 		if !q.stopped {
 			q.dropped++
 		}

@@ -207,6 +207,23 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 	})
 }
 
+// A queue of any size that a variable can ask for takes spans.
+func TestQueueOfAnySizeTakesSpans(t *testing.T) {
+	for _, size := range []string{"1", "1000000", "9223372036854775807"} {
+		synctest.Test(t, func(t *testing.T) {
+			var c fakeCollector
+			on := startFake(t, &c, slog.DiscardHandler, "OTEL_BSP_MAX_QUEUE_SIZE", size)
+			on.Begin(NewTrace(), Invocation{Function: "orders"}).End(200, "")
+			if err := stop(t, on); err != nil {
+				t.Error(err)
+			}
+			if len(c.batches) != 1 || len(c.batches[0]) != 1 {
+				t.Errorf("%s: want one batch of one span, got %v", size, c.sizes())
+			}
+		})
+	}
+}
+
 func TestAnswersOfTheCollector(t *testing.T) {
 	for name, row := range map[string]struct {
 		answers []string // status and Retry-After
