@@ -162,7 +162,13 @@ func (c *conn) send(req *http.Request, plain *exact) (*http.Response, error) {
 	c.in = readers.Get().(*bufio.Reader)
 	c.in.Reset(c)
 	for {
-		_, _ = c.in.Peek(1) // what goes wrong is met again
+		if _, err := c.in.Peek(1); err != nil { // that a connection was reset, the network tells but once
+			c.handBack()
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, fmt.Errorf("reading the answer: %w", err)
+		}
 		if res := plainAnswer(c.in, req, plain); res != nil {
 			return res, nil
 		}

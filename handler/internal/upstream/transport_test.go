@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -467,6 +468,19 @@ func TestAnAnswerThatBreaksOffOrIsNoneIsAnErrorAndEndsItsConnection(t *testing.T
 			g.mu.Unlock()
 			get(t, tr, get200, 200, "ok")
 		})
+	}
+}
+
+// The network tells but once that a connection was reset: who reads on is told of an end.
+func TestAConnectionThatIsResetIsCalledSo(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, func(_ int, c net.Conn, _ string) bool {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		return false
+	})
+	tr := newTransport(t, g)
+	if _, err := tr.RoundTrip(request(t, "POST", g.url("/"), "body")); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("want a connection that was reset, got %v", err)
 	}
 }
 
