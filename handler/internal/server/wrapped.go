@@ -98,6 +98,10 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 	call.Header.Del("Tracestate")
 	x.trace = trace
 	passOn(trace, call.Header)
+	if call.Header["Connection"] != nil { // what it names goes no further, but for what is set
+		x.call.Set = make(http.Header, 2)
+		passOn(trace, x.call.Set)
+	}
 	return call
 }
 

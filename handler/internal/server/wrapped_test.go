@@ -229,6 +229,19 @@ func TestAWrappedCallThatNoRequestCanBe(t *testing.T) {
 	r.requests(0)
 }
 
+// A caller's Connection header takes away what came with it, not what the relay sets.
+func TestAWrappedCallsTraceGoesOnWhateverItsConnectionHeaderNames(t *testing.T) {
+	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, nil)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	if got, _ := wrappedGet(r, `,"connection":["Traceparent, tracestate, X-Hop"],"traceparent":["`+trace+`"],"tracestate":["a=b"],"X-Hop":["x"]`); got.Outputs["res"].StatusCode != 200 {
+		t.Fatalf("answered %+v", got)
+	}
+	h := r.requests(1)[0].header
+	if h.Get("Traceparent") != trace || h.Get("Tracestate") != "a=b" || h["X-Hop"] != nil || h["Connection"] != nil {
+		t.Errorf("gateway got %v", h)
+	}
+}
+
 // Whatever carries a secret of the caller's or of the platform into a wrapped call stays there.
 func TestWrappedCanaries(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, nil)
