@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -40,10 +41,7 @@ func appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 	if a.Key == "" {
 		return b, false
 	}
-	value := a.Value.Resolve()
-	if value.Kind() == slog.KindGroup && len(value.Group()) == 0 {
-		return b, true // an empty group is left out
-	}
+	value, start := a.Value.Resolve(), len(b)
 	b = append(b, ',')
 	b = appendQuoted(b, a.Key)
 	b = append(b, ':')
@@ -71,9 +69,10 @@ func appendAttr(b []byte, a slog.Attr) ([]byte, bool) {
 				return b, false
 			}
 		}
-		if len(b) > before {
-			b = append(b[:before], b[before+1:]...) // the first comma
+		if len(b) == before {
+			return b[:start], true // a group of nothing is left out
 		}
+		b = append(b[:before], b[before+1:]...) // the first comma
 		return append(b, '}'), true
 	}
 	return b, false
@@ -91,11 +90,28 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// appendEscaped leaves <, > and & as they are, as slog does.
+// appendEscaped leaves <, > and & as they are, as slog does, and writes backspaces and form feeds by their numbers.
 func appendEscaped(b []byte, s string) []byte {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(s) // a text never fails
-	return append(b, bytes.TrimSuffix(text.Bytes(), []byte("\n"))...)
+	b = append(b, '"')
+	for {
+		end := strings.IndexAny(s, "\b\f")
+		if end < 0 {
+			end = len(s)
+		}
+		text.Reset()
+		_ = encoder.Encode(s[:end]) // a text never fails
+		b = append(b, text.Bytes()[1:text.Len()-2]...)
+		if end == len(s) {
+			return append(b, '"')
+		}
+		if s[end] == '\b' {
+			b = append(b, `\u0008`...)
+		} else {
+			b = append(b, `\u000c`...)
+		}
+		s = s[end+1:]
+	}
 }

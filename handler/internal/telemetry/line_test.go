@@ -27,7 +27,7 @@ func TestLinesAreSlogs(t *testing.T) {
 	for name, attrs := range map[string][]slog.Attr{
 		"nothing":              nil,
 		"texts":                {slog.String("a", "b"), slog.String("empty", "")},
-		"texts to escape":      {slog.String("a\"b", "c\\d\n\t\x00\x7f<>&\u2028ü\xff")},
+		"texts to escape":      {slog.String("a\"b", "c\\d\n\t\b\f\x00\x7f<>&\u2028ü\xff")},
 		"numbers":              {slog.Int("a", -5), slog.Uint64("b", math.MaxUint64), slog.Int64("c", math.MinInt64)},
 		"fractions":            {slog.Float64("a", 0), slog.Float64("b", 0.1), slog.Float64("c", 12345.67), slog.Float64("d", 1e20), slog.Float64("e", 3)},
 		"odd fractions":        {slog.Float64("a", 1e21), slog.Float64("b", 1e-7), slog.Float64("c", -1.5), slog.Float64("d", math.Copysign(0, -1))},
@@ -35,6 +35,7 @@ func TestLinesAreSlogs(t *testing.T) {
 		"truth":                {slog.Bool("a", true), slog.Bool("b", false)},
 		"times":                {slog.Time("a", at), slog.Duration("b", time.Second)},
 		"groups":               {slog.Group("g", slog.String("a", "b"), slog.Group("h", slog.Int("c", 1)), slog.Group("empty")), slog.Group("none")},
+		"groups of nothing":    {slog.Group("g", slog.Group("h", slog.Group("i"))), slog.Group("j", slog.Group("k"), slog.Int("a", 1))},
 		"a group without name": {slog.Group("", slog.String("a", "b"))},
 		"a value of its own":   {slog.Any("token", valuer{})},
 		"an error":             {slog.Any("e", errors.New("no")), slog.Any("n", nil)},
@@ -65,8 +66,8 @@ func TestLinesAreSlogs(t *testing.T) {
 			past++
 		}
 	}
-	if past != 8 {
-		t.Errorf("%d kinds of records were written past slog, want 8", past)
+	if past != 9 {
+		t.Errorf("%d kinds of records were written past slog, want 9", past)
 	}
 }
 
