@@ -446,3 +446,24 @@ func BenchmarkSpans(b *testing.B) {
 		})
 	}
 }
+
+// Where metrics alone are exported, a caller's trace goes on as it came: a span of ours would be one that nobody knows.
+func TestMetricsAloneLeaveTheTraceAsItCame(t *testing.T) {
+	telemetry := start(t, slog.DiscardHandler, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:1")
+	const came = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+	tr, ok := Continue(http.Header{"Traceparent": {came}})
+	if !ok {
+		t.Fatal("no trace")
+	}
+	span := telemetry.Begin(tr, Invocation{Function: "orders"})
+	defer span.End(200, "")
+	if got := span.Trace(tr); got != tr {
+		t.Errorf("the trace became %+v, want %+v", got, tr)
+	}
+	attempt := span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gateway.example", Path: "/"})
+	defer attempt.End(200, "")
+	header := http.Header{"Traceparent": {came}}
+	if attempt.Inject(header); header.Get("Traceparent") != came {
+		t.Errorf("the gateway gets %q, want %q", header.Get("Traceparent"), came)
+	}
+}

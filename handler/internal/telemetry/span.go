@@ -101,18 +101,18 @@ func (s *Span) begin() {
 	s.begun = time.Now()
 }
 
-// Trace returns the span's place in its trace, marked as sampled where it is recorded; tr where telemetry is off.
+// Trace returns the span's place in its trace, marked as sampled where it is recorded; tr where no spans are exported.
 func (s *Span) Trace(tr Trace) Trace {
-	if s == nil {
+	if s == nil || s.t.spans == nil {
 		return tr
 	}
 	return s.trace
 }
 
-// Inject replaces the trace context of a request that is made below the span. Where telemetry is off it does nothing: the request then
-// goes on with the context that came in, since there is no span of ours for the next one to be below.
+// Inject replaces the trace context of a request that is made below the span. Where no spans are exported it does nothing: the request
+// then goes on with the context that came in, since there is no span of ours for the next one to be below.
 func (s *Span) Inject(header http.Header) {
-	if s != nil {
+	if s != nil && s.t.spans != nil {
 		s.trace.Inject(header)
 	}
 }
