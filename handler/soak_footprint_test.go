@@ -125,6 +125,8 @@ func judge(t *testing.T, samples []footprint) {
 	} {
 		a, b := median(early, m.of), median(last, m.of)
 		switch {
+		case a == 0 && m.what == "MB of live heap" && samples[len(samples)-1].at < time.Minute:
+			// A short run makes so little garbage that none has been collected by then.
 		case a == 0 || b == 0:
 			t.Errorf("%s were not measured", m.what)
 		case b > a+a/10+m.slack:
