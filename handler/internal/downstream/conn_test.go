@@ -47,30 +47,9 @@ func TestACallerWhoLeavesEndsTheContext(t *testing.T) {
 
 // Of a request that takes long, the next one's first byte has been read already.
 func TestARequestBehindOneThatIsWatched(t *testing.T) {
-	release := make(chan bool)
-	var calls atomic.Int64
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if calls.Add(1) == 1 {
-			<-release
-		}
-		if r.Context().Err() != nil {
-			t.Error("the context of a caller who is there has ended")
-		}
-		_, _ = io.WriteString(w, r.URL.Path)
-	})
-	c := s.dial()
-	c.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /se")
-	until(t, "it is watched", s.connOf(watching))
-	c.send("cond HTTP/1.1\r\nHost: x\r\n\r\n")
-	until(t, "a byte is held", s.connOf(held))
-	close(release)
-	for _, want := range []string{"/first", "/second"} {
-		if res, body := c.answer(); res.StatusCode != 200 || body != want {
-			t.Errorf("answered %d %q, want %q", res.StatusCode, body, want)
-		}
-	}
+	s, c := behindAWatched(t, "GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /se", "cond HTTP/1.1\r\nHost: x\r\n\r\n", "GET/first", "GET/second")
 	c.send(get)
-	if _, body := c.answer(); body != "/a" || s.given.Load() != 0 {
+	if _, body := c.answer(); body != "GET/a" || s.given.Load() != 0 {
 		t.Errorf("answered %q; %d connections became net/http's", body, s.given.Load())
 	}
 }

@@ -17,48 +17,47 @@ import (
 	"time"
 )
 
-// A byte that was read while a request was watched belongs to what comes behind the requests that have been read already, be the next of them net/http's.
-func TestAByteThatWasReadWhileWatchingGoesWithTheConnection(t *testing.T) {
-	release := make(chan bool)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/first" {
-			<-release
-		}
-		_, _ = io.WriteString(w, r.Method+r.URL.Path)
-	})
-	c := s.dial()
-	c.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\nExpect: \r\n\r\n")
-	until(t, "it is watched", s.connOf(watching))
-	c.send("GET /third HTTP/1.1\r\nHost: x\r\n\r\n")
-	until(t, "a byte is held", s.connOf(held))
-	close(release)
-	for _, want := range []string{"GET/first", "GET/second", "GET/third"} {
-		if res, body := c.answer(); res.StatusCode != 200 || body != want {
-			t.Fatalf("answered %d %q, want %q", res.StatusCode, body, want)
-		}
+// A byte that was read while a request was watched belongs to what comes behind the requests that have been read already.
+func TestAByteThatWasReadWhileWatching(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent, later string
+		answers     []string
+	}{
+		"goes with the connection to net/http": {"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\nExpect: \r\n\r\n",
+			"GET /third HTTP/1.1\r\nHost: x\r\n\r\n", []string{"GET/first", "GET/second", "GET/third"}},
+		// Behind a POST net/http passes over line breaks. Where that is all there is, the byte that is held is still the next one.
+		"is held behind line breaks": {"POST /first HTTP/1.1\r\nHost: x\r\n\r\n\r\n\r\n", "GET /second HTTP/1.1\r\nHost: x\r\n\r\n",
+			[]string{"POST/first", "GET/second"}},
+	} {
+		t.Run(name, func(t *testing.T) { behindAWatched(t, c.sent, c.later, c.answers...) })
 	}
 }
 
-// Behind a POST net/http passes over line breaks. Where that is all there is, the byte that is held is still the next one.
-func TestAByteThatIsHeldBehindLineBreaks(t *testing.T) {
+// behindAWatched sends requests, the rest of them when the first one is watched, and wants these answers.
+func behindAWatched(t *testing.T, sent, later string, answers ...string) (*serving, *client) {
+	t.Helper()
 	release := make(chan bool)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/first" {
 			<-release
 		}
+		if r.Context().Err() != nil {
+			t.Error("the context of a caller who is there has ended")
+		}
 		_, _ = io.WriteString(w, r.Method+r.URL.Path)
 	})
 	c := s.dial()
-	c.send("POST /first HTTP/1.1\r\nHost: x\r\n\r\n\r\n\r\n")
+	c.send(sent)
 	until(t, "it is watched", s.connOf(watching))
-	c.send("GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+	c.send(later)
 	until(t, "a byte is held", s.connOf(held))
 	close(release)
-	for _, want := range []string{"POST/first", "GET/second"} {
+	for _, want := range answers {
 		if res, body := c.answer(); res.StatusCode != 200 || body != want {
 			t.Fatalf("answered %d %q, want %q", res.StatusCode, body, want)
 		}
 	}
+	return s, c
 }
 
 // punctual is a connection whose next bytes come at the very moment at which somebody wakes its reader.
@@ -70,7 +69,6 @@ type punctual struct {
 
 func (p *punctual) SetReadDeadline(at time.Time) error {
 	err := p.Conn.SetReadDeadline(at)
-
 	if at.Equal(longAgo) && p.armed.Load() {
 		p.woken <- true
 	}

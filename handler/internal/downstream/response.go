@@ -349,9 +349,6 @@ func (w *response) giveBack() {
 }
 
 func (w *response) writeTrailers(to io.Writer) {
-	if !w.late && len(w.trailers) == 0 && !w.prefixed() {
-		return
-	}
 	trailer := make(http.Header)
 	for name, values := range w.header {
 		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
@@ -364,14 +361,4 @@ func (w *response) writeTrailers(to io.Writer) {
 		}
 	}
 	_ = trailer.Write(to)
-}
-
-// prefixed tells whether a trailer was set that nobody had announced.
-func (w *response) prefixed() bool {
-	for name := range w.header {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
-			return true
-		}
-	}
-	return false
 }

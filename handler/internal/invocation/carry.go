@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"apimrelay/handler/internal/header"
 )
 
 // CannotCarryError says what of an answer the host's envelope for HTTP has no place for. Proxied and forwarded calls carry all of it.
@@ -79,15 +81,15 @@ func sameCharset(contentType string, body *Body) bool {
 // carried returns the header's fields as the host takes them, in order of name, and the names of those that it would fail over: one bad
 // value makes the whole answer a 500 (recordings B-date-header, B-headers-bad-name, B-headers-newline). A Location outside ASCII was escaped by the
 // relay, as it is for every way.
-func carried(header http.Header) (fields []headerField, dropped []string) {
-	for name, values := range header {
-		if connection(name, header) {
+func carried(h http.Header) (fields []headerField, dropped []string) {
+	for name, values := range h {
+		if connection(name, h) {
 			continue
 		}
 		value := joined(values)
 		switch {
 		case value == "":
-		case !token(name) || !printable(value):
+		case !header.Token(name) || !printable(value):
 			dropped = append(dropped, name)
 		case rewritten(value):
 			// A blank in front is no part of a value to whoever reads the header (RFC 9110, section 5.5), and to the host it is what
@@ -125,17 +127,6 @@ func connection(name string, header http.Header) bool {
 		}
 	}
 	return false
-}
-
-// token reports whether a name is one that HTTP allows (RFC 9110, section 5.6.2).
-func token(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return name != ""
 }
 
 // printable reports whether the host's server takes a value: ASCII without control characters, the tab aside.

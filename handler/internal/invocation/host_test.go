@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"apimrelay/handler/internal/header"
 )
 
 // hosted is what the caller of an HTTP function gets.
@@ -89,7 +91,7 @@ func response(raw []byte) hosted {
 	names, values := inOrder(raw, "headers")
 	for i, name := range names {
 		text, ok := dotNet(values[i])
-		if !ok || !token(name) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
+		if !ok || !header.Token(name) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
 			return hosted{status: 500, header: http.Header{}}
 		}
 		if strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Transfer-Encoding") {

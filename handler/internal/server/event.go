@@ -29,8 +29,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	if trace, known := telemetry.Continue(r.Header); known {
 		x.trace = trace
 	}
-	x.call.Set = make(http.Header, 3)
-	passOn(x.trace, x.call.Set)
+	x.call.Set = traceHeaders(x.trace)
 	s.begin(x, "")
 	if f.Relay == nil {
 		s.failEvent(w, x, errSettings)
@@ -113,10 +112,8 @@ func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event
 	}
 	x.call.Set["Idempotency-Key"] = []string{key}
 
-	req := &http.Request{
-		Method: f.Settings.Method, Header: http.Header{"User-Agent": {"apimrelay"}},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
-	}
+	req := blank.WithContext(r.Context())
+	req.Method, req.Header = f.Settings.Method, http.Header{"User-Agent": {"apimrelay"}}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead && ev.Body != nil {
 		body := ev.Body
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
@@ -124,7 +121,7 @@ func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event
 		req.ContentLength = int64(len(body))
 		req.Header["Content-Type"] = []string{ev.ContentType}
 	}
-	return req.WithContext(r.Context())
+	return req
 }
 
 // eventGUID is the value of {rand-guid}. It follows from the invocation id, which the host keeps when it repeats an invocation by a retry policy

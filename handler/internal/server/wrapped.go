@@ -97,23 +97,21 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 	}
 	call.Header.Del("Tracestate")
 	x.trace = trace
-	passOn(trace, call.Header)
-	if call.Header["Connection"] != nil { // what it names goes no further, but for what is set
-		x.call.Set = make(http.Header, 2)
-		passOn(trace, x.call.Set)
-	}
+	x.call.Set = traceHeaders(trace)
 	return call
 }
 
-// blank is what all requests of envelopes have in common.
+// blank is what all requests that come wrapped have in common.
 var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 
-// passOn sets a trace's context as it came: without an exporter there is no span of ours that the next one could be below.
-func passOn(t telemetry.Trace, h http.Header) {
+// traceHeaders passes the context on as it came: without an exporter there is no span of ours that the next one could be below.
+func traceHeaders(t telemetry.Trace) http.Header {
 	if t.Parent != [8]byte{} {
 		t.SpanID = t.Parent
 	}
+	h := make(http.Header, 3)
 	t.Inject(h)
+	return h
 }
 
 func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function, in *invocation.HTTP) {

@@ -68,15 +68,8 @@ func (c *metricsCollector) retries(export int) (values []int64, times [][2]uint6
 // startMetrics starts the export of metrics alone to a fake.
 func startMetrics(t *testing.T, c *metricsCollector, log slog.Handler, environ ...string) *Telemetry {
 	t.Helper()
-	all := map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector.example/v1/metrics"}
-	for i := 0; i < len(environ); i += 2 {
-		all[environ[i]] = environ[i+1]
-	}
 	c.begun = time.Now()
-	on, err := Start(func(n string) (string, bool) { v, ok := all[n]; return v, ok }, one, slog.New(log))
-	if err != nil {
-		t.Fatal(err)
-	}
+	on := startAt(t, log, append(environ, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://collector.example/v1/metrics"))
 	on.metrics.sending <- struct{}{} // whoever holds it has the uploader
 	on.metrics.upload.client.Transport = c
 	<-on.metrics.sending

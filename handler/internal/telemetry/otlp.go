@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"apimrelay/handler/internal/header"
 )
 
 // uploader sends one signal by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/#otlphttp) in its binary form. It sends one message
@@ -75,7 +77,7 @@ func newUploader(get func(string) string, signal, path string) (*uploader, error
 		}
 		name, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil || !printable(value) {
+		if !ok || err != nil || !header.Printable(value) {
 			return nil, fmt.Errorf("%s: want name=value pairs separated by commas, values percent-encoded, got something else", variable)
 		}
 		u.header.Set(strings.TrimSpace(name), value)
@@ -88,15 +90,6 @@ func newUploader(get func(string) string, signal, path string) (*uploader, error
 	}
 	u.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return u, nil
-}
-
-func printable(value string) bool {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 func tlsConfig(of func(string) (string, string)) (*tls.Config, error) {

@@ -69,7 +69,17 @@ func (c *fakeCollector) sizes() []int {
 // startFake starts the export of traces alone to a fake.
 func startFake(t *testing.T, c *fakeCollector, log slog.Handler, environ ...string) *Telemetry {
 	t.Helper()
-	all := map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector.example/v1/traces"}
+	on := startAt(t, log, append(environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector.example/v1/traces"))
+	on.spans.sending <- struct{}{} // whoever holds it has the uploader
+	on.spans.upload.client.Transport = c
+	<-on.spans.sending
+	return on
+}
+
+// startAt starts the export with variables that are given as names and values.
+func startAt(t *testing.T, log slog.Handler, environ []string) *Telemetry {
+	t.Helper()
+	all := make(map[string]string)
 	for i := 0; i < len(environ); i += 2 {
 		all[environ[i]] = environ[i+1]
 	}
@@ -77,9 +87,6 @@ func startFake(t *testing.T, c *fakeCollector, log slog.Handler, environ ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	on.spans.sending <- struct{}{} // whoever holds it has the uploader
-	on.spans.upload.client.Transport = c
-	<-on.spans.sending
 	return on
 }
 

@@ -27,8 +27,8 @@ func appendRequest(out []byte, req *http.Request) ([]byte, bool, error) {
 	out = append(append(append(append(out, req.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, host...), "\r\n"...)
 	agent := "Go-http-client/1.1"
-	if given, ok := req.Header["User-Agent"]; ok {
-		agent = strings.Join(given[:min(len(given), 1)], "")
+	if _, ok := req.Header["User-Agent"]; ok {
+		agent = req.Header.Get("User-Agent")
 	}
 	if agent != "" {
 		out = appendField(out, "User-Agent", agent)
