@@ -26,7 +26,7 @@ var rules = []struct{ from, never, why string }{
 	{"handler/internal/sandbox", "handler/internal/upstream", standIn},
 	{"handler/internal/sandbox", "handler/internal/downstream", standIn},
 	{"handler/internal/sandbox", "handler/internal/doctor", standIn},
-	{"handler/internal/sandbox", "handler/internal/telemetry", standIn},
+	{"handler/internal/sandbox", "handler/internal/observe", standIn},
 	{"handler/internal/sandbox", "github.com/Azure/azure-sdk-for-go", standIn},
 	{"handler/internal/sandbox", "github.com/kelseyhightower/envconfig", standIn},
 	{"handler/internal/relay", "handler/internal/token", "it declares the two methods that it needs"},

@@ -30,10 +30,10 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/identity"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/server"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/telemetry"
 	"apimrelay/handler/internal/token"
 )
 
@@ -120,7 +120,7 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	tuneMemory()
 	p := assemble(env, stdout, stderr)
 	log.SetFlags(0)
-	log.SetOutput(telemetry.StdLog(p.log).Writer()) // net/http's transport writes there
+	log.SetOutput(observe.StdLog(p.log).Writer()) // net/http's transport writes there
 	for _, s := range p.sources {
 		s.Prefetch()
 	}
@@ -177,7 +177,7 @@ type program struct {
 	log      *slog.Logger
 	sources  []*token.Source
 	// telemetry is nil where nothing is exported.
-	telemetry *telemetry.Telemetry
+	telemetry *observe.Telemetry
 }
 
 // assemble reads the app and its settings and connects the parts. It never fails.
@@ -185,7 +185,7 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	a := app.Load(root(env.Lookup), env.Lookup)
 	set := settings.Load(env, a)
 	settings.Scrub()
-	p := &program{settings: set, log: slog.New(telemetry.NewHandler(stdout, stderr, set.LogLevel))}
+	p := &program{settings: set, log: slog.New(observe.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)
 
 	// azidentity reads the identity endpoint's variables from the process by their exact names; so must we.
@@ -207,7 +207,7 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	}
 	p.sources = sources.All()
 	var err error
-	if p.telemetry, err = telemetry.Start(env.Lookup, version, p.log); err != nil {
+	if p.telemetry, err = observe.Start(env.Lookup, version, p.log); err != nil {
 		p.log.Error("telemetry is off", "error", err.Error())
 	}
 	p.telemetry.ObserveTokens(p.tokenStats)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/telemetry"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/token"
 )
 
@@ -150,13 +150,13 @@ func warmToken(ctx context.Context, _ *set, _ pace) (result, error) {
 
 // telemetryOff adds up what a request calls of a telemetry that is switched off, beside the time that ours needs for the whole of it.
 func telemetryOff(ctx context.Context, s *set, p pace) (result, error) {
-	var off *telemetry.Telemetry
+	var off *observe.Telemetry
 	header := http.Header{}
 	r := testing.Benchmark(func(b *testing.B) {
 		for b.Loop() {
-			span := off.Begin(telemetry.Trace{}, telemetry.Invocation{ID: "1", Function: "relay", Trigger: "httpTrigger", Way: "forwarded", Method: "GET", Route: "relay/{*path}", Path: "/"})
-			_ = span.Trace(telemetry.Trace{})
-			attempt := span.Attempt(telemetry.Attempt{Method: "GET", Scheme: "https", Host: "h", Path: "/"})
+			span := off.Begin(observe.Trace{}, observe.Invocation{ID: "1", Function: "relay", Trigger: "httpTrigger", Way: "forwarded", Method: "GET", Route: "relay/{*path}", Path: "/"})
+			_ = span.Trace(observe.Trace{})
+			attempt := span.Attempt(observe.Attempt{Method: "GET", Scheme: "https", Host: "h", Path: "/"})
 			attempt.Inject(header)
 			attempt.End(200, "")
 			span.End(200, "")

@@ -19,10 +19,10 @@ import (
 	"apimrelay/handler/cmd/bench/reference"
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/identity"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/server"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/telemetry"
 	"apimrelay/handler/internal/token"
 )
 
@@ -39,7 +39,7 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 	if len(set.Faults) > 0 {
 		return nil, nil, fmt.Errorf("the settings have a fault: %s", set.Faults[0])
 	}
-	log := slog.New(telemetry.NewHandler(io.Discard, os.Stderr, set.LogLevel))
+	log := slog.New(observe.NewHandler(io.Discard, os.Stderr, set.LogLevel))
 	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}}
 	var functions []*server.Function
 	for _, f := range set.Functions {

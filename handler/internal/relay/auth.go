@@ -14,14 +14,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"apimrelay/handler/internal/telemetry"
+	"apimrelay/handler/internal/observe"
 )
 
 // transport is what happens to each request: the token is fetched here, so that without one nothing is sent.
 type transport struct {
 	base      http.RoundTripper
 	facts     func(string) slog.Value
-	telemetry *telemetry.Telemetry
+	telemetry *observe.Telemetry
 	counters  *Counters
 	now       func() time.Time
 	budgets   retryBudgets
@@ -230,11 +230,11 @@ func (t *transport) send(req *http.Request, call *Call, body io.ReadCloser, toke
 	return res, err
 }
 
-func (c *Call) attemptSpan(req *http.Request) *telemetry.Span {
+func (c *Call) attemptSpan(req *http.Request) *observe.Span {
 	if c.Span == nil {
 		return nil
 	}
-	return c.Span.Attempt(telemetry.Attempt{
+	return c.Span.Attempt(observe.Attempt{
 		Method: req.Method, Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.EscapedPath(), Resend: c.Outcome.Attempts,
 	})
 }

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/memo"
-	"apimrelay/handler/internal/telemetry"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/upstream"
 )
 
@@ -67,9 +67,9 @@ type Call struct {
 	RawQuery     string // the caller's
 	// Budget is the time until the answer's header, Limit the time until the end of its body. 0 = unbounded.
 	Budget, Limit time.Duration
-	Started       time.Time       // from where Limit counts; zero = from the relay's start
-	Set           http.Header     // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
-	Span          *telemetry.Span // of the invocation; nil where nothing is exported
+	Started       time.Time     // from where Limit counts; zero = from the relay's start
+	Set           http.Header   // headers of ours that go with each attempt: traceparent, Idempotency-Key; canonical names
+	Span          *observe.Span // of the invocation; nil where nothing is exported
 	Outcome       Outcome
 
 	token string // the one sent last
@@ -114,7 +114,7 @@ type Options struct {
 	// Facts renders what may be said of a token in a log; nil = nothing.
 	Facts func(token string) slog.Value
 	// Telemetry counts retries and refusals; nil = nothing is exported.
-	Telemetry *telemetry.Telemetry
+	Telemetry *observe.Telemetry
 	// Counters count retries, replays and refusals; nil = nothing is counted.
 	Counters *Counters
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // maxOutput bounds an answer that is to go into an output binding, in bytes.
@@ -25,8 +25,8 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	x := exchangeOf(r.Context())
 	trigger := f.Settings.App.Trigger
 	x.function, x.trigger, x.call.Way = f, trigger.Type, relay.Event
-	x.trace = telemetry.NewTrace()
-	if trace, known := telemetry.Continue(r.Header); known {
+	x.trace = observe.NewTrace()
+	if trace, known := observe.Continue(r.Header); known {
 		x.trace = trace
 	}
 	x.call.Set = traceHeaders(x.trace)

@@ -14,8 +14,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // invocationHeader carries the host's id of the invocation (recording D-get-query).
@@ -32,7 +32,7 @@ type exchange struct {
 	trigger  string
 	method   string // the caller's
 	path     string // the caller's, without its query
-	trace    telemetry.Trace
+	trace    observe.Trace
 	traceID  string // as a text, where the header that goes on holds it
 	// answered is the status that the caller gets where it is not the one of this exchange: in an envelope.
 	answered int
@@ -259,7 +259,7 @@ var attributes = sync.Pool{New: func() any { a := make([]slog.Attr, 0, 24); retu
 
 // begin starts the invocation's span, where spans are exported. Its end is the log line's.
 func (s *Server) begin(x *exchange, route string) {
-	in := telemetry.Invocation{ID: x.call.InvocationID, Function: x.function.Settings.App.Name, Trigger: x.trigger, Way: string(x.call.Way)}
+	in := observe.Invocation{ID: x.call.InvocationID, Function: x.function.Settings.App.Name, Trigger: x.trigger, Way: string(x.call.Way)}
 	if x.call.Way == relay.Event {
 		in.Way = string(relay.Wrapped)
 	} else {

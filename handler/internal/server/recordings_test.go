@@ -21,10 +21,10 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/downstream"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // recordings are exchanges of the real Functions host. The host's stand-in holds the same files.
@@ -197,7 +197,7 @@ func newRig(t *testing.T, hostJSON string, functions map[string]string, change f
 	}
 	a := app.Load(root, func(string) (string, bool) { return "", false })
 	r.app = a
-	log := slog.New(telemetry.NewHandler(&r.log, &r.log, slog.LevelDebug))
+	log := slog.New(observe.NewHandler(&r.log, &r.log, slog.LevelDebug))
 	for _, f := range a.Functions {
 		target, err := relay.ParseTarget(r.gateway.URL + "/up")
 		if err != nil {

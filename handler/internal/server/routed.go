@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // routed serves requests that come as the caller sent them: proxied or forwarded. The path tells the function, by the host's own rules.
@@ -25,9 +25,9 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, errNoRoute)
 		return
 	}
-	trace, known := telemetry.Continue(r.Header)
+	trace, known := observe.Continue(r.Header)
 	if !known {
-		trace = telemetry.NewTrace()
+		trace = observe.NewTrace()
 		trace.Inject(r.Header)
 	}
 	x.trace = trace

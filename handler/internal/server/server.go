@@ -17,9 +17,9 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // Function is a function of the app as the server needs it.
@@ -41,7 +41,7 @@ type Config struct {
 	// Doctor answers the doctor function; nil = 404.
 	Doctor http.Handler
 	// Telemetry exports spans and metrics; nil = nothing is exported.
-	Telemetry *telemetry.Telemetry
+	Telemetry *observe.Telemetry
 	// Counters count the relay's retries, replays and refusals; nil = nothing is counted.
 	Counters *relay.Counters
 	Log      *slog.Logger // nil = discarded
@@ -55,7 +55,7 @@ type Server struct {
 	handler   http.Handler
 	healthy   func() bool
 	doctor    http.Handler
-	telemetry *telemetry.Telemetry
+	telemetry *observe.Telemetry
 	log       *slog.Logger
 	spill     invocation.Spill
 }
@@ -116,7 +116,7 @@ func HTTPServer(h http.Handler, log *slog.Logger) *downstream.Server {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    256 << 10,
-		ErrorLog:          telemetry.StdLog(log),
+		ErrorLog:          observe.StdLog(log),
 		// Without it net/http answers "OPTIONS *" by itself, and every exchange has its line in the log.
 		DisableGeneralOptionsHandler: true,
 	})

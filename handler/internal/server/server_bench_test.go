@@ -10,10 +10,10 @@ import (
 	"testing"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // BenchmarkExchange is what the handler does for one invocation, without sockets: net/http's own work at both ends is left out.
@@ -40,7 +40,7 @@ func BenchmarkExchange(b *testing.B) {
 	}}
 	answer := http.Header{"Content-Type": {"application/json"}, "Content-Length": {"41"}, "Date": {"Wed, 25 Nov 2026 05:00:00 GMT"}, "Request-Context": {"appId=x"}}
 	s := New(Config{
-		App: a, Functions: []*Function{f}, Log: slog.New(telemetry.NewHandler(io.Discard, io.Discard, slog.LevelInfo)),
+		App: a, Functions: []*Function{f}, Log: slog.New(observe.NewHandler(io.Discard, io.Discard, slog.LevelInfo)),
 		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			if r.Body != nil {
 				_, _ = io.Copy(io.Discard, r.Body)

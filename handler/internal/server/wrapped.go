@@ -9,8 +9,8 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/invocation"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/telemetry"
 )
 
 // wrapped serves POST /<Function>: an event, or the request of an HTTP trigger in the host's envelope.
@@ -88,12 +88,12 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 	}
 	// The envelope cannot carry a compressed answer back.
 	call.Header.Del("Accept-Encoding")
-	trace, known := telemetry.Continue(r.Header)
+	trace, known := observe.Continue(r.Header)
 	if !known {
-		trace, known = telemetry.Continue(call.Header)
+		trace, known = observe.Continue(call.Header)
 	}
 	if !known {
-		trace = telemetry.NewTrace()
+		trace = observe.NewTrace()
 	}
 	call.Header.Del("Tracestate")
 	x.trace = trace
@@ -105,7 +105,7 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 
 // traceHeaders passes the context on as it came: without an exporter there is no span of ours that the next one could be below.
-func traceHeaders(t telemetry.Trace) http.Header {
+func traceHeaders(t observe.Trace) http.Header {
 	if t.Parent != [8]byte{} {
 		t.SpanID = t.Parent
 	}

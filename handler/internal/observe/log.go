@@ -1,4 +1,4 @@
-// Package telemetry is what the program tells about itself: log lines in the form that the Functions host reads, W3C trace context, and
+// Package observe is what the program tells about itself: log lines in the form that the Functions host reads, W3C trace context, and
 // OTLP export of traces and metrics where the standard OTEL_* variables ask for it.
 //
 // The export is our own. It was OpenTelemetry's SDK for Go before, and is still what that would export: names, values, defaults, samplers,
@@ -7,7 +7,7 @@
 // is left, and it made the deployed program a seventh larger, exported or not. Here a span is one piece of memory that is written at its end
 // into the message that will be sent (queue.go, span_proto.go), and a measurement is added to its series in place (instrument.go). Where
 // nothing is to be exported, nothing of this is begun.
-package telemetry
+package observe
 
 import (
 	"bytes"
