@@ -5,6 +5,8 @@ GO        ?= go
 ROOT      := build/app
 FUNCTIONS := $(wildcard functions/*/function.json)
 STAGED    := $(FUNCTIONS:functions/%=$(ROOT)/%)
+# Every folder at the root but build: a new one is formatted and fuzzed without being named here.
+SOURCES   := $(filter-out build,$(patsubst %/,%,$(wildcard */)))
 # IDENTITY=az and GATEWAY=real put the real thing in place of a stand-in; settings come from local.settings.json then.
 IDENTITY  ?= sandbox
 GATEWAY   ?= sandbox
@@ -35,7 +37,7 @@ $(ROOT)/%: functions/%
 
 .PHONY: sandbox
 sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and the gateway
-	@CGO_ENABLED=0 $(GO) build -trimpath -o build/sandbox ./handler/cmd/sandbox
+	@CGO_ENABLED=0 $(GO) build -trimpath -o build/sandbox ./sandbox
 
 .PHONY: start
 start: app ## start with Azure Functions Core Tools and your az login
@@ -66,7 +68,7 @@ check: check-format check-vet check-static check-tidy check-race check-deploy ##
 
 .PHONY: check-format check-vet check-static check-tidy check-race
 check-format:
-	@test -z "$$(gofmt -l handler deploy)" || { echo "gofmt: these files are not formatted:"; gofmt -l handler deploy; exit 1; }
+	@test -z "$$(gofmt -l $(SOURCES))" || { echo "gofmt: these files are not formatted:"; gofmt -l $(SOURCES); exit 1; }
 check-vet:
 	$(GO) vet ./...
 check-static:
@@ -90,7 +92,7 @@ soak: ## callers, timers and queues in changing weather for DURATION (1h); figur
 .PHONY: fuzz
 # Left to itself Go takes up to a minute to make each input that reached new code shorter, and tries no others meanwhile.
 fuzz: ## run each fuzz target for FUZZTIME (30s)
-	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' handler | sort); do \
+	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' $(SOURCES) | sort); do \
 		for n in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
 			echo "$$(dirname $$f) $$n"; $(GO) test -run '^$$' -fuzz "^$$n$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$f) || exit 1; \
 		done; \

@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"apimrelay/handler/internal/policy"
-	"apimrelay/handler/internal/sandbox/gateway"
-	"apimrelay/handler/internal/sandbox/host"
-	"apimrelay/handler/internal/sandbox/identity"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/policy"
+	"apimrelay/internal/secret"
+	"apimrelay/sandbox/gateway"
+	"apimrelay/sandbox/host"
+	"apimrelay/sandbox/identity"
 )
 
 // azure is the stand-ins inside the test's process, for what their commands do not tell: the real handler binary runs below the host.

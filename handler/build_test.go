@@ -28,7 +28,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	for name, pkg := range map[string]string{"handler": ".", "sandbox": "./cmd/sandbox"} {
+	for name, pkg := range map[string]string{"handler": ".", "sandbox": "../sandbox"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/host"
+	"apimrelay/sandbox/host"
 )
 
 // TestCanaries lets everything go wrong that can, with secrets that are easy to find: a gateway and an identity endpoint that echo what they got, answers

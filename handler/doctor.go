@@ -15,8 +15,8 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/doctor"
-	"apimrelay/handler/internal/policy"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/policy"
 )
 
 const doctorUsage = `usage: handler doctor [flags]             say why calls are refused, and how to mend it

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/gateway"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
+	"apimrelay/sandbox/gateway"
+	sandbox "apimrelay/sandbox/identity"
 
-	"apimrelay/handler/internal/policy"
+	"apimrelay/internal/policy"
 )
 
 // patient is a staged app with stand-ins around it.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"apimrelay/handler/internal/sandbox/host"
-	"apimrelay/handler/internal/sandbox/identity"
+	"apimrelay/sandbox/host"
+	"apimrelay/sandbox/identity"
 )
 
 var update = flag.Bool("update", false, "write what was found into docs/triggers.md and deploy/examples/*/arrives.http")

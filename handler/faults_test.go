@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/host"
+	"apimrelay/sandbox/host"
 )
 
 // way is a column of docs/faults.md: how an invocation comes.

@@ -4,8 +4,8 @@ import (
 	"slices"
 
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/secret"
 )
 
 // keyRings shares the keys, and which of the two is in use, among the functions that have the same ones: one refusal moves them all.

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/secret"
 )
 
 // An app on a thousand instances, in virtual time: the real token sources and relays of all of them against one gateway and one identity service.

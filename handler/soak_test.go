@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/host"
+	"apimrelay/sandbox/host"
 )
 
 var (

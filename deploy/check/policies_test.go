@@ -1,4 +1,4 @@
-// Package check looks at the policy files as any XML parser sees them; handler/internal/policy knows what they mean.
+// Package check looks at the policy files as any XML parser sees them; internal/policy knows what they mean.
 package check
 
 import (

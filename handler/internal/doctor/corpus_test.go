@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/gateway"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
+	"apimrelay/sandbox/gateway"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 // row is a failure that people met, with one set-up that has it and no other.

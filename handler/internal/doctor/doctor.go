@@ -34,8 +34,8 @@ import (
 	"net/http"
 	"time"
 
-	"apimrelay/handler/internal/policy"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/policy"
 )
 
 // times bound what is asked: the longest way, a token and a control request and then a call, stays below the whole, of which 15 s are promised.

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"apimrelay/handler/internal/policy"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/policy"
 )
 
 // logLine is the wide line of an invocation, or a line of the start, as package server and main write them.

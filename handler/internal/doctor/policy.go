@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"strings"
 
-	"apimrelay/handler/internal/policy"
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/policy"
 )
 
 // checkPolicy holds the token against the policy, rule by rule. Signing keys are unknown here, and what a rule asks of a request is not all known.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	sandbox "apimrelay/handler/internal/sandbox/identity"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 func page(t *testing.T, s *stage) string {

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
-	"apimrelay/handler/internal/policy"
-	"apimrelay/handler/internal/sandbox/gateway"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/policy"
+	"apimrelay/sandbox/gateway"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 // certificate is what TLS stand-ins show. The system's pool is read once for the process, so it is trusted from the start.

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/sandbox/gateway"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/sandbox/gateway"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 const httpFunction = `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","methods":["METHOD"],"route":"ROUTE"},{"type":"http","direction":"out","name":"res"}]}`

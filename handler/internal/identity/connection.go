@@ -14,7 +14,7 @@ import (
 	"strings"
 	"sync"
 
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // Kind is the credential that a connection string stands for.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/token"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 const (

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/token"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 var osEnv = identity.Env{Lookup: os.LookupEnv}

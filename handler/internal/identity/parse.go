@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // The keys of a connection string, as the original library's documentation spells them.

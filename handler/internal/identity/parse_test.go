@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"apimrelay/handler/internal/identity"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 const (

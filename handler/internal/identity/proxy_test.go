@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 // TestProxy runs TestProxyChild in a process of its own: net/http reads HTTP_PROXY once per process. The identity endpoint listens on an address that

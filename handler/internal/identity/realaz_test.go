@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/token"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 // TestRealAzureCLI signs the real Azure CLI in to the sandbox's issuer, in a cloud of its own, and gets a token through it. APIMRELAY_REAL_AZ is the path

@@ -19,8 +19,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/token"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 const registration = "RunAs=App;AppId=" + sandbox.AppClientID + ";TenantId=" + sandbox.TenantID

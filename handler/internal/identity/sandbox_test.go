@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/identity"
-	sandbox "apimrelay/handler/internal/sandbox/identity"
 	"apimrelay/handler/internal/token"
+	sandbox "apimrelay/sandbox/identity"
 )
 
 // TestMain lets the test binary be the pretended az and azd: the script that the sandbox installs calls it with the tool's name first.

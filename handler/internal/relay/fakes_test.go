@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // tokens is a fake source: it hands out "token-1", and with each renewal the next one.

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // Keys are the one or two subscription keys of an API, and which of them is in use. All functions that share the settings share the value, so that one

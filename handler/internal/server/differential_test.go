@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/sandbox/host"
+	"apimrelay/sandbox/host"
 )
 
 var (

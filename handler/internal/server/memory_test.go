@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // spell is a text of one call's own: whatever of another call's memory gets into it shows.

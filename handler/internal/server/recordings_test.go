@@ -23,12 +23,12 @@ import (
 	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/secret"
 )
 
 // recordings are exchanges of the real Functions host. The host's stand-in holds the same files.
-const recordings = "../sandbox/host/testdata/recordings"
+const recordings = "../../../sandbox/host/testdata/recordings"
 
 // recording is one exchange: what a caller sent, what the host made of it, what a handler answered.
 type recording struct {

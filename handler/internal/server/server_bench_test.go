@@ -12,8 +12,8 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/secret"
 )
 
 // BenchmarkExchange is what the handler does for one invocation, without sockets: net/http's own work at both ends is left out.

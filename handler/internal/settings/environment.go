@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/app"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // texts are one function's values as envconfig reads them. They are plain text and judged afterwards, because envconfig stops at the first value

@@ -7,7 +7,7 @@ import (
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // reading is one setting of one function while it is judged.

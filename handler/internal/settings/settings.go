@@ -11,7 +11,7 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
-	"apimrelay/handler/internal/secret"
+	"apimrelay/internal/secret"
 )
 
 // Settings is what Load found. It does not change afterwards and may be read by any number of goroutines.

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// readApp looks at a script root as far as the console needs it, and finds what would keep the host from starting it. What is wrong with a
+// single function is the host's to say.
+func readApp(root string) ([]functionInfo, error) {
+	data, err := os.ReadFile(filepath.Join(root, "host.json"))
+	if err != nil {
+		return nil, fmt.Errorf("no app in %s: run \"make app\" first, or name a script root with -root", root)
+	}
+	var host struct {
+		CustomHandler struct {
+			Description struct {
+				DefaultExecutablePath string `json:"defaultExecutablePath"`
+			} `json:"description"`
+		} `json:"customHandler"`
+		Extensions struct {
+			HTTP struct {
+				RoutePrefix *string `json:"routePrefix"`
+			} `json:"http"`
+		} `json:"extensions"`
+	}
+	// host.json may hold comments, which the host reads and this does not: then the host is the judge of the rest.
+	if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &host) == nil {
+		if name := host.CustomHandler.Description.DefaultExecutablePath; name != "" && !strings.ContainsAny(name, "%") {
+			if err := checkExecutable(root, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	prefix := "api"
+	if p := host.Extensions.HTTP.RoutePrefix; p != nil {
+		prefix = strings.Trim(*p, "/")
+	}
+	files, err := filepath.Glob(filepath.Join(root, "*", "function.json"))
+	if err != nil {
+		return nil, fmt.Errorf("looking for functions in %s: %w", root, err)
+	}
+	var out []functionInfo
+	for _, file := range files {
+		if info, ok := readFunction(file, prefix); ok {
+			out = append(out, info)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no function in %s: want a folder with a function.json for each; run \"make app\" again", root)
+	}
+	slices.SortFunc(out, func(a, b functionInfo) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	return out, nil
+}
+
+func checkExecutable(root, name string) error {
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(root, filepath.FromSlash(name))
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil && !strings.ContainsAny(name, "/.") && name != "handler":
+		return nil // a program on PATH
+	case err != nil:
+		return fmt.Errorf("no handler: %s is not there, which host.json names as defaultExecutablePath: run \"make app\"", path)
+	case info.IsDir() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("no handler: %s cannot be executed: run \"make app\", or chmod +x it", path)
+	}
+	return nil
+}
+
+func readFunction(file, prefix string) (functionInfo, bool) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return functionInfo{}, false
+	}
+	var content struct {
+		Bindings []struct {
+			Type, Direction, Schedule, QueueName, Path, TopicName, EventHubName string
+			Route                                                               *string
+			Methods                                                             []string
+		} `json:"bindings"`
+	}
+	info := functionInfo{Name: filepath.Base(filepath.Dir(file)), Trigger: "unreadable"}
+	if json.Unmarshal(data, &content) != nil {
+		return info, true // shown, so that the host's complaint has a name
+	}
+	for _, b := range content.Bindings {
+		kind, ok := strings.CutSuffix(b.Type, "Trigger")
+		if !ok {
+			continue
+		}
+		info.Trigger = kind
+		for _, detail := range []string{b.Schedule, b.QueueName, b.TopicName, b.EventHubName, b.Path} {
+			if detail != "" {
+				info.Detail = detail
+			}
+		}
+		if kind != "http" {
+			if kind != "timer" {
+				info.Sample = `{"id": 1}`
+			}
+			return info, true
+		}
+		route := info.Name
+		if b.Route != nil {
+			route = *b.Route
+		}
+		for _, m := range b.Methods {
+			info.Methods = append(info.Methods, strings.ToUpper(m))
+		}
+		info.Detail = strings.TrimSpace(strings.Join(info.Methods, " ") + " /" + strings.Trim(prefix+"/"+route, "/"))
+		if len(info.Methods) == 0 {
+			info.Methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+		}
+		info.Path = examplePath(prefix, route)
+		return info, true
+	}
+	return info, true
+}
+
+// examplePath fills a route's parameters with a word, so that the console has a path to begin with.
+func examplePath(prefix, route string) string {
+	var segments []string
+	for _, segment := range strings.Split(strings.Trim(prefix+"/"+route, "/"), "/") {
+		if strings.HasPrefix(segment, "{") {
+			segment = "hello"
+		}
+		if segment != "" {
+			segments = append(segments, segment)
+		}
+	}
+	return "/" + strings.Join(segments, "/")
+}

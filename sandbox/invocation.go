@@ -1,0 +1,211 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+const keptInvocations = 200
+
+// Invocation is one run of a function and the way it went. It holds public facts only: never a token, a key or a header's value.
+type Invocation struct {
+	ID       string    `json:"id"`
+	Function string    `json:"function"`
+	Trigger  string    `json:"trigger"` // http, timer, queue, ...
+	Way      string    `json:"way"`     // proxied, forwarded or wrapped: how the handler got it
+	Request  string    `json:"request"` // "GET /api/relay/hello", or what fired it
+	Started  time.Time `json:"started"`
+	// DurationMS is the host's view: from the trigger to the answer.
+	DurationMS float64  `json:"duration_ms"`
+	Outcome    string   `json:"outcome"`          // running, succeeded, failed
+	Status     int      `json:"status,omitempty"` // of the answer to an HTTP caller
+	Cause      string   `json:"cause,omitempty"`  // one line: who refused and why
+	TraceID    string   `json:"trace_id,omitempty"`
+	Faults     []string `json:"faults,omitempty"` // of the host that it met
+
+	Token *Token    `json:"token,omitempty"`
+	Calls []Call    `json:"calls"` // to the gateway, retries and replays included
+	Log   []LogLine `json:"log"`
+	Spans []Span    `json:"spans"`
+}
+
+// Token is what may be shown of a token, and where this one came from.
+type Token struct {
+	Hash    string    `json:"hash"` // 12 hex digits of the SHA-256
+	Version string    `json:"ver,omitempty"`
+	Issuer  string    `json:"iss,omitempty"`
+	Aud     string    `json:"aud,omitempty"`
+	Tenant  string    `json:"tid,omitempty"`
+	Caller  string    `json:"caller,omitempty"` // client id
+	Name    string    `json:"name,omitempty"`   // of the identity
+	Roles   []string  `json:"roles"`
+	Scopes  string    `json:"scp,omitempty"`
+	Issued  time.Time `json:"issued,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`
+	// Source is how the handler had it: "in hand" when no request to the identity endpoint belongs to this invocation.
+	Source string `json:"source"`
+}
+
+// Call is one call of the gateway.
+type Call struct {
+	Started    time.Time `json:"started"`
+	DurationMS float64   `json:"duration_ms"`
+	Method     string    `json:"method"`
+	Path       string    `json:"path"` // with the query, keys cut out
+	Operation  string    `json:"operation,omitempty"`
+	Key        string    `json:"key"` // what became of the subscription key, in words
+	KeyOK      bool      `json:"key_ok"`
+	Rules      []Rule    `json:"rules"`
+	Backend    *Backend  `json:"backend,omitempty"`
+	Status     int       `json:"status"`
+	Bytes      int64     `json:"bytes"`
+	Fault      string    `json:"fault,omitempty"`
+	Message    string    `json:"message,omitempty"` // of a refusal
+}
+
+// Rule is one check of one statement of the policy.
+type Rule struct {
+	File      string   `json:"file"`
+	Line      int      `json:"line"`
+	Scope     string   `json:"scope,omitempty"`
+	Section   string   `json:"section,omitempty"`
+	Statement string   `json:"statement"`
+	Check     string   `json:"check,omitempty"`
+	Result    string   `json:"result"` // pass, refuse, not checked, not run, done
+	Want      string   `json:"want,omitempty"`
+	Got       string   `json:"got,omitempty"`
+	Why       string   `json:"why,omitempty"`
+	Fixes     []string `json:"fixes,omitempty"`
+}
+
+// Backend is what the gateway asked its backend.
+type Backend struct {
+	Started    time.Time `json:"started"`
+	DurationMS float64   `json:"duration_ms"`
+	Method     string    `json:"method"`
+	URL        string    `json:"url"`
+	Status     int       `json:"status"`
+	Error      string    `json:"error,omitempty"`
+}
+
+// LogLine is a line of the host's log that belongs to an invocation.
+type LogLine struct {
+	Time  time.Time `json:"time"`
+	Level string    `json:"level"`
+	Text  string    `json:"text"`
+}
+
+// Span is a bar of the waterfall.
+type Span struct {
+	Name       string  `json:"name"`
+	Kind       string  `json:"kind"`     // function, handler, token, request, gateway, backend
+	StartMS    float64 `json:"start_ms"` // after Started
+	DurationMS float64 `json:"duration_ms"`
+	Note       string  `json:"note,omitempty"`
+	Bad        bool    `json:"bad,omitempty"`
+}
+
+// spans draws the waterfall from what is known: the host's view first, then what began earlier, and of two that began together the one around the other.
+func (i *Invocation) spans(known []Span) []Span {
+	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: outcome(*i), Bad: i.Outcome == "failed" || i.Status >= 400}}
+	out = append(out, known...)
+	after := func(t time.Time) float64 { return max(0, float64(t.Sub(i.Started).Microseconds())/1000) }
+	for n, c := range i.Calls {
+		name := "gateway"
+		if n > 0 {
+			name = "gateway, again"
+		}
+		out = append(out, Span{Name: name, Kind: "gateway", StartMS: after(c.Started), DurationMS: c.DurationMS, Note: statusText(c.Status), Bad: c.Status >= 400 || c.Status == 0})
+		if b := c.Backend; b != nil {
+			out = append(out, Span{Name: "backend", Kind: "backend", StartMS: after(b.Started), DurationMS: b.DurationMS, Note: statusText(b.Status), Bad: b.Status >= 400 || b.Status == 0})
+		}
+	}
+	slices.SortStableFunc(out[1:], func(a, b Span) int {
+		return cmp.Or(cmp.Compare(a.StartMS, b.StartMS), cmp.Compare(slices.Index(around, a.Kind), slices.Index(around, b.Kind)))
+	})
+	return out
+}
+
+// around are the kinds of spans, each before those that it is around.
+var around = []string{"function", "handler", "token", "request", "gateway", "backend"}
+
+// store keeps the last invocations and tells who listens. The zero value is ready. Safe for concurrent use.
+type store struct {
+	mu        sync.Mutex
+	list      []*Invocation // oldest first
+	listeners map[chan Invocation]struct{}
+}
+
+// change finds an invocation, or begins one, changes it and tells the listeners.
+func (s *store) change(id string, change func(*Invocation)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inv := s.find(id)
+	if inv == nil {
+		inv = &Invocation{ID: id, Outcome: "running", Started: time.Now(), Calls: []Call{}, Log: []LogLine{}, Spans: []Span{}}
+		s.list = append(s.list, inv)
+		if len(s.list) > keptInvocations {
+			s.list = append([]*Invocation(nil), s.list[len(s.list)-keptInvocations:]...)
+		}
+	}
+	change(inv)
+	copied := *inv
+	for c := range s.listeners {
+		select {
+		case c <- copied:
+		default: // a reader that is behind reads the list again
+		}
+	}
+}
+
+func (s *store) find(id string) *Invocation {
+	for i := len(s.list) - 1; i >= 0; i-- {
+		if s.list[i].ID == id {
+			return s.list[i]
+		}
+	}
+	return nil
+}
+
+func (s *store) get(id string) (Invocation, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if inv := s.find(id); inv != nil {
+		return *inv, true
+	}
+	return Invocation{}, false
+}
+
+// all returns the invocations, newest first.
+func (s *store) all() []Invocation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Invocation, 0, len(s.list))
+	for i := len(s.list) - 1; i >= 0; i-- {
+		out = append(out, *s.list[i])
+	}
+	return out
+}
+
+func (s *store) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
+}
+
+func (s *store) listen() (<-chan Invocation, func()) {
+	c := make(chan Invocation, 64)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners == nil {
+		s.listeners = map[chan Invocation]struct{}{}
+	}
+	s.listeners[c] = struct{}{}
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, c)
+	}
+}
