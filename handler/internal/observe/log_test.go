@@ -180,15 +180,3 @@ func TestLogAllocations(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkLog(b *testing.B) {
-	for name, handler := range map[string]slog.Handler{"ours": NewHandler(io.Discard, io.Discard, nil), "slog.JSONHandler": slog.NewJSONHandler(io.Discard, nil)} {
-		logger := slog.New(handler)
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				logger.LogAttrs(context.Background(), slog.LevelInfo, "invocation", slog.String("invocation_id", "x"), slog.Int("status", 200), slog.Float64("duration_ms", 1.5))
-			}
-		})
-	}
-}
