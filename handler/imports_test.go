@@ -26,6 +26,7 @@ var rules = []struct{ from, never, why string }{
 	{"handler/internal/downstream", "handler/internal/relay", "it knows connections, not what their requests are for"},
 	{"handler/internal/downstream", "handler/internal/server", "one direction only"},
 	{"handler/internal/app", "handler/internal/settings", "one direction only"},
+	{"handler/internal/cause", "handler/internal", "the ground floor: whoever finds a cause names it"},
 	{"internal", "handler", groundFloor},
 	{"internal", "sandbox", groundFloor},
 	{"internal/policy", "net", "a policy is evaluated on values: listeners and connections are its callers'"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 	"sync"
 )
@@ -63,7 +64,7 @@ func (v *visit) tenantOf(f token.Facts) outcome {
 	case f.TenantID == "":
 		return notRun("the token names no tenant")
 	case !strings.EqualFold(f.TenantID, v.f.TargetTenantID):
-		return find("token-tenant", "the token comes from tenant "+f.TenantID+", TargetTenantID is "+v.f.TargetTenantID, v.fill())
+		return find(cause.TokenTenant, "the token comes from tenant "+f.TenantID+", TargetTenantID is "+v.f.TargetTenantID, v.fill())
 	}
 	return ok("%s", f.TenantID)
 }
@@ -75,7 +76,7 @@ func checkCaller(_ context.Context, v *visit) []outcome {
 	case f.ClientID == "":
 		return one(notRun("the token names no caller"))
 	case want != "" && !strings.EqualFold(want, f.ClientID):
-		return one(find("token-caller", "the token was given to "+f.ClientID+", AppId is "+want, v.fill()))
+		return one(find(cause.TokenCaller, "the token was given to "+f.ClientID+", AppId is "+want, v.fill()))
 	}
 	saw := "client id " + f.ClientID
 	if f.ObjectID != "" {
@@ -102,13 +103,13 @@ func (v *visit) audienceOf(f token.Facts) outcome {
 	case want == "":
 		return notRun("TargetApp is at fault: see the settings")
 	case got == "":
-		return find("token-audience", "the token has no audience", v.fill())
+		return find(cause.TokenAudience, "the token has no audience", v.fill())
 	case slices.Contains(f.Audience, want):
 		return ok("%s", got)
 	case slices.ContainsFunc(f.Audience, func(a string) bool { return slices.Contains(graph, a) }) && !slices.Contains(graph, want):
-		return find("token-audience", "the token is for Microsoft Graph ("+got+"), TargetApp is "+want, v.fill())
+		return find(cause.TokenAudience, "the token is for Microsoft Graph ("+got+"), TargetApp is "+want, v.fill())
 	case guid().MatchString(got) && guid().MatchString(want) && !strings.Contains(strings.ToLower(want), strings.ToLower(guid().FindString(got))) && strings.Count(want, "/") < 3:
-		return find("token-audience", "the token is for "+got+", TargetApp is "+want, v.fill())
+		return find(cause.TokenAudience, "the token is for "+got+", TargetApp is "+want, v.fill())
 	case guid().FindString(got) == got:
 		return ok("%s, the API's client id", got)
 	}
@@ -132,9 +133,9 @@ func (v *visit) timeOf(f token.Facts, now time.Time) outcome {
 	case f.ExpiresOn.IsZero():
 		return notRun("the token does not say when it ends")
 	case !now.Before(f.ExpiresOn):
-		return find("token-time", fmt.Sprintf("the token ended %s ago, on %s", short(now.Sub(f.ExpiresOn)), stamp(f.ExpiresOn)), v.fill())
+		return find(cause.TokenTime, fmt.Sprintf("the token ended %s ago, on %s", short(now.Sub(f.ExpiresOn)), stamp(f.ExpiresOn)), v.fill())
 	case f.NotBefore.After(now.Add(time.Second)):
-		return find("token-time", fmt.Sprintf("the token begins in %s, on %s by our clock", short(f.NotBefore.Sub(now)), stamp(f.NotBefore)), v.fill())
+		return find(cause.TokenTime, fmt.Sprintf("the token begins in %s, on %s by our clock", short(f.NotBefore.Sub(now)), stamp(f.NotBefore)), v.fill())
 	}
 	saw := fmt.Sprintf("ends in %s, on %s", short(f.ExpiresOn.Sub(now)), stamp(f.ExpiresOn))
 	if !f.IssuedAt.IsZero() {
@@ -180,12 +181,12 @@ func (v *visit) roleOf(f token.Facts) outcome {
 }
 
 // roleAnchor tells the three ways apart in which a role can be absent.
-func roleAnchor(have []string, scope string) string {
+func roleAnchor(have []string, scope string) cause.Code {
 	switch {
 	case len(have) > 0:
-		return "role-other"
+		return cause.RoleOther
 	case scope != "":
-		return "role-user"
+		return cause.RoleUser
 	}
-	return "role-missing"
+	return cause.RoleMissing
 }

@@ -1,9 +1,10 @@
 // Package doctor says why calls are refused, and how to mend it.
 //
 // It walks positive statements (check.go lists them, as data): the settings are complete, the identity gets a token, the gateway accepts the key, and so
-// on, each for every distinct combination of identity, app, key and URL among the functions. Whatever is wrong becomes a finding of the catalogue
-// (catalogue.go), which has one entry for each cause that can be told apart from inside; docs/troubleshooting.md is made from it. The same checks serve
-// `handler doctor` and the function doctor; the same results are printed as a table and as JSON.
+// on, each for every distinct combination of identity, app, key and URL among the functions. Whatever
+// is wrong becomes a finding with a code of package cause, which has one entry for each cause that can
+// be told apart from inside. The same checks serve `handler doctor` and the function doctor; the same
+// results are printed as a table and as JSON.
 //
 // No result holds a secret or a token: what the checks know of them is taken out of every text at the end (redact.go).
 //

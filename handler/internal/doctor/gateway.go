@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // host is the address of the gateway; known is false where nothing is to be asked.
@@ -60,7 +62,7 @@ func checkName(ctx context.Context, v *visit) []outcome {
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
 	if err != nil {
-		return one(find("gateway-name", name+": "+plainDNS(err), v.fill()))
+		return one(find(cause.GatewayName, name+": "+plainDNS(err), v.fill()))
 	}
 	if len(addresses) > 3 {
 		addresses = append(addresses[:3], "…")
@@ -92,14 +94,14 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 	if v.f.Target.Scheme() == "http" {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
-			return one(find("gateway-connection", address+": "+plainError(err), v.fill()))
+			return one(find(cause.GatewayConnection, address+": "+plainError(err), v.fill()))
 		}
 		_ = conn.Close()
 		return one(ok("%s, without TLS", address))
 	}
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return one(find("gateway-connection", address+": "+plainError(err), v.fill()))
+		return one(find(cause.GatewayConnection, address+": "+plainError(err), v.fill()))
 	}
 	defer raw.Close()
 	config := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
@@ -109,9 +111,9 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		anchor := "gateway-certificate"
+		anchor := cause.GatewayCertificate
 		if ctx.Err() != nil {
-			anchor = "gateway-silent"
+			anchor = cause.GatewaySilent
 		}
 		return one(find(anchor, address+": "+plainError(err), v.fill()))
 	}
@@ -137,7 +139,7 @@ func checkGateway(ctx context.Context, v *visit) []outcome {
 	}
 	switch a.kind {
 	case reached, foreign404:
-		return one(warn("api-open", what, v.fill()))
+		return one(warn(cause.APIOpen, what, v.fill()))
 	case foreign:
 		return one(ok("%s; the answer is not the gateway's", what)) // so neither key nor token is asked for before the backend
 	}
@@ -158,7 +160,7 @@ func checkClock(_ context.Context, v *visit) []outcome {
 		if ahead < 0 {
 			word = "behind"
 		}
-		return one(warn("token-time", fmt.Sprintf("the gateway's clock is %s %s ours", short(ahead.Abs()), word), v.fill()))
+		return one(warn(cause.TokenTime, fmt.Sprintf("the gateway's clock is %s %s ours", short(ahead.Abs()), word), v.fill()))
 	}
 	return one(ok("within %s", (ahead.Abs() + time.Second).Truncate(time.Second)))
 }
@@ -175,12 +177,12 @@ func checkOperation(_ context.Context, v *visit) []outcome {
 		o.fix = "handler doctor -call"
 		return one(o)
 	case v.route.guessed:
-		o := warn("operation-unknown", what+": "+a.saw()+"; the path holds invented values or none, so there need not be an operation", v.fill())
+		o := warn(cause.OperationUnknown, what+": "+a.saw()+"; the path holds invented values or none, so there need not be an operation", v.fill())
 		o.status = NotRun
 		o.fix = "name values of a call that exists, for instance: handler doctor -value " + v.guess() + "; if that finds none either, correct ApimUrl"
 		return one(o)
 	}
-	return one(find("operation-unknown", what+": "+a.saw(), v.fill()))
+	return one(find(cause.OperationUnknown, what+": "+a.saw(), v.fill()))
 }
 
 // guess is an example of -value.
@@ -208,7 +210,7 @@ func checkKey(ctx context.Context, v *visit) []outcome {
 		case v.f.KeyHeader != "":
 			return one(notRun("ApimKey is at fault: see the settings"))
 		case first.kind == keyMissing:
-			return one(find("key-missing", "ApimKeyHeader is none, and the gateway says: "+first.saw(), v.fill()))
+			return one(find(cause.KeyMissing, "ApimKeyHeader is none, and the gateway says: "+first.saw(), v.fill()))
 		}
 		v.out = &accepted{a: *first}
 		return one(ok("the API asks for none"))
@@ -234,7 +236,7 @@ func (v *visit) judgeKeys(answers []answer) []outcome {
 		saw := name + " alone: " + a.saw()
 		switch o, trouble := v.trouble(a); {
 		case a.kind == keyMissing:
-			o := find("key-missing", saw, v.fill())
+			o := find(cause.KeyMissing, saw, v.fill())
 			if m := headerOfRealm().FindStringSubmatch(a.header.Get("Www-Authenticate")); m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
 				o.saw += "; it looks for the header " + m[1] + ", not " + v.f.KeyHeader
 				o.fix = "set ApimKeyHeader to " + m[1]
@@ -242,14 +244,14 @@ func (v *visit) judgeKeys(answers []answer) []outcome {
 			all = append(all, o)
 			continue
 		case a.kind == keyInvalid:
-			all = append(all, find("key-invalid", saw, v.fill()))
+			all = append(all, find(cause.KeyInvalid, saw, v.fill()))
 			continue
 		case trouble:
 			o.saw = saw
 			all = append(all, o)
 			continue
 		case a.kind == reached || a.kind == foreign404:
-			all = append(all, warn("token-unchecked", saw+": the backend was reached without a token", v.fill()))
+			all = append(all, warn(cause.TokenUnchecked, saw+": the backend was reached without a token", v.fill()))
 		default:
 			all = append(all, ok("%s", saw))
 		}
@@ -262,7 +264,7 @@ func (v *visit) judgeKeys(answers []answer) []outcome {
 		return all
 	}
 	for i := range all { // calls go on with the other one
-		if all[i].anchor == "key-invalid" {
+		if all[i].anchor == cause.KeyInvalid {
 			all[i].status = Warning
 		}
 	}
@@ -286,11 +288,11 @@ func checkCall(ctx context.Context, v *visit) []outcome {
 	case a.kind == tokenRefused:
 		return one(v.refusedCall(a, saw))
 	case a.kind == keyMissing || a.kind == keyInvalid:
-		return one(find("key-invalid", saw+", although it was accepted a moment ago", v.fill()))
+		return one(find(cause.KeyInvalid, saw+", although it was accepted a moment ago", v.fill()))
 	case a.kind == foreign:
-		return one(find("not-the-gateways", saw, v.fill()))
+		return one(find(cause.NotTheGateways, saw, v.fill()))
 	case a.kind == foreign404 || a.kind == noOperation && v.route.guessed:
-		return one(warn("backend-not-found", saw, v.fill()))
+		return one(warn(cause.BackendNotFound, saw, v.fill()))
 	case a.kind == backendError:
 		o.status, o.saw = Warning, saw // key and token were accepted
 		return one(o)
@@ -321,14 +323,14 @@ func (v *visit) refusedCall(a answer, saw string) outcome {
 	}
 	for _, r := range v.waits["clock"].results {
 		if r.Status == Warning {
-			return find("token-time", saw+"; "+r.Saw, v.fill())
+			return find(cause.TokenTime, saw+"; "+r.Saw, v.fill())
 		}
 	}
 	if v.o.Policy != nil && v.waits["policy"].status != Warning {
-		return find("token-signature", saw+"; every rule of the policy that can be checked offline passes", v.fill())
+		return find(cause.TokenSignature, saw+"; every rule of the policy that can be checked offline passes", v.fill())
 	}
 	if h.readable {
 		saw += "; the token: " + described(h.facts)
 	}
-	return find("token-refused", saw, v.fill())
+	return find(cause.TokenRefused, saw, v.fill())
 }

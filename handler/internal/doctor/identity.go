@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/token"
 )
@@ -48,7 +49,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return one(find("identity-endpoint-half", "IDENTITY_ENDPOINT is no URL", v.fill()))
+		return one(find(cause.IdentityEndpointHalf, "IDENTITY_ENDPOINT is no URL", v.fill()))
 	}
 	host := u.Host
 	if u.Port() == "" {
@@ -61,7 +62,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
 	if err != nil {
-		return one(find("identity-endpoint-down", fmt.Sprintf("nothing answers at %s: %s", u.Host, plainError(err)), v.fill()))
+		return one(find(cause.IdentityEndpointDown, fmt.Sprintf("nothing answers at %s: %s", u.Host, plainError(err)), v.fill()))
 	}
 	_ = conn.Close()
 	return one(ok("%s://%s%s", u.Scheme, u.Host, u.Path))
@@ -84,7 +85,7 @@ func (v *visit) checkTool() []outcome {
 			return one(o)
 		}
 	}
-	o := find("az-missing", "no executable "+name+" on PATH", v.fill())
+	o := find(cause.AzMissing, "no executable "+name+" on PATH", v.fill())
 	o.title = title
 	return one(o)
 }
@@ -116,7 +117,7 @@ func checkToken(ctx context.Context, v *visit) []outcome {
 		}
 	}
 	if tok.Value == "" {
-		return one(find("identity-answer-empty", "the answer holds no token", v.fill()))
+		return one(find(cause.IdentityAnswerEmpty, "the answer holds no token", v.fill()))
 	}
 	v.redact.add(tok.Value)
 	h := &held{value: tok.Value, ends: tok.ExpiresOn}
@@ -165,11 +166,11 @@ func (v *visit) fetch(ctx context.Context, resource string, limit time.Duration)
 // refusedToken names the cause of a failed fetch. The platform gives one answer for a wrong resource and for trouble of its own: another resource tells.
 func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	o := v.tokenFault(err)
-	if o.anchor != "resource-refused" {
+	if o.anchor != cause.ResourceRefused {
 		return o
 	}
 	if _, other := v.fetch(ctx, control, v.o.times.control); other != nil {
-		o = find("identity-platform", err.Error()+"; a token for "+control+" is not to be had either", v.fill())
+		o = find(cause.IdentityPlatform, err.Error()+"; a token for "+control+" is not to be had either", v.fill())
 		return o
 	}
 	o.saw += "; a token for " + control + " comes: it is TargetApp or an assignment, not the platform"
@@ -180,7 +181,7 @@ func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 func (v *visit) tokenFault(err error) outcome {
 	anchor := identityAnchor(err.Error())
 	o := find(anchor, err.Error(), v.fill())
-	if entryOf(anchor).hinted {
+	if cause.Of(anchor).OwnHint {
 		o = o.fixed(token.Hint(err))
 	}
 	return o
@@ -203,10 +204,10 @@ func plainError(err error) string {
 }
 
 // fill are the values for fixes.
-func (v *visit) fill() map[string]string {
-	m := map[string]string{
-		"app": "<app>", "group": "<group>", "client": v.f.Identity.ClientID, "resource": v.f.TargetApp, "tenant": v.f.TargetTenantID, "role": v.f.TargetRole,
-		"object": "<object id of the identity>",
+func (v *visit) fill() cause.Gaps {
+	m := cause.Gaps{
+		"client": v.f.Identity.ClientID, "resource": v.f.TargetApp,
+		"tenant": v.f.TargetTenantID, "role": v.f.TargetRole,
 	}
 	if name, ok := v.o.Lookup("WEBSITE_SITE_NAME"); ok && name != "" {
 		m["app"] = name

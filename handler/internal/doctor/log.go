@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/token"
 	"apimrelay/internal/policy"
@@ -183,93 +185,57 @@ func (l *logLine) call(v *visit) outcome {
 		add("%s", clip(l.Error))
 	}
 	saw := strings.Join(parts, ", ")
-	anchor := l.anchor(v)
-	if anchor == "" {
-		if l.Status >= 400 || l.Problem != "" {
-			fix := problemFixes[l.Problem]
-			if fix == "" {
-				fix = "the answer is the backend's own: key and token were accepted"
-			}
-			return outcome{status: Warning, saw: saw, fix: fix}
-		}
+	code := l.cause(v)
+	switch {
+	case code == "" && l.Status >= 400:
+		return outcome{status: Warning, saw: saw, fix: "the answer is the backend's own: key and token were accepted"}
+	case code == "":
 		return ok("%s", saw)
+	case l.Problem != "" && !slices.Contains(coarse, l.Problem):
+		return warn(code, saw, v.fill())
 	}
-	return find(anchor, saw, v.fill())
+	return find(code, saw, v.fill())
 }
 
-// problems of our own that speak for themselves: the code is the explanation.
-var problemFixes = map[string]string{
-	"bad-path":       "the caller's path cannot be part of the API's URL: dots, double slashes, backslashes or broken escapes",
-	"no-route":       "no function has this route and method: compare with functions/*/function.json",
-	"bad-invocation": "the host's envelope could not be read: see the error",
-	"already-sent":   "the host repeated a call whose outcome is unknown; it was not sent twice",
-	"body-lost":      "set enableProxyingHttpRequest in host.json, or send a Content-Length",
-	"body-damaged":   "set enableProxyingHttpRequest in host.json: the host changes bodies of wrapped calls",
-	"too-large":      "set enableProxyingHttpRequest in host.json: wrapped bodies are limited",
-	"cannot-carry":   "set enableProxyingHttpRequest in host.json: the envelope cannot carry the answer",
-	"upload-broken":  "the caller broke its upload off",
-	"caller-left":    "the caller did not wait",
-	"budget-spent":   "raise ApimTimeout, or look at what takes the backend so long",
-	"internal":       "a fault of this program: see the line with the same invocation id and \"panic\"",
-	"answer-cut":     "the answer broke off on its way: look at the gateway and the backend",
-}
+// coarse are the problems that stand for many causes. The others say all there is to say, and most
+// are for the caller to mend: warnings.
+var coarse = []string{"settings", "identity-refused", "identity-unavailable", "gateway-unreachable"}
 
-// anchor is the entry of the catalogue; "" where the call went through.
-func (l *logLine) anchor(v *visit) string {
+// cause is what the line says of itself, or what follows from it; "" where the call went through.
+func (l *logLine) cause(v *visit) cause.Code {
 	switch l.Problem {
 	case "settings":
 		for _, f := range v.f.Faults {
 			return faultAnchor(f)
 		}
-		return "settings-value"
 	case "identity-refused", "identity-unavailable":
 		return identityAnchor(l.Error)
 	case "gateway-unreachable":
 		return silentAnchor(errors.New(l.Error))
 	}
-	switch l.Refusal {
-	case "key-missing":
-		return "key-missing"
-	case "key-invalid":
-		return "key-invalid"
-	case "forbidden":
-		return "forbidden"
-	case "quota-spent":
-		return "quota-spent"
-	case "not-the-gateways":
-		return "not-the-gateways"
-	case "token-refused":
+	if l.Refusal == "token-refused" {
 		return l.tokenAnchor(v)
 	}
+	if code := cause.OfRefusal(l.Refusal); code != "" {
+		return code
+	}
 	if l.Problem != "" {
-		return ""
+		return cause.OfProblem(l.Problem)
 	}
-	switch l.Upstream {
-	case 404:
-		return "operation-unknown"
-	case 413, 414:
-		return "too-large"
-	case 429:
-		return "rate-limited"
-	case 500:
-		return "gateway-error"
-	case 502, 503, 504:
-		return "front-door"
-	}
-	return ""
+	return cause.OfStatus(l.Upstream)
 }
 
 // tokenAnchor looks for the cause in what the line says of the token, as it was then.
-func (l *logLine) tokenAnchor(v *visit) string {
+func (l *logLine) tokenAnchor(v *visit) cause.Code {
 	if l.Token == nil {
-		return "token-refused"
+		return cause.TokenRefused
 	}
 	f := l.facts()
 	if a := messageAnchor(l.Words, f); a != "" {
 		return a
 	}
 	for _, o := range []outcome{v.timeOf(f, l.Time), v.tenantOf(f), v.audienceOf(f), v.roleOf(f)} {
-		if o.status == Finding && !l.Time.IsZero() || o.status == Finding && o.anchor != "token-time" {
+		if o.status == Finding && !l.Time.IsZero() || o.status == Finding && o.anchor != cause.TokenTime {
 			return o.anchor
 		}
 	}
@@ -279,9 +245,9 @@ func (l *logLine) tokenAnchor(v *visit) string {
 				return o.anchor
 			}
 		}
-		return "token-signature"
+		return cause.TokenSignature
 	}
-	return "token-refused"
+	return cause.TokenRefused
 }
 
 func (l *logLine) facts() token.Facts {
@@ -306,7 +272,7 @@ func (l *logLine) tokenNow(v *visit) []outcome {
 		{"now: the token is valid", v.timeOf(f, v.o.Now())}, {"now: the token carries the role that the API wants", v.roleOf(f)},
 	} {
 		one.o.title = one.title
-		if one.o.anchor == "token-time" {
+		if one.o.anchor == cause.TokenTime {
 			// That a token of the past has ended is no finding about now.
 			one.o = notRun(one.o.saw + ": a new one is in its place")
 			one.o.title = one.title
@@ -315,7 +281,7 @@ func (l *logLine) tokenNow(v *visit) []outcome {
 	}
 	if v.o.Policy != nil {
 		for _, o := range l.policy(v) {
-			if o.anchor == "token-time" {
+			if o.anchor == cause.TokenTime {
 				o.status, o.anchor, o.fix = NotRun, "", ""
 			}
 			o.title = "now: " + o.title

@@ -34,7 +34,7 @@ func TestALogLineExplainsAPastCall(t *testing.T) {
 			[]string{"identity-endpoint-down"}, "identity-unavailable"},
 		{"no identity", call(`"status":500,"problem":"identity-refused","error":"getting a token for api://x: the app has no identity endpoint"`), []string{"identity-endpoint-missing"}, "500"},
 		{"no gateway", call(`"status":502,"problem":"gateway-unreachable","attempts":3,"error":"calling the gateway: x: dial tcp: lookup x: no such host"`), []string{"gateway-name"}, "3 attempts"},
-		{"our budget", call(`"status":504,"problem":"budget-spent","attempts":1`), []string{""}, "budget-spent"},
+		{"our budget", call(`"status":504,"problem":"budget-spent","attempts":1`), []string{"budget-spent"}, "budget-spent"},
 		{"a call that went well", call(`"status":200,"upstream_status":200,"attempts":1,"key":"primary"`), nil, "200"},
 		{"a fault of the start", `{"time":"2026-11-25T10:00:00Z","level":"ERROR","msg":"fault","text":"ApimUrl: want the URL of the API or operation, got nothing: the app setting is missing","setting":"ApimUrl","hint":"add it"}`,
 			[]string{"settings-missing"}, "ApimUrl"},

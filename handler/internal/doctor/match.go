@@ -1,17 +1,16 @@
 package doctor
 
 import (
-	"regexp"
 	"strings"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
-	"sync"
 )
 
 // fragments find the entry of the catalogue that an error of package identity, or of a log line, belongs to: the first whose words all occur. They are
 // fixed pieces of foreign messages, or identity's own words; never whole sentences, since Entra adds ids and re-words now and then.
 var fragments = []struct {
-	anchor string
+	anchor cause.Code
 	words  []string // lower case
 }{
 	{"identity-endpoint-missing", []string{"has no identity endpoint"}},
@@ -57,29 +56,10 @@ var fragments = []struct {
 	{"token-time", []string{"the token has", "left, at least"}},
 }
 
-// codes are Entra's error numbers (learn.microsoft.com "Microsoft Entra authentication and authorization error codes").
-var codes = sync.OnceValue(func() map[string]string {
-	return map[string]string{
-		"7000215": "client-secret-wrong", "7000222": "client-secret-expired", "7000229": "client-no-principal", "7000112": "client-disabled",
-		"700016": "client-unknown", "700027": "client-certificate", "700024": "federated-credential", "700211": "federated-credential",
-		"700212": "federated-credential", "700213": "federated-credential", "90002": "tenant-unknown", "900023": "tenant-unknown",
-		"500011": "resource-unknown", "650057": "resource-not-listed", "65001": "consent-missing", "90094": "consent-missing", "65002": "tool-not-authorized",
-		"50105": "person-not-assigned", "501051": "assignment-required", "50076": "sign-in-blocked", "50079": "sign-in-blocked", "53003": "sign-in-blocked",
-		"530032": "sign-in-blocked", "700082": "sign-in-expired", "70043": "sign-in-expired", "50173": "sign-in-expired", "50020": "account-of-another-tenant",
-		"50034": "account-of-another-tenant", "90072": "account-of-another-tenant", "70011": "target-app-form", "1002012": "target-app-form",
-		"50196": "identity-throttled",
-	}
-})
-
-var aadsts = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`AADSTS(\d+)`) })
-
 // identityAnchor names a failure to get a token by its text.
-func identityAnchor(text string) string {
-	if m := aadsts().FindStringSubmatch(text); m != nil {
-		if anchor := codes()[m[1]]; anchor != "" {
-			return anchor
-		}
-		return "entra-refused"
+func identityAnchor(text string) cause.Code {
+	if code, _ := cause.OfAADSTS(text); code != "" {
+		return code
 	}
 	low := strings.ToLower(text)
 	for _, f := range fragments {
@@ -87,7 +67,7 @@ func identityAnchor(text string) string {
 			return f.anchor
 		}
 	}
-	return "token-unavailable"
+	return cause.TokenUnavailable
 }
 
 func all(text string, words []string) bool {
@@ -101,7 +81,7 @@ func all(text string, words []string) bool {
 
 // messageAnchor names a refused token by the gateway's message, where the policy lets the cause through (learn.microsoft.com "Error handling in API Management
 // policies", and the numbers of Microsoft.IdentityModel's messages); "" where it hides it.
-func messageAnchor(message string, f token.Facts) string {
+func messageAnchor(message string, f token.Facts) cause.Code {
 	low := strings.ToLower(message)
 	has := func(words ...string) bool {
 		for _, w := range words {
@@ -113,25 +93,25 @@ func messageAnchor(message string, f token.Facts) string {
 	}
 	switch {
 	case has("idx10214", "claim value mismatch: aud"):
-		return "token-audience"
+		return cause.TokenAudience
 	case has("idx10205"):
 		if f.Version != "" && strings.Contains(low, "/v2.0") != (f.Version == "2.0") {
-			return "issuer-version"
+			return cause.IssuerVersion
 		}
 		if f.Version == "1.0" && strings.Contains(low, "/v2.0") || f.Version == "2.0" && strings.Contains(low, "sts.windows.net") {
-			return "issuer-version"
+			return cause.IssuerVersion
 		}
-		return "token-issuer"
+		return cause.TokenIssuer
 	case has("idx10222", "idx10223", "idx10225"):
-		return "token-time"
+		return cause.TokenTime
 	case has("idx10500", "idx10501", "idx10503", "idx10504", "idx10511", "idx20803"):
-		return "token-signature"
+		return cause.TokenSignature
 	case has("missing the following claims") && has("roles"), has("claim roles value of", "claim value mismatch: roles"):
 		return roleAnchor(f.Roles, f.Scope)
 	case has("missing the following claims", "claim value mismatch"), has("claim ") && has(" is not allowed"):
-		return "token-claim"
+		return cause.TokenClaim
 	case has("jwt not present", "idx12741"):
-		return "token-format"
+		return cause.TokenFormat
 	}
 	return ""
 }

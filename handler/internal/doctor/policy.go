@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 	"apimrelay/internal/policy"
 )
@@ -73,7 +74,7 @@ func (v *visit) explain(verdict policy.Verdict, f token.Facts) []outcome {
 				if _, wanted, found := strings.Cut(r.Want, "one of "); found && !strings.Contains(wanted, ",") {
 					fill["role"] = wanted
 				}
-				o.fix += "; or by command: " + entryOf(o.anchor).fixFor(fill)
+				o.fix += "; or by command: " + cause.Of(o.anchor).FixFor(fill)
 			}
 		default:
 			o.status = NotRun
@@ -82,7 +83,7 @@ func (v *visit) explain(verdict policy.Verdict, f token.Facts) []outcome {
 	}
 	switch {
 	case all == nil:
-		return one(warn("policy-no-token", "the policy checks no token", v.fill()))
+		return one(warn(cause.PolicyNoToken, "the policy checks no token", v.fill()))
 	case !refused && !verdict.Pass:
 		// Another statement ended it: check-header, ip-filter, which depend on the request.
 		all = append(all, notRun("a statement that depends on the request refuses it here: "+verdict.Error.Source))
@@ -91,28 +92,28 @@ func (v *visit) explain(verdict policy.Verdict, f token.Facts) []outcome {
 }
 
 // ruleAnchor names a refused rule in the catalogue.
-func ruleAnchor(r policy.Rule, f token.Facts) string {
+func ruleAnchor(r policy.Rule, f token.Facts) cause.Code {
 	switch r.Check {
 	case "audience":
-		return "token-audience"
+		return cause.TokenAudience
 	case "issuer":
 		switch {
 		case strings.Contains(r.Why, "of version"):
-			return "issuer-version"
+			return cause.IssuerVersion
 		case strings.Contains(r.Why, "comes from tenant"):
-			return "token-tenant"
+			return cause.TokenTenant
 		}
-		return "token-issuer"
+		return cause.TokenIssuer
 	case "expires", "not-before":
-		return "token-time"
+		return cause.TokenTime
 	case "caller":
-		return "token-caller"
+		return cause.TokenCaller
 	case "signature":
-		return "token-signature"
+		return cause.TokenSignature
 	case "claim roles":
 		return roleAnchor(f.Roles, f.Scope)
 	case "token", "scheme", "format":
-		return "token-format"
+		return cause.TokenFormat
 	}
-	return "token-claim"
+	return cause.TokenClaim
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/relay"
 	"sync"
 )
@@ -150,9 +151,9 @@ func (a *answer) classify(body []byte, redact *redactor) {
 
 // trouble is the finding of an answer that is one whatever was sent; ok is false for the others.
 func (v *visit) trouble(a answer) (o outcome, found bool) {
-	anchor := map[kind]string{
-		forbidden: "forbidden", quotaSpent: "quota-spent", rateLimited: "rate-limited", internal: "gateway-error", frontDoor: "front-door",
-		backendError: "backend-error", portal: "portal", redirect: "redirect",
+	anchor := map[kind]cause.Code{
+		forbidden: cause.Forbidden, quotaSpent: cause.QuotaSpent, rateLimited: cause.RateLimited, internal: cause.GatewayError, frontDoor: cause.FrontDoor,
+		backendError: cause.BackendError, portal: cause.Portal, redirect: cause.Redirect,
 	}[a.kind]
 	if a.kind == nothing {
 		anchor = silentAnchor(a.err)
@@ -174,20 +175,20 @@ func (v *visit) trouble(a answer) (o outcome, found bool) {
 }
 
 // silentAnchor names a failure of the network.
-func silentAnchor(err error) string {
+func silentAnchor(err error) cause.Code {
 	var path *relay.PathError
 	text := err.Error()
 	switch {
 	case errors.As(err, &path):
-		return "url-form"
+		return cause.URLForm
 	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:") || strings.Contains(text, "certificate"):
-		return "gateway-certificate"
+		return cause.GatewayCertificate
 	case strings.Contains(text, "no such host"):
-		return "gateway-name"
+		return cause.GatewayName
 	case strings.Contains(text, "connection refused") || strings.Contains(text, "network is unreachable") || strings.Contains(text, "no route to host"):
-		return "gateway-connection"
+		return cause.GatewayConnection
 	}
-	return "gateway-silent"
+	return cause.GatewaySilent
 }
 
 // clip keeps a foreign text short.

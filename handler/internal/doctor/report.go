@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // Status is what a check came to.
@@ -19,13 +21,13 @@ const (
 
 // Result is one line of a report. Its texts hold no secret.
 type Result struct {
-	ID        string   `json:"id"`        // of the check
-	Title     string   `json:"title"`     // the statement
-	Functions []string `json:"functions"` // that it is about; empty: the whole app
-	Status    Status   `json:"status"`
-	Saw       string   `json:"saw"`    // one line
-	Fix       string   `json:"fix"`    // one line, "" where nothing is to be done
-	Anchor    string   `json:"anchor"` // the entry of docs/troubleshooting.md; "" where there is none
+	ID        string     `json:"id"`        // of the check
+	Title     string     `json:"title"`     // the statement
+	Functions []string   `json:"functions"` // that it is about; empty: the whole app
+	Status    Status     `json:"status"`
+	Saw       string     `json:"saw"`    // one line
+	Fix       string     `json:"fix"`    // one line, "" where nothing is to be done
+	Anchor    cause.Code `json:"anchor"` // its entry in docs/troubleshooting.md; "" where there is none
 }
 
 // Report is the result of a run.

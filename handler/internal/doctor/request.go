@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/token"
 )
@@ -130,7 +131,7 @@ func (w *walk) request(ctx context.Context, out io.Writer, n int, routes []*rout
 	}
 
 	fmt.Fprintf(out, "\n### Grant the role\n\nBefore the first call: a token from before shows the role after up to 24 hours only.\n\n```sh\n%s\n```\n\nOr with az alone:\n\n```sh\n",
-		strings.NewReplacer("{object}", object, "{resource}", resource, "{role}", role).Replace(grant))
+		cause.Fill(cause.GrantRole, cause.Gaps{"object": object, "resource": resource, "role": role}))
 	fmt.Fprintf(out, `api=$(az ad sp show --id %s --query id --output tsv)
 role=$(az ad sp show --id %s --query "appRoles[?value=='%s'].id" --output tsv)
 az rest --method POST --url "https://graph.microsoft.com/v1.0/servicePrincipals/$api/appRoleAssignedTo" --headers Content-Type=application/json \

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
 )
 
 // checkApp reports what is wrong with the files that the host reads.
@@ -54,13 +55,13 @@ func ofFault(f app.Fault, s Status) outcome {
 	anchor := faultAnchor(f)
 	fix := f.Hint
 	if fix == "" {
-		fix = entryOf(anchor).fixFor(nil)
+		fix = cause.Of(anchor).FixFor(nil)
 	}
 	return outcome{status: s, saw: f.String(), fix: fix, anchor: anchor}
 }
 
 // faultAnchor finds the entry of the catalogue by the setting and by settings' own words, which the corpus holds together.
-func faultAnchor(f app.Fault) string {
+func faultAnchor(f app.Fault) cause.Code {
 	setting := f.Setting
 	if i := strings.LastIndex(setting, "__"); i >= 0 {
 		setting = setting[i+2:]
@@ -76,34 +77,34 @@ func faultAnchor(f app.Fault) string {
 	}
 	switch {
 	case f.File != "":
-		return "app-files"
+		return cause.AppFiles
 	case has("placeholder"):
-		return "settings-placeholder"
+		return cause.SettingsPlaceholder
 	case has("unresolved @Microsoft."):
-		return "settings-reference"
+		return cause.SettingsReference
 	case has("a setting for the function"):
-		return "settings-stray"
+		return cause.SettingsStray
 	case has("connection of the binding"):
-		return "trigger-connection"
+		return cause.TriggerConnection
 	case setting == "identity_endpoint" || setting == "identity_header":
-		return "identity-endpoint-half"
+		return cause.IdentityEndpointHalf
 	case has("the app setting is missing", "got a blank value"):
-		return "settings-missing"
+		return cause.SettingsMissing
 	}
 	switch setting {
 	case "functionidentity":
 		if has("RunAs=Developer, for which nobody is signed in") {
-			return "developer-in-azure"
+			return cause.DeveloperInAzure
 		}
-		return "identity-string"
+		return cause.IdentityString
 	case "targetapp":
-		return "target-app-form"
+		return cause.TargetAppForm
 	case "apimurl":
-		return "url-form"
+		return cause.URLForm
 	case "apimkey", "apimkeysecondary", "apimkeyheader":
-		return "key-form"
+		return cause.KeyForm
 	}
-	return "settings-value"
+	return cause.SettingsValue
 }
 
 // checkHostIdentity: the host's own connections (AzureWebJobsStorage by identity) use DefaultAzureCredential, which takes AZURE_CLIENT_ID for the
@@ -116,11 +117,11 @@ func checkHostIdentity(_ context.Context, v *visit) []outcome {
 	if _, workload := v.o.Lookup("AZURE_FEDERATED_TOKEN_FILE"); workload {
 		return one(ok("AZURE_CLIENT_ID is that of a workload identity"))
 	}
-	return one(warn("host-identity", "AZURE_CLIENT_ID is "+id+": the host signs in to its own storage with it, and this app does not", nil))
+	return one(warn(cause.HostIdentity, "AZURE_CLIENT_ID is "+id+": the host signs in to its own storage with it, and this app does not", nil))
 }
 
 // textAnchor is faultAnchor for a line of the log, where the file stands in the text.
-func textAnchor(setting, text string) string {
+func textAnchor(setting, text string) cause.Code {
 	f := app.Fault{Setting: setting, Text: text}
 	if setting == "" && strings.Contains(text, ".json: ") {
 		f.File = "named in the text"

@@ -244,8 +244,8 @@ func (s *stage) free() {
 func anchors(r *Report) []string {
 	var all []string
 	for _, one := range r.Checks {
-		if (one.Status == Finding || one.Status == Warning) && !slices.Contains(all, one.Anchor) {
-			all = append(all, one.Anchor)
+		if (one.Status == Finding || one.Status == Warning) && !slices.Contains(all, string(one.Anchor)) {
+			all = append(all, string(one.Anchor))
 		}
 	}
 	slices.Sort(all)

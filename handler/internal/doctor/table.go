@@ -40,7 +40,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		detail("saw", one.Saw)
 		detail("fix", one.Fix)
 		if one.Anchor != "" && (one.Status == Finding || one.Status == Warning) {
-			detail("see", document+"#"+one.Anchor)
+			detail("see", document+"#"+string(one.Anchor))
 		}
 	}
 	if r.Counters != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
 )
@@ -277,9 +278,10 @@ func (v *visit) found(id string) (Result, bool) {
 
 // outcome is what a check says.
 type outcome struct {
-	status           Status
-	title            string // instead of the check's; "" = the check's
-	saw, fix, anchor string
+	status   Status
+	title    string // instead of the check's; "" = the check's
+	saw, fix string
+	anchor   cause.Code
 }
 
 func ok(format string, args ...any) outcome {
@@ -289,12 +291,12 @@ func ok(format string, args ...any) outcome {
 func notRun(saw string) outcome { return outcome{status: NotRun, saw: saw} }
 
 // find makes a finding of the catalogue, with its fix filled in.
-func find(anchor, saw string, fill map[string]string) outcome {
-	return outcome{status: Finding, saw: saw, anchor: anchor, fix: entryOf(anchor).fixFor(fill)}
+func find(anchor cause.Code, saw string, fill cause.Gaps) outcome {
+	return outcome{status: Finding, saw: saw, anchor: anchor, fix: cause.Of(anchor).FixFor(fill)}
 }
 
 // warn is find for what need not be wrong.
-func warn(anchor, saw string, fill map[string]string) outcome {
+func warn(anchor cause.Code, saw string, fill cause.Gaps) outcome {
 	o := find(anchor, saw, fill)
 	o.status = Warning
 	return o
