@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"apimrelay/sandbox/console"
 )
 
 // readApp looks at a script root as far as the console needs it, and finds what would keep the host from starting it. What is wrong with a
 // single function is the host's to say.
-func readApp(root string) ([]functionInfo, error) {
+func readApp(root string) ([]console.Function, error) {
 	data, err := os.ReadFile(filepath.Join(root, "host.json"))
 	if err != nil {
 		return nil, fmt.Errorf("no app in %s: run \"make app\" first, or name a script root with -root", root)
@@ -44,7 +46,7 @@ func readApp(root string) ([]functionInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for functions in %s: %w", root, err)
 	}
-	var out []functionInfo
+	var out []console.Function
 	for _, file := range files {
 		if info, ok := readFunction(file, prefix); ok {
 			out = append(out, info)
@@ -53,7 +55,9 @@ func readApp(root string) ([]functionInfo, error) {
 	if len(out) == 0 {
 		return nil, fmt.Errorf("no function in %s: want a folder with a function.json for each; run \"make app\" again", root)
 	}
-	slices.SortFunc(out, func(a, b functionInfo) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	slices.SortFunc(out, func(a, b console.Function) int {
+		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	})
 	return out, nil
 }
 
@@ -74,10 +78,10 @@ func checkExecutable(root, name string) error {
 	return nil
 }
 
-func readFunction(file, prefix string) (functionInfo, bool) {
+func readFunction(file, prefix string) (console.Function, bool) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return functionInfo{}, false
+		return console.Function{}, false
 	}
 	var content struct {
 		Bindings []struct {
@@ -86,7 +90,7 @@ func readFunction(file, prefix string) (functionInfo, bool) {
 			Methods                                                             []string
 		} `json:"bindings"`
 	}
-	info := functionInfo{Name: filepath.Base(filepath.Dir(file)), Trigger: "unreadable"}
+	info := console.Function{Name: filepath.Base(filepath.Dir(file)), Trigger: "unreadable"}
 	if json.Unmarshal(data, &content) != nil {
 		return info, true // shown, so that the host's complaint has a name
 	}

@@ -4,7 +4,7 @@
 //
 // Without arguments it runs everything on build/app; "sandbox help" lists the rest.
 //
-// What happens to an invocation is seen from four sides and joined by collector: the host knows the invocation's id and the handler's log
+// What happens to an invocation is seen from four sides and joined by console.Collector: the host knows the invocation's id and the handler's log
 // lines, a line has the invocation's id and the trace id, the gateway's record has the traceparent that the handler sent, the identity
 // endpoint's history has the hash of the token.
 //

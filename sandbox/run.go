@@ -10,6 +10,8 @@ import (
 	"apimrelay/sandbox/gateway"
 	"apimrelay/sandbox/host"
 	"apimrelay/sandbox/identity"
+
+	"apimrelay/sandbox/console"
 )
 
 const usage = `usage: sandbox [flags]              everything on build/app: first calls shown, then up until Ctrl-C
@@ -42,7 +44,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		case "identity":
 			return identity.Run(ctx, args[1:], stdout, stderr)
 		case "gateway":
-			return gateway.RunManaged(ctx, args[1:], stdout, stderr, manageGateway)
+			return gateway.RunManaged(ctx, args[1:], stdout, stderr, console.ManageGateway)
 		case "az", "azd":
 			if len(args) < 2 {
 				fmt.Fprintf(stderr, "sandbox %s: want the address of the identity stand-in\n", args[0])
@@ -67,13 +69,13 @@ func runAll(ctx context.Context, args, environ []string, stdout, stderr io.Write
 		return 2
 	}
 	o.quiet = quiet
-	b, err := start(o, environ, stderr)
+	s, err := start(o, environ, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "sandbox: %v\n", err)
 		return 1
 	}
-	defer b.close()
-	return b.run(ctx, stdout, stderr)
+	defer s.close()
+	return s.run(ctx, stdout, stderr)
 }
 
 func parseFlags(args []string, stderr io.Writer) (options, error) {

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bytes"
@@ -51,15 +51,15 @@ func TestExportedSpansAreDrawn(t *testing.T) {
 		body     []byte
 		status   int
 	}{"plain": {"", export, 200}, "gzip": {"gzip", packed.Bytes(), 200}, "none": {"", []byte("hello"), 400}, "no gzip": {"gzip", export, 400}} {
-		c2 := newCollector(&store{}, nil, backendName)
-		r := httptest.NewRequest(http.MethodPost, tracesPath, bytes.NewReader(c.body))
+		c2 := NewCollector(&Board{}, nil, "sample backend")
+		r := httptest.NewRequest(http.MethodPost, TracesPath, bytes.NewReader(c.body))
 		r.Header.Set("Content-Encoding", c.encoding)
 		answer := httptest.NewRecorder()
-		c2.serveTraces(answer, r)
+		c2.ServeTraces(answer, r)
 		if answer.Code != c.status {
 			t.Errorf("%s: want %d, got %d %s", name, c.status, answer.Code, answer.Body)
 		}
-		c2.onLog(line(began.Add(60*time.Millisecond), `{"invocation_id":"one","trace_id":"`+traceID+`"}`))
+		c2.OnLog(line(began.Add(60*time.Millisecond), `{"invocation_id":"one","trace_id":"`+traceID+`"}`))
 		inv := c2.buildLocked("one", host.Invocation{ID: "one", Function: "relay", Started: began, Duration: 70 * time.Millisecond, Status: host.Succeeded})
 		want := []Span{{Name: "relay", Kind: "function", DurationMS: 70, Note: outcome(inv)}}
 		if c.status == 200 {

@@ -22,6 +22,8 @@ import (
 	"apimrelay/sandbox/host"
 	"apimrelay/sandbox/identity"
 	"apimrelay/sandbox/loopback"
+
+	"apimrelay/sandbox/console"
 )
 
 // The gateway's API in the sandbox: its path, and what its backend is called where people read it.
@@ -36,17 +38,17 @@ const lastCalls = 2 * time.Second
 // firstTick is how long after the start the timer is due for the first time.
 const firstTick = 2 * time.Second
 
-// board is a running sandbox: the stand-ins, the host on the script root, the console.
-type board struct {
+// sandbox is a running sandbox: the stand-ins, the host on the script root, the console.
+type sandbox struct {
 	options
-	functions []functionInfo
+	functions []console.Function
 	environ   []string // of the host
 	settings  map[string]string
 	identity  *identity.Server // nil: az
 	gateway   *gateway.Gateway // nil: real
 	host      *host.Host
-	store     *store
-	collector *collector
+	board     *console.Board
+	collector *console.Collector
 	keys      struct{ function, master string }
 	consoleAt string
 	servers   []*http.Server
@@ -57,119 +59,119 @@ type board struct {
 }
 
 // start brings everything up. What could not start is one error that names the cause and what mends it; what had started by then is closed.
-func start(o options, environ []string, stderr io.Writer) (*board, error) {
-	b := &board{options: o, store: &store{}, settings: map[string]string{}, stderr: stderr, began: time.Now()}
+func start(o options, environ []string, stderr io.Writer) (*sandbox, error) {
+	s := &sandbox{options: o, board: &console.Board{}, settings: map[string]string{}, stderr: stderr, began: time.Now()}
 	ctx, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	if err := b.startAll(ctx, environ); err != nil {
-		b.close()
+	s.stop = stop
+	if err := s.startAll(ctx, environ); err != nil {
+		s.close()
 		return nil, err
 	}
-	return b, nil
+	return s, nil
 }
 
-func (b *board) startAll(ctx context.Context, environ []string) error {
+func (s *sandbox) startAll(ctx context.Context, environ []string) error {
 	var err error
-	if b.functions, err = readApp(b.root); err != nil {
+	if s.functions, err = readApp(s.root); err != nil {
 		return err
 	}
 	base := map[string]string{}
-	if b.options.identity == "az" {
-		if base, err = readLocalSettings(b.options.settings); err != nil {
+	if s.options.identity == "az" {
+		if base, err = readLocalSettings(s.options.settings); err != nil {
 			return err
 		}
 	}
-	if err := b.startIdentity(base); err != nil {
+	if err := s.startIdentity(base); err != nil {
 		return err
 	}
 	backend := backendName
-	if b.options.gateway == "real" {
+	if s.options.gateway == "real" {
 		backend = ""
 	}
-	b.collector = newCollector(b.store, b.identity, backend)
-	if err := b.startGateway(base); err != nil {
+	s.collector = console.NewCollector(s.board, s.identity, backend)
+	if err := s.startGateway(base); err != nil {
 		return err
 	}
-	b.environ = hostEnvironment(environ, merge(base, b.settings))
-	if err := b.takeTraces(); err != nil {
+	s.environ = hostEnvironment(environ, merge(base, s.settings))
+	if err := s.takeTraces(); err != nil {
 		return err
 	}
-	if err := b.startHost(); err != nil {
+	if err := s.startHost(); err != nil {
 		return err
 	}
-	go b.collector.run(ctx)
-	return b.startConsole()
+	go s.collector.Run(ctx)
+	return s.startConsole()
 }
 
-func (b *board) startIdentity(base map[string]string) error {
-	if b.options.identity == "az" {
+func (s *sandbox) startIdentity(base map[string]string) error {
+	if s.options.identity == "az" {
 		if !strings.Contains(strings.ToLower(strings.ReplaceAll(base["FunctionIdentity"], " ", "")), "runas=developer") {
-			b.settings["FunctionIdentity"] = "RunAs=Developer;DeveloperTool=AzureCli"
+			s.settings["FunctionIdentity"] = "RunAs=Developer;DeveloperTool=AzureCli"
 		}
 		if base["FUNCTIONS_WORKER_RUNTIME"] == "" {
-			b.settings["FUNCTIONS_WORKER_RUNTIME"] = "custom"
+			s.settings["FUNCTIONS_WORKER_RUNTIME"] = "custom"
 		}
 		return nil
 	}
-	b.identity = identity.New(identity.Config{})
-	at, err := b.serve("127.0.0.1:0", b.identity.Handler())
+	s.identity = identity.New(identity.Config{})
+	at, err := s.serve("127.0.0.1:0", s.identity.Handler())
 	if err != nil {
 		return err
 	}
-	maps.Copy(b.settings, sandboxSettings())
-	for _, pair := range b.identity.Environment("http://" + at) {
+	maps.Copy(s.settings, sandboxSettings())
+	for _, pair := range s.identity.Environment("http://" + at) {
 		name, value, _ := strings.Cut(pair, "=")
-		b.settings[name] = value
+		s.settings[name] = value
 	}
-	b.settings["metadata"] = "http://" + at + b.identity.MetadataPath(identity.APIURI)
+	s.settings["metadata"] = "http://" + at + s.identity.MetadataPath(identity.APIURI)
 	return nil
 }
 
-func (b *board) startGateway(base map[string]string) error {
-	metadata := b.settings["metadata"]
-	delete(b.settings, "metadata")
-	if b.options.gateway == "real" {
+func (s *sandbox) startGateway(base map[string]string) error {
+	metadata := s.settings["metadata"]
+	delete(s.settings, "metadata")
+	if s.options.gateway == "real" {
 		return nil
 	}
 	namedValues := map[string]string{"openid-config-url": metadata, "client-id": identity.APIClientID, "app-id-uri": identity.APIURI}
-	if b.identity == nil {
+	if s.identity == nil {
 		// The real tenant's tokens: version 2 of the metadata, as the deployment registers the API.
 		app := strings.TrimSuffix(strings.TrimSpace(base["TargetApp"]), "/.default")
 		metadata = "https://login.microsoftonline.com/" + strings.TrimSpace(base["TargetTenantID"]) + "/v2.0/.well-known/openid-configuration"
-		if b.metadata != "" {
-			metadata = b.metadata
+		if s.metadata != "" {
+			metadata = s.metadata
 		}
 		namedValues = map[string]string{"openid-config-url": metadata, "app-id-uri": app, "client-id": strings.TrimPrefix(app, "api://")}
 	}
 	api := gateway.API{Name: apiPath, Path: apiPath}
 	var err error
-	if api.Policy, err = readPolicy(b.policy, "-policy"); err != nil {
+	if api.Policy, err = readPolicy(s.policy, "-policy"); err != nil {
 		return err
 	}
 	api.Operations = []gateway.Operation{{Name: "read", Method: "GET", Template: "/*"}, {Name: "look", Method: "HEAD", Template: "/*"}}
 	var write *policy.Document
-	if b.writePolicy != "" {
-		if write, err = readPolicy(b.writePolicy, "-write-policy"); err != nil {
+	if s.writePolicy != "" {
+		if write, err = readPolicy(s.writePolicy, "-write-policy"); err != nil {
 			return err
 		}
 	}
 	for name, method := range map[string]string{"create": "POST", "replace": "PUT", "change": "PATCH", "remove": "DELETE"} {
 		api.Operations = append(api.Operations, gateway.Operation{Name: name, Method: method, Template: "/*", Policy: write})
 	}
-	b.gateway, err = gateway.New(gateway.Config{
-		APIs: []gateway.API{api}, NamedValues: namedValues, OnRecord: b.collector.onRecord,
+	s.gateway, err = gateway.New(gateway.Config{
+		APIs: []gateway.API{api}, NamedValues: namedValues, OnRecord: s.collector.OnRecord,
 		// A person rotates keys and wants to see what comes of it now, not in five minutes.
 		MetadataRetry: time.Second,
 	})
 	if err != nil {
 		return fmt.Errorf("the policy cannot be used: %w", err)
 	}
-	at, err := b.serve("127.0.0.1:0", b.gateway)
+	at, err := s.serve("127.0.0.1:0", s.gateway)
 	if err != nil {
 		return err
 	}
-	b.settings["ApimUrl"] = "http://" + at + "/" + apiPath
-	return b.takeKeys()
+	s.settings["ApimUrl"] = "http://" + at + "/" + apiPath
+	return s.takeKeys()
 }
 
 func readPolicy(file, flagName string) (*policy.Document, error) {
@@ -189,60 +191,60 @@ func readPolicy(file, flagName string) (*policy.Document, error) {
 }
 
 // takeKeys puts the gateway's keys into the settings; the handler reads them at its start.
-func (b *board) takeKeys() error {
-	primary, secondary, err := b.gateway.Keys("sandbox")
+func (s *sandbox) takeKeys() error {
+	primary, secondary, err := s.gateway.Keys("sandbox")
 	if err != nil {
 		return err
 	}
-	b.settings["ApimKey"], b.settings["ApimKeySecondary"] = primary.Reveal(), secondary.Reveal()
+	s.settings["ApimKey"], s.settings["ApimKeySecondary"] = primary.Reveal(), secondary.Reveal()
 	return nil
 }
 
 // takeTraces has the handler export its spans to the console, unless the caller's environment sends them elsewhere.
-func (b *board) takeTraces() error {
-	if slices.ContainsFunc(b.environ, func(pair string) bool { return strings.HasPrefix(pair, "OTEL_") }) {
+func (s *sandbox) takeTraces() error {
+	if slices.ContainsFunc(s.environ, func(pair string) bool { return strings.HasPrefix(pair, "OTEL_") }) {
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+tracesPath, b.collector.serveTraces)
-	at, err := b.serve("127.0.0.1:0", loopback.Guard(mux))
+	mux.HandleFunc("POST "+console.TracesPath, s.collector.ServeTraces)
+	at, err := s.serve("127.0.0.1:0", loopback.Guard(mux))
 	if err != nil {
 		return err
 	}
-	b.environ = with(b.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+at+tracesPath)
+	s.environ = with(s.environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+at+console.TracesPath)
 	return nil
 }
 
-func (b *board) startHost() error {
-	b.keys.function, b.keys.master = randomKey(), randomKey()
-	addr := b.addr
+func (s *sandbox) startHost() error {
+	s.keys.function, s.keys.master = randomKey(), randomKey()
+	addr := s.addr
 	if addr == "" {
 		addr = "127.0.0.1:7071"
 	}
 	if l, err := loopback.Listen(addr); err == nil {
 		addr = l.Addr().String()
 		l.Close()
-	} else if b.addr != "" {
+	} else if s.addr != "" {
 		return fmt.Errorf("%w: give another address with -addr, or none for a free port", err)
 	} else {
 		addr = "127.0.0.1:0"
 	}
-	environ := b.environ
-	if b.identity != nil {
+	environ := s.environ
+	if s.identity != nil {
 		environ = with(environ, "PollSchedule="+minuteFrom(time.Now(), firstTick))
 	}
-	h, err := b.newHost(addr, environ)
+	h, err := s.newHost(addr, environ)
 	if err != nil {
 		return err
 	}
-	b.host = h
+	s.host = h
 	return nil
 }
 
 // newHost starts a host on the script root. Its invocations appear in the store.
-func (b *board) newHost(addr string, environ []string) (*host.Host, error) {
+func (s *sandbox) newHost(addr string, environ []string) (*host.Host, error) {
 	h, err := host.New(host.Config{
-		Root: b.root, Addr: addr, Environ: environ, FunctionKey: secret.New(b.keys.function), MasterKey: secret.New(b.keys.master), OnLog: b.onLog,
+		Root: s.root, Addr: addr, Environ: environ, FunctionKey: secret.New(s.keys.function), MasterKey: secret.New(s.keys.master), OnLog: s.onLog,
 		// Ctrl-C should not take half a minute.
 		Durations: host.Durations{Shutdown: lastCalls},
 	})
@@ -252,76 +254,76 @@ func (b *board) newHost(addr string, environ []string) (*host.Host, error) {
 	if err := h.Start(); err != nil {
 		return nil, err
 	}
-	b.collector.watch(h.History)
+	s.collector.Watch(h.History)
 	return h, nil
 }
 
 // onLog shows what goes wrong outside of invocations: the host's own warnings and errors, and lines of the handler that are about none.
-func (b *board) onLog(e host.LogEntry) {
-	b.collector.onLog(e)
+func (s *sandbox) onLog(e host.LogEntry) {
+	s.collector.OnLog(e)
 	if e.Level < host.Warning || e.Level > host.Critical || e.Invocation != "" {
 		return
 	}
-	if _, _, ok := readWideLine(e); ok {
+	if console.AboutInvocation(e) {
 		return
 	}
-	b.printing.Lock()
-	defer b.printing.Unlock()
-	fmt.Fprintf(b.stderr, "host: %s: %s: %s\n", e.Level, e.Category, strings.ReplaceAll(e.Text, "\n", "\n      "))
+	s.printing.Lock()
+	defer s.printing.Unlock()
+	fmt.Fprintf(s.stderr, "host: %s: %s: %s\n", e.Level, e.Category, strings.ReplaceAll(e.Text, "\n", "\n      "))
 }
 
-func (b *board) startConsole() error {
-	m := b.management()
-	addr := b.consoleAddr
+func (s *sandbox) startConsole() error {
+	m := s.api()
+	addr := s.consoleAddr
 	if addr == "" {
 		addr = "127.0.0.1:7070"
 	}
-	at, err := b.serve(addr, m.handler())
-	if err != nil && b.consoleAddr == "" {
-		at, err = b.serve("127.0.0.1:0", m.handler())
+	at, err := s.serve(addr, m.Handler())
+	if err != nil && s.consoleAddr == "" {
+		at, err = s.serve("127.0.0.1:0", m.Handler())
 	}
 	if err != nil {
 		return fmt.Errorf("%w: give another address with -console-addr", err)
 	}
-	b.consoleAt = "http://" + at + "/"
+	s.consoleAt = "http://" + at + "/"
 	return nil
 }
 
-func (b *board) serve(addr string, h http.Handler) (string, error) {
+func (s *sandbox) serve(addr string, h http.Handler) (string, error) {
 	l, err := loopback.Listen(addr)
 	if err != nil {
 		return "", err
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	b.servers = append(b.servers, server)
+	s.servers = append(s.servers, server)
 	go server.Serve(l) // ends at close
 	return l.Addr().String(), nil
 }
 
 // close stops everything; the host goes first, and takes the handler with it.
-func (b *board) close() {
-	if b.host != nil {
+func (s *sandbox) close() {
+	if s.host != nil {
 		why := time.AfterFunc(300*time.Millisecond, func() {
-			if n := b.host.Running(); n > 0 {
-				b.printing.Lock()
-				defer b.printing.Unlock()
-				fmt.Fprintf(b.stderr, "sandbox: %d running: waiting up to %s\n", n, lastCalls)
+			if n := s.host.Running(); n > 0 {
+				s.printing.Lock()
+				defer s.printing.Unlock()
+				fmt.Fprintf(s.stderr, "sandbox: %d running: waiting up to %s\n", n, lastCalls)
 			}
 		})
-		b.host.Stop()
+		s.host.Stop()
 		why.Stop()
 	}
-	b.stop()
-	for _, server := range b.servers {
+	s.stop()
+	for _, server := range s.servers {
 		server.Close()
 	}
-	if b.gateway != nil {
-		b.gateway.Close()
+	if s.gateway != nil {
+		s.gateway.Close()
 	}
 }
 
 // base is where callers reach the host.
-func (b *board) base() string { return "http://" + b.host.Addr() }
+func (s *sandbox) base() string { return "http://" + s.host.Addr() }
 
 func randomKey() string {
 	key := make([]byte, 20)

@@ -37,7 +37,7 @@ type api struct {
 
 func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", console.Handler())
+	mux.Handle("/", console.Page())
 	answer := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(v)
@@ -418,7 +418,7 @@ func checkNames(t *testing.T, ctx context.Context) {
 
 func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	w := httptest.NewRecorder()
-	console.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	console.Page().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "script-src 'self'") {
 		t.Errorf("Content-Security-Policy %q", csp)
 	}

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"strings"
@@ -21,21 +21,21 @@ func line(at time.Time, text string) host.LogEntry {
 
 func TestCollectorTellsAttemptsApart(t *testing.T) {
 	began := time.Now()
-	s := &store{}
-	c := newCollector(s, nil, backendName)
+	s := &Board{}
+	c := NewCollector(s, nil, "sample backend")
 	attempts := []host.Invocation{
 		{ID: someID, Function: "poll", Trigger: "timerTrigger", Way: "wrapped", Started: began, Duration: 10 * time.Millisecond, Status: host.Failed, Error: "Executed\nand more"},
 		{ID: someID, Function: "poll", Trigger: "timerTrigger", Way: "wrapped", Attempt: 1, Started: began.Add(10 * time.Second), Duration: 10 * time.Millisecond, Status: host.Succeeded},
 	}
-	c.watch(func() []host.Invocation { return attempts })
+	c.Watch(func() []host.Invocation { return attempts })
 	for n, status := range []int{503, 200} {
 		at := began.Add(time.Duration(n) * 10 * time.Second).Add(5 * time.Millisecond)
-		c.onLog(line(at, `{"msg":"invocation","invocation_id":"`+someID+`","trace_id":"`+someTrace+`"}`))
-		c.onRecord(gateway.Record{Time: at, Traceparent: "00-" + someTrace + "-00f067aa0ba902b7-01", Status: status, Stage: "backend", BackendStatus: status})
+		c.OnLog(line(at, `{"msg":"invocation","invocation_id":"`+someID+`","trace_id":"`+someTrace+`"}`))
+		c.OnRecord(gateway.Record{Time: at, Traceparent: "00-" + someTrace + "-00f067aa0ba902b7-01", Status: status, Stage: "backend", BackendStatus: status})
 	}
-	c.onRecord(gateway.Record{Time: began.Add(5 * time.Millisecond), Status: 200}) // somebody else's, without a trace
+	c.OnRecord(gateway.Record{Time: began.Add(5 * time.Millisecond), Status: 200}) // somebody else's, without a trace
 	c.join()
-	all := s.all()
+	all := s.All()
 	if len(all) != 2 {
 		t.Fatalf("%d invocations, want 2", len(all))
 	}
@@ -60,42 +60,42 @@ func TestCollectorNamesTheHostsFaults(t *testing.T) {
 		"one that failed of it":                 {host.Invocation{Status: host.Failed, HTTP: 500, Error: "A task was canceled.", Faults: []string{gaveUp}}, "fault of the host: " + gaveUp},
 		"one that failed of something else":     {host.Invocation{Status: host.Failed, HTTP: 500, Error: "else", Faults: []string{slow}}, "else"},
 	} {
-		s := &store{}
-		c := newCollector(s, nil, backendName)
+		s := &Board{}
+		c := NewCollector(s, nil, "sample backend")
 		test.seen.ID, test.seen.Started = someID, time.Now()
-		c.watch(func() []host.Invocation { return []host.Invocation{test.seen} })
+		c.Watch(func() []host.Invocation { return []host.Invocation{test.seen} })
 		c.join()
-		if inv, _ := s.get(someID); inv.Cause != test.want || len(inv.Faults) != len(test.seen.Faults) {
+		if inv, _ := s.Get(someID); inv.Cause != test.want || len(inv.Faults) != len(test.seen.Faults) {
 			t.Errorf("%s: cause %q, want %q, faults %v", name, inv.Cause, test.want, inv.Faults)
 		}
 	}
 }
 
 func TestCollectorForgets(t *testing.T) {
-	s := &store{}
-	c := newCollector(s, nil, backendName)
-	c.watch(func() []host.Invocation {
+	s := &Board{}
+	c := NewCollector(s, nil, "sample backend")
+	c.Watch(func() []host.Invocation {
 		return []host.Invocation{{ID: someID, Started: time.Now().Add(-time.Second), Status: host.Succeeded}}
 	})
 	c.join()
-	c.reset()
+	c.Reset()
 	s.reset()
 	c.join()
-	if len(s.all()) != 0 {
+	if len(s.All()) != 0 {
 		t.Error("what was forgotten is back")
 	}
 }
 
 func TestARealGatewayIsSeenThroughTheHandlersLine(t *testing.T) {
 	began := time.Now()
-	s := &store{}
-	c := newCollector(s, nil, "")
-	c.watch(func() []host.Invocation {
+	s := &Board{}
+	c := NewCollector(s, nil, "")
+	c.Watch(func() []host.Invocation {
 		return []host.Invocation{{ID: someID, Function: "relay", Trigger: "httpTrigger", Method: "GET", Path: "/api/relay/x", Started: began, Duration: time.Millisecond, Status: host.Succeeded, HTTP: 502}}
 	})
-	c.onLog(line(began, `{"invocation_id":"`+someID+`","method":"GET","path":"/api/relay/x","attempts":3,"upstream_ms":2.5,"key":"primary","problem":"gateway-unreachable","error":"dialing: no such host"}`))
+	c.OnLog(line(began, `{"invocation_id":"`+someID+`","method":"GET","path":"/api/relay/x","attempts":3,"upstream_ms":2.5,"key":"primary","problem":"gateway-unreachable","error":"dialing: no such host"}`))
 	c.join()
-	inv := s.all()[0]
+	inv := s.All()[0]
 	if len(inv.Calls) != 1 || inv.Calls[0].DurationMS != 2.5 || inv.Calls[0].Message != "3 attempts: dialing: no such host" {
 		t.Errorf("calls %+v", inv.Calls)
 	}
@@ -121,7 +121,7 @@ func TestCauseNamesWhoRefused(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			inv := Invocation{Outcome: "succeeded", Status: test.record.Status, Calls: []Call{callOf(test.record, backendName)}}
+			inv := Invocation{Outcome: "succeeded", Status: test.record.Status, Calls: []Call{callOf(test.record, "sample backend")}}
 			if inv.Status == 0 {
 				inv.Outcome = "failed"
 			}

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // rotated one: who holds the old one has to live with it.
 func gatewayAPI(g *gateway.Gateway) http.Handler {
 	mux := http.NewServeMux()
-	faults := gatewayStandIn(g)
+	faults := GatewayStandIn(g)
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, g.History()) })
 	mux.HandleFunc("GET /subscriptions", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, g.Subscriptions()) })
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
@@ -53,7 +53,8 @@ func gatewayAPI(g *gateway.Gateway) http.Handler {
 	return mux
 }
 
-func manageGateway(g *gateway.Gateway) http.Handler { return loopback.Guard(gatewayAPI(g)) }
+// ManageGateway is the API of gatewayAPI for a gateway that runs alone, closed to other origins.
+func ManageGateway(g *gateway.Gateway) http.Handler { return loopback.Guard(gatewayAPI(g)) }
 
 func done(w http.ResponseWriter, err error) {
 	if err != nil {

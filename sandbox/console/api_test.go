@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bufio"
@@ -15,28 +15,28 @@ import (
 	"apimrelay/sandbox/identity"
 )
 
-// newManagement is a management API over an identity stand-in, with a recorded way to fire.
-func newManagement(t *testing.T) (*management, *httptest.Server, *[]string) {
+// newManagement is a API API over an identity stand-in, with a recorded way to fire.
+func newManagement(t *testing.T) (*API, *httptest.Server, *[]string) {
 	t.Helper()
 	var fired []string
 	tenant := identity.New(identity.Config{})
-	m := &management{
-		store: &store{}, identity: tenant, tick: 5 * time.Millisecond, standIns: []standIn{identityStandIn(tenant)},
-		functions: []functionInfo{{Name: "poll", Trigger: "timer"}},
-		actions:   []action{{ID: "forget", Label: "Forget", Path: "/forget", do: func() error { tenant.Forget(); return nil }}},
-		fire: func(_ context.Context, name string, f host.Firing) (fireAnswer, error) {
+	m := &API{
+		Board: &Board{}, Identity: tenant, tick: 5 * time.Millisecond, StandIns: []StandIn{IdentityStandIn(tenant)},
+		Functions: []Function{{Name: "poll", Trigger: "timer"}},
+		Actions:   []Action{{ID: "forget", Label: "Forget", Path: "/forget", Do: func() error { tenant.Forget(); return nil }}},
+		Fire: func(_ context.Context, name string, f host.Firing) (Fired, error) {
 			if name != "poll" {
-				return fireAnswer{}, fmt.Errorf("firing %s: %w", name, errNoFunction)
+				return Fired{}, fmt.Errorf("firing %s: %w", name, ErrNoFunction)
 			}
 			text := ""
 			if input := f.Event().Input; input != nil {
 				text = *input
 			}
 			fired = append(fired, name+" "+text)
-			return fireAnswer{Status: 202}, nil
+			return Fired{Status: 202}, nil
 		},
 	}
-	server := httptest.NewServer(m.handler())
+	server := httptest.NewServer(m.Handler())
 	t.Cleanup(server.Close)
 	return m, server, &fired
 }
@@ -59,8 +59,8 @@ func send(t *testing.T, method, url, body string) (int, string) {
 
 func TestManagementAPI(t *testing.T) {
 	m, server, fired := newManagement(t)
-	m.store.change("one", func(i *Invocation) { i.Function, i.Outcome = "poll", "succeeded" })
-	m.store.change("two", func(i *Invocation) { i.Function, i.Outcome = "relay", "failed" })
+	m.Board.change("one", func(i *Invocation) { i.Function, i.Outcome = "poll", "succeeded" })
+	m.Board.change("two", func(i *Invocation) { i.Function, i.Outcome = "relay", "failed" })
 	steps := []struct {
 		name, method, path, body string
 		status                   int
@@ -82,7 +82,7 @@ func TestManagementAPI(t *testing.T) {
 		{"an event's JSON stays as it is", "POST", "/functions/poll", `{"input":{"a": 1}}`, 200, `"status":202`},
 		{"an unknown function", "POST", "/functions/nope", "", 404, "no such function"},
 		{"a body that is no object", "POST", "/functions/poll", `[]`, 400, "want a JSON object"},
-		{"an action", "POST", "/forget", "", 204, ""},
+		{"an Action", "POST", "/forget", "", 204, ""},
 		{"identity's own API", "GET", "/identity/people", "", 200, `"name":"stranger"`},
 		{"the page", "GET", "/", "", 200, "<title>Sandbox console</title>"},
 		{"everything is cleared", "POST", "/reset", "", 204, ""},
@@ -149,13 +149,13 @@ func TestEventsTellOfInvocationsAndFaults(t *testing.T) {
 		return "", ""
 	}
 	lines.Scan() // the stream has begun, so the store has a listener
-	m.store.change("one", func(i *Invocation) { i.Function = "poll" })
+	m.Board.change("one", func(i *Invocation) { i.Function = "poll" })
 	event, data := next()
 	var inv Invocation
 	if err := json.Unmarshal([]byte(data), &inv); err != nil || event != "invocation" || inv.ID != "one" || inv.Outcome != "running" {
 		t.Errorf("event %q: %s: %v", event, data, err)
 	}
-	if err := m.identity.SetFault(identity.Fault{Name: identity.Hang}); err != nil {
+	if err := m.Identity.SetFault(identity.Fault{Name: identity.Hang}); err != nil {
 		t.Fatal(err)
 	}
 	if event, _ := next(); event != "state" {
@@ -164,15 +164,15 @@ func TestEventsTellOfInvocationsAndFaults(t *testing.T) {
 }
 
 func TestStoreForgetsTheOldest(t *testing.T) {
-	s := &store{}
+	s := &Board{}
 	for i := range keptInvocations + 5 {
 		s.change(fmt.Sprint(i), func(*Invocation) {})
 	}
-	all := s.all()
+	all := s.All()
 	if len(all) != keptInvocations || all[0].ID != fmt.Sprint(keptInvocations+4) {
 		t.Errorf("%d kept, newest %s", len(all), all[0].ID)
 	}
-	if _, ok := s.get("0"); ok {
+	if _, ok := s.Get("0"); ok {
 		t.Error("the oldest is kept")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -18,10 +18,10 @@ import (
 // A line of the handler comes after its answer, and so may come after the host has closed the invocation. So long is waited for it.
 const afterglow = 3 * time.Second
 
-// collector joins what the stand-ins saw of an invocation. The host knows its id; the handler's log line has that id and the trace id;
+// Collector joins what the stand-ins saw of an invocation. The host knows its id; the handler's log line has that id and the trace id;
 // the gateway's record has the traceparent that the handler sent; the identity endpoint's history has the token's hash; the handler's spans have the trace id.
-type collector struct {
-	store    *store
+type Collector struct {
+	board    *Board
 	identity *identity.Server // nil: tokens come from elsewhere
 	backend  string           // what the stand-in's backend is called; "": the gateway is the real one
 	wake     chan struct{}
@@ -52,23 +52,25 @@ type wideLine struct {
 	path     string
 }
 
-func newCollector(s *store, tenant *identity.Server, backend string) *collector {
-	return &collector{
-		store: s, identity: tenant, backend: backend, wake: make(chan struct{}, 1),
+// NewCollector joins on to b. tenant is nil where tokens come from elsewhere; backend is what the stand-in's
+// backend is called, "" where the gateway is the real one.
+func NewCollector(b *Board, tenant *identity.Server, backend string) *Collector {
+	return &Collector{
+		board: b, identity: tenant, backend: backend, wake: make(chan struct{}, 1),
 		lines: map[string][]wideLine{}, records: map[string][]gateway.Record{}, traced: map[string][]tracedSpan{},
 		built: map[string]Invocation{},
 	}
 }
 
-func (c *collector) poke() {
+func (c *Collector) poke() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// onLog takes a line of a host's log. It never calls the host.
-func (c *collector) onLog(e host.LogEntry) {
+// OnLog takes a line of a host's log. It never calls the host.
+func (c *Collector) OnLog(e host.LogEntry) {
 	if line, id, ok := readWideLine(e); ok {
 		c.mu.Lock()
 		if len(c.lines) > 5*keptInvocations {
@@ -78,6 +80,12 @@ func (c *collector) onLog(e host.LogEntry) {
 		c.mu.Unlock()
 	}
 	c.poke()
+}
+
+// AboutInvocation reports whether a line of the log is the handler's line about an invocation.
+func AboutInvocation(e host.LogEntry) bool {
+	_, _, ok := readWideLine(e)
+	return ok
 }
 
 // readWideLine reads a JSON line that names an invocation: the handler's own form, written again here on purpose.
@@ -106,7 +114,8 @@ func readWideLine(e host.LogEntry) (wideLine, string, bool) {
 	}, fields.Invocation, true
 }
 
-func (c *collector) onRecord(r gateway.Record) {
+// OnRecord takes a record of the gateway.
+func (c *Collector) OnRecord(r gateway.Record) {
 	trace := traceOf(r.Traceparent)
 	c.mu.Lock()
 	if _, ok := c.records[trace]; !ok {
@@ -129,13 +138,15 @@ func traceOf(traceparent string) string {
 	return ""
 }
 
-func (c *collector) watch(history func() []host.Invocation) {
+// Watch adds a host, by its history.
+func (c *Collector) Watch(history func() []host.Invocation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hosts = append(c.hosts, history)
 }
 
-func (c *collector) reset() {
+// Reset forgets everything, and each invocation that began before.
+func (c *Collector) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.lines)
@@ -145,8 +156,8 @@ func (c *collector) reset() {
 	c.order, c.since = nil, time.Now()
 }
 
-// run joins until ctx ends: whenever something was seen, and a little later again for what comes late.
-func (c *collector) run(ctx context.Context) {
+// Run joins until ctx ends: whenever something was seen, and a little later again for what comes late.
+func (c *Collector) Run(ctx context.Context) {
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -160,7 +171,7 @@ func (c *collector) run(ctx context.Context) {
 	}
 }
 
-func (c *collector) join() {
+func (c *Collector) join() {
 	c.mu.Lock()
 	hosts, since := slices.Clone(c.hosts), c.since
 	c.mu.Unlock()
@@ -185,12 +196,12 @@ func (c *collector) join() {
 			if old || known && reflect.DeepEqual(have, inv) {
 				continue
 			}
-			c.store.change(key, func(i *Invocation) { *i = inv })
+			c.board.change(key, func(i *Invocation) { *i = inv })
 		}
 	}
 }
 
-func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
+func (c *Collector) buildLocked(key string, seen host.Invocation) Invocation {
 	inv := Invocation{
 		ID: key, Function: seen.Function, Trigger: triggerName(seen.Trigger), Way: seen.Way, Started: seen.Started,
 		DurationMS: float64(seen.Duration.Microseconds()) / 1000, Outcome: string(seen.Status), Status: seen.HTTP, Faults: seen.Faults, Calls: []Call{}, Log: []LogLine{},
@@ -230,7 +241,7 @@ func (c *collector) buildLocked(key string, seen host.Invocation) Invocation {
 
 // addCallsLocked adds the gateway's records of this attempt. Attempts of one invocation share their id and may share a trace, so time tells
 // them apart; clocks are the same machine's, a millisecond's rounding is allowed for.
-func (c *collector) addCallsLocked(inv *Invocation, end time.Time) {
+func (c *Collector) addCallsLocked(inv *Invocation, end time.Time) {
 	for _, r := range c.records[inv.TraceID] {
 		if inv.TraceID == "" || r.Time.Before(inv.Started.Add(-2*time.Millisecond)) || r.Time.After(end.Add(2*time.Millisecond)) {
 			continue
@@ -264,7 +275,7 @@ func realCalls(inv *Invocation, lines []wideLine) []Call {
 
 // addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand. The
 // spans are the requests for that token.
-func (c *collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
+func (c *Collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
 	if inv.Token == nil {
 		return nil
 	}

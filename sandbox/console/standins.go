@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"apimrelay/sandbox/gateway"
@@ -6,8 +6,8 @@ import (
 	"apimrelay/sandbox/identity"
 )
 
-// standIn is one of host, identity, gateway, as the console switches its faults.
-type standIn struct {
+// StandIn is one of host, identity, gateway, as the console switches its faults.
+type StandIn struct {
 	name   string
 	names  func() []string
 	places []string   // where a fault can work: what "on" may say; none for a stand-in with one place
@@ -16,24 +16,27 @@ type standIn struct {
 	clear  func(name string)
 }
 
-func hostStandIn(h *host.Host) standIn {
-	return standIn{
+// HostStandIn is a host whose faults are switched.
+func HostStandIn(h *host.Host) StandIn {
+	return StandIn{
 		name: "host", names: host.FaultNames, places: []string{host.ToHandler, host.ToCaller}, clear: h.ClearFault,
 		on:  func() any { return append([]host.Fault{}, h.Faults()...) },
 		set: func(body []byte) error { return readFault(body, h.SetFault) },
 	}
 }
 
-func identityStandIn(s *identity.Server) standIn {
-	return standIn{
+// IdentityStandIn is an identity stand-in whose faults are switched.
+func IdentityStandIn(s *identity.Server) StandIn {
+	return StandIn{
 		name: "identity", names: identity.FaultNames, places: []string{identity.ToEndpoint, identity.ToIssuer, identity.ToCLI}, clear: s.ClearFault,
 		on:  func() any { return append([]identity.Fault{}, s.Faults()...) },
 		set: func(body []byte) error { return readFault(body, s.SetFault) },
 	}
 }
 
-func gatewayStandIn(g *gateway.Gateway) standIn {
-	return standIn{
+// GatewayStandIn is a gateway whose faults are switched.
+func GatewayStandIn(g *gateway.Gateway) StandIn {
+	return StandIn{
 		name: "gateway", names: gateway.FaultNames, clear: g.ClearFault,
 		on:  func() any { return append([]gateway.Fault{}, g.Faults()...) },
 		set: func(body []byte) error { return readFault(body, g.SetFault) },

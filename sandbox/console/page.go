@@ -1,8 +1,10 @@
-// Package console is the page on which a person sees each invocation travel: trigger, token, each rule of the policy, backend, answer, and
-// where the time went. It fires timers and events and switches faults.
+// Package console shows a person the way of each invocation: trigger, token, each rule of the policy,
+// backend, answer, and where the time went. It fires timers and events and switches faults.
 //
-// It is one page without a framework or a build step, and speaks to nothing but the management API on its own origin, which command sandbox
-// serves and docs/sandbox.md describes. It has no secret: neither token nor keys are in that API.
+// Collector joins what the stand-ins saw; Board keeps the invocations; API serves them, and all that the
+// page does, as the management API of docs/sandbox.md. The page is one, without a framework or a build
+// step, and speaks to nothing but that API on its own origin. There is no secret in it: neither token
+// nor keys.
 package console
 
 import (
@@ -14,8 +16,8 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// Handler serves the page at "/" with its style, script and icon. What it may load is limited to its own origin.
-func Handler() http.Handler {
+// Page serves the page at "/" with its style, script and icon. What it may load is limited to its own origin.
+func Page() http.Handler {
 	root, err := fs.Sub(assets, "assets")
 	if err != nil {
 		panic(err) // the name is embedded

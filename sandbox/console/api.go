@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"apimrelay/sandbox/console"
 	"apimrelay/sandbox/gateway"
 	"apimrelay/sandbox/host"
 	"apimrelay/sandbox/identity"
@@ -19,25 +18,26 @@ import (
 
 const maxBody = 10 << 20
 
-// management is the API behind the console. docs/sandbox.md lists its calls; keep the two together.
-type management struct {
-	store     *store
-	where     string
-	functions []functionInfo
-	standIns  []standIn
-	host      *host.Host              // nil in tests
-	identity  *identity.Server        // nil when tokens come from elsewhere
-	gateway   *gateway.Gateway        // nil when calls go elsewhere
-	rotated   func(key, value string) // gets the host's new keys
-	actions   []action
-	fire      func(context.Context, string, host.Firing) (fireAnswer, error)
-	reset     func()
+// API is the management API behind the page. Its fields are set before Handler is called and not changed
+// after. docs/sandbox.md lists its calls; keep the two together.
+type API struct {
+	Board     *Board
+	Where     string
+	Functions []Function
+	StandIns  []StandIn
+	Host      *host.Host              // nil in tests
+	Identity  *identity.Server        // nil when tokens come from elsewhere
+	Gateway   *gateway.Gateway        // nil when calls go elsewhere
+	Rotated   func(key, value string) // gets the host's new keys
+	Actions   []Action
+	Fire      func(context.Context, string, host.Firing) (Fired, error)
+	Reset     func()
 	// tick is how often a reader of /events learns of a changed overview; a second when zero.
 	tick time.Duration
 }
 
-// functionInfo is what the console shows of a function and how it fires it.
-type functionInfo struct {
+// Function is what the console shows of a function and how it fires it.
+type Function struct {
 	Name    string   `json:"name"`
 	Trigger string   `json:"trigger"`          // http, timer, queue, ...
 	Detail  string   `json:"detail,omitempty"` // schedule, queue name or route
@@ -46,38 +46,40 @@ type functionInfo struct {
 	Sample  string   `json:"sample,omitempty"` // an example of an event's data
 }
 
-// action is a button of the console: a POST without a body.
-type action struct {
+// Action is a button of the console: a POST without a body.
+type Action struct {
 	ID    string       `json:"id"`
 	Label string       `json:"label"`
 	Help  string       `json:"help"`
 	Path  string       `json:"path"`
-	do    func() error // nil: served elsewhere
+	Do    func() error `json:"-"` // nil: served elsewhere
 }
 
-type fireAnswer struct {
+// Fired is what came of firing a function.
+type Fired struct {
 	Status int    `json:"status"`
 	Body   string `json:"body,omitempty"` // the first 4 KiB
 }
 
-// errNoFunction is answered with 404.
-var errNoFunction = errors.New("no such function")
+// ErrNoFunction is answered with 404.
+var ErrNoFunction = errors.New("no such function")
 
-func (m *management) handler() http.Handler {
+// Handler serves the page and the API to loopback alone.
+func (m *API) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", console.Handler())
+	mux.Handle("/", Page())
 	mux.HandleFunc("GET /overview", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, m.overview()) })
-	mux.HandleFunc("GET /invocations", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, m.store.all()) })
+	mux.HandleFunc("GET /invocations", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, http.StatusOK, m.Board.All()) })
 	mux.HandleFunc("GET /invocations/{id}", m.serveInvocation)
 	mux.HandleFunc("GET /events", m.serveEvents)
 	mux.HandleFunc("GET /faults", m.serveFaults)
 	mux.HandleFunc("POST /faults/{standin}", m.setFault)
 	mux.HandleFunc("DELETE /faults/{standin}", m.clearFault)
 	mux.HandleFunc("POST /functions/{name}", m.serveFire)
-	for _, a := range m.actions {
-		if a.do != nil {
+	for _, a := range m.Actions {
+		if a.Do != nil {
 			mux.HandleFunc("POST "+a.Path, func(w http.ResponseWriter, _ *http.Request) {
-				if err := a.do(); err != nil {
+				if err := a.Do(); err != nil {
 					http.Error(w, err.Error(), http.StatusInternalServerError)
 					return
 				}
@@ -85,23 +87,23 @@ func (m *management) handler() http.Handler {
 			})
 		}
 	}
-	if m.host != nil {
-		mux.Handle("/host/", http.StripPrefix("/host", m.host.Manage(m.rotated)))
+	if m.Host != nil {
+		mux.Handle("/host/", http.StripPrefix("/host", m.Host.Manage(m.Rotated)))
 	}
-	if m.identity != nil {
-		mux.Handle("/identity/", http.StripPrefix("/identity", m.identity.Manage()))
+	if m.Identity != nil {
+		mux.Handle("/identity/", http.StripPrefix("/identity", m.Identity.Manage()))
 	}
-	if m.gateway != nil {
-		mux.Handle("/gateway/", http.StripPrefix("/gateway", gatewayAPI(m.gateway)))
+	if m.Gateway != nil {
+		mux.Handle("/gateway/", http.StripPrefix("/gateway", gatewayAPI(m.Gateway)))
 	}
 	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, _ *http.Request) {
-		for _, s := range m.standIns {
+		for _, s := range m.StandIns {
 			s.clear("")
 		}
-		if m.reset != nil {
-			m.reset()
+		if m.Reset != nil {
+			m.Reset()
 		}
-		m.store.reset()
+		m.Board.reset()
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return loopback.Guard(mux)
@@ -109,12 +111,12 @@ func (m *management) handler() http.Handler {
 
 type overview struct {
 	Where     string            `json:"where"`
-	Functions []functionInfo    `json:"functions"`
+	Functions []Function        `json:"functions"`
 	StandIns  []standInState    `json:"stand_ins"`
 	People    []identity.Person `json:"people"`
 	Roles     []string          `json:"roles"`
 	Resource  string            `json:"resource"`
-	Actions   []action          `json:"actions"`
+	Actions   []Action          `json:"actions"`
 }
 
 type standInState struct {
@@ -124,27 +126,27 @@ type standInState struct {
 	On     any      `json:"on"`
 }
 
-func (m *management) overview() overview {
+func (m *API) overview() overview {
 	o := overview{
-		Where: m.where, Functions: m.functions, StandIns: m.faults(), People: []identity.Person{}, Actions: m.actions,
+		Where: m.Where, Functions: m.Functions, StandIns: m.faults(), People: []identity.Person{}, Actions: m.Actions,
 		Roles: []string{"Api.Read", "Api.Write"}, Resource: identity.APIURI,
 	}
-	if m.identity != nil {
-		o.People = m.identity.People()
+	if m.Identity != nil {
+		o.People = m.Identity.People()
 	}
 	return o
 }
 
-func (m *management) faults() []standInState {
+func (m *API) faults() []standInState {
 	out := []standInState{}
-	for _, s := range m.standIns {
+	for _, s := range m.StandIns {
 		out = append(out, standInState{s.name, s.names(), s.places, s.on()})
 	}
 	return out
 }
 
-func (m *management) serveInvocation(w http.ResponseWriter, r *http.Request) {
-	inv, ok := m.store.get(r.PathValue("id"))
+func (m *API) serveInvocation(w http.ResponseWriter, r *http.Request) {
+	inv, ok := m.Board.Get(r.PathValue("id"))
 	if !ok {
 		http.Error(w, "no invocation "+r.PathValue("id")+" is kept", http.StatusNotFound)
 		return
@@ -154,8 +156,8 @@ func (m *management) serveInvocation(w http.ResponseWriter, r *http.Request) {
 
 // serveEvents is a stream of server-sent events: "invocation" with an Invocation whenever one begins or changes, "state" without data
 // whenever the overview is another.
-func (m *management) serveEvents(w http.ResponseWriter, r *http.Request) {
-	invocations, stop := m.store.listen()
+func (m *API) serveEvents(w http.ResponseWriter, r *http.Request) {
+	invocations, stop := m.Board.Listen()
 	defer stop()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -193,20 +195,20 @@ func (m *management) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (m *management) serveFaults(w http.ResponseWriter, _ *http.Request) {
+func (m *API) serveFaults(w http.ResponseWriter, _ *http.Request) {
 	answerJSON(w, http.StatusOK, m.faults())
 }
 
-func (m *management) find(name string) (standIn, bool) {
-	for _, s := range m.standIns {
+func (m *API) find(name string) (StandIn, bool) {
+	for _, s := range m.StandIns {
 		if s.name == name {
 			return s, true
 		}
 	}
-	return standIn{}, false
+	return StandIn{}, false
 }
 
-func (m *management) setFault(w http.ResponseWriter, r *http.Request) {
+func (m *API) setFault(w http.ResponseWriter, r *http.Request) {
 	s, ok := m.find(r.PathValue("standin"))
 	if !ok {
 		http.Error(w, "no stand-in "+r.PathValue("standin"), http.StatusNotFound)
@@ -223,7 +225,7 @@ func (m *management) setFault(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (m *management) clearFault(w http.ResponseWriter, r *http.Request) {
+func (m *API) clearFault(w http.ResponseWriter, r *http.Request) {
 	s, ok := m.find(r.PathValue("standin"))
 	if !ok {
 		http.Error(w, "no stand-in "+r.PathValue("standin"), http.StatusNotFound)
@@ -233,7 +235,7 @@ func (m *management) clearFault(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (m *management) serveFire(w http.ResponseWriter, r *http.Request) {
+func (m *API) serveFire(w http.ResponseWriter, r *http.Request) {
 	var fire host.Firing
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil && len(bytes.TrimSpace(body)) > 0 {
@@ -245,9 +247,9 @@ func (m *management) serveFire(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "reading the body: want a JSON object with method, path, header, body, or input, many, metadata: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	answer, err := m.fire(r.Context(), r.PathValue("name"), fire)
+	answer, err := m.Fire(r.Context(), r.PathValue("name"), fire)
 	switch {
-	case errors.Is(err, errNoFunction):
+	case errors.Is(err, ErrNoFunction):
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadGateway)

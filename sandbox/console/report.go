@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// report writes the way of an invocation for a person: trigger, token, key, each rule of the policy, backend, answer. brief counts the rules
+// Report writes the way of an invocation for a person: trigger, token, key, each rule of the policy, backend, answer. brief counts the rules
 // that passed instead of listing them.
-func report(w io.Writer, inv Invocation, brief bool) {
+func (inv Invocation) Report(w io.Writer, brief bool) {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "  %-9s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -74,7 +74,7 @@ func report(w io.Writer, inv Invocation, brief bool) {
 		}
 		line("gateway", "%s", strings.Join(nonEmpty(statusText(c.Status), fmt.Sprintf("%d bytes", c.Bytes), "in "+milliseconds(c.DurationMS), c.Message), ", "))
 	}
-	line("answer", "%s", strings.Join(nonEmpty(outcome(inv), inv.Cause), ": "))
+	line("answer", "%s", inv.Result())
 }
 
 func ruleText(r Rule) string {
@@ -90,6 +90,14 @@ func ruleText(r Rule) string {
 		text += ": " + r.Got
 	}
 	return fmt.Sprintf("%-12s %s", where, text)
+}
+
+// Result is the answer's status, or the outcome where there is none, and the cause of what went wrong.
+func (inv Invocation) Result() string { return strings.Join(nonEmpty(outcome(inv), inv.Cause), ": ") }
+
+// Line is one line about an invocation that has ended.
+func (inv Invocation) Line() string {
+	return fmt.Sprintf("%s  %-10s %s  ->  %s in %s", inv.Started.Local().Format("15:04:05"), inv.Function, inv.Request, inv.Result(), milliseconds(inv.DurationMS))
 }
 
 func outcome(inv Invocation) string {

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"cmp"
@@ -131,28 +131,28 @@ func (i *Invocation) spans(known []Span) []Span {
 // around are the kinds of spans, each before those that it is around.
 var around = []string{"function", "handler", "token", "request", "gateway", "backend"}
 
-// store keeps the last invocations and tells who listens. The zero value is ready. Safe for concurrent use.
-type store struct {
+// Board keeps the last invocations and tells who listens. The zero value is ready. Safe for concurrent use.
+type Board struct {
 	mu        sync.Mutex
 	list      []*Invocation // oldest first
 	listeners map[chan Invocation]struct{}
 }
 
 // change finds an invocation, or begins one, changes it and tells the listeners.
-func (s *store) change(id string, change func(*Invocation)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	inv := s.find(id)
+func (b *Board) change(id string, change func(*Invocation)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	inv := b.find(id)
 	if inv == nil {
 		inv = &Invocation{ID: id, Outcome: "running", Started: time.Now(), Calls: []Call{}, Log: []LogLine{}, Spans: []Span{}}
-		s.list = append(s.list, inv)
-		if len(s.list) > keptInvocations {
-			s.list = append([]*Invocation(nil), s.list[len(s.list)-keptInvocations:]...)
+		b.list = append(b.list, inv)
+		if len(b.list) > keptInvocations {
+			b.list = append([]*Invocation(nil), b.list[len(b.list)-keptInvocations:]...)
 		}
 	}
 	change(inv)
 	copied := *inv
-	for c := range s.listeners {
+	for c := range b.listeners {
 		select {
 		case c <- copied:
 		default: // a reader that is behind reads the list again
@@ -160,52 +160,55 @@ func (s *store) change(id string, change func(*Invocation)) {
 	}
 }
 
-func (s *store) find(id string) *Invocation {
-	for i := len(s.list) - 1; i >= 0; i-- {
-		if s.list[i].ID == id {
-			return s.list[i]
+func (b *Board) find(id string) *Invocation {
+	for i := len(b.list) - 1; i >= 0; i-- {
+		if b.list[i].ID == id {
+			return b.list[i]
 		}
 	}
 	return nil
 }
 
-func (s *store) get(id string) (Invocation, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if inv := s.find(id); inv != nil {
+// Get returns a copy of an invocation that is kept.
+func (b *Board) Get(id string) (Invocation, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if inv := b.find(id); inv != nil {
 		return *inv, true
 	}
 	return Invocation{}, false
 }
 
-// all returns the invocations, newest first.
-func (s *store) all() []Invocation {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Invocation, 0, len(s.list))
-	for i := len(s.list) - 1; i >= 0; i-- {
-		out = append(out, *s.list[i])
+// All returns the invocations, newest first.
+func (b *Board) All() []Invocation {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]Invocation, 0, len(b.list))
+	for i := len(b.list) - 1; i >= 0; i-- {
+		out = append(out, *b.list[i])
 	}
 	return out
 }
 
-func (s *store) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.list = nil
+func (b *Board) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list = nil
 }
 
-func (s *store) listen() (<-chan Invocation, func()) {
+// Listen returns a channel with each invocation that changes, and a function that ends it. A reader that
+// is behind misses some.
+func (b *Board) Listen() (<-chan Invocation, func()) {
 	c := make(chan Invocation, 64)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listeners == nil {
-		s.listeners = map[chan Invocation]struct{}{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.listeners == nil {
+		b.listeners = map[chan Invocation]struct{}{}
 	}
-	s.listeners[c] = struct{}{}
+	b.listeners[c] = struct{}{}
 	return c, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.listeners, c)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.listeners, c)
 	}
 }

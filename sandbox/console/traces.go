@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"compress/gzip"
@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// tracesPath is where the handler's spans are taken: OTLP over HTTP in its binary form (https://opentelemetry.io/docs/specs/otlp/#otlphttp).
-const tracesPath = "/v1/traces"
+// TracesPath is where the handler's spans are taken: OTLP over HTTP in its binary form (https://opentelemetry.io/docs/specs/otlp/#otlphttp).
+const TracesPath = "/v1/traces"
 
 // tracedSpan is what is kept of a span that the handler exported.
 type tracedSpan struct {
@@ -58,8 +58,8 @@ func readSpans(message []byte) (map[string][]tracedSpan, error) {
 	return out, nil
 }
 
-// serveTraces takes an export of the handler's.
-func (c *collector) serveTraces(w http.ResponseWriter, r *http.Request) {
+// ServeTraces takes an export of the handler's.
+func (c *Collector) ServeTraces(w http.ResponseWriter, r *http.Request) {
 	body := io.Reader(http.MaxBytesReader(w, r.Body, maxBody))
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		unpacked, err := gzip.NewReader(body)
@@ -83,7 +83,7 @@ func (c *collector) serveTraces(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-protobuf") // an empty ExportTraceServiceResponse: everything was taken
 }
 
-func (c *collector) onSpans(spans map[string][]tracedSpan) {
+func (c *Collector) onSpans(spans map[string][]tracedSpan) {
 	c.mu.Lock()
 	for trace, list := range spans {
 		if len(c.traced) > 5*keptInvocations {
@@ -96,7 +96,7 @@ func (c *collector) onSpans(spans map[string][]tracedSpan) {
 }
 
 // handlerSpansLocked are the handler's own bars: the invocation as it saw it, and below it each request to the gateway.
-func (c *collector) handlerSpansLocked(inv *Invocation, id string, end time.Time) []Span {
+func (c *Collector) handlerSpansLocked(inv *Invocation, id string, end time.Time) []Span {
 	var out []Span
 	list := c.traced[inv.TraceID]
 	for _, own := range list {
