@@ -8,17 +8,13 @@ import (
 	"time"
 )
 
-func decodeEvent(t *testing.T, envelope string, trigger Binding) (*Call, *Event) {
+func decodeEvent(t *testing.T, envelope string, trigger Binding) *Event {
 	t.Helper()
-	call, err := Decode([]byte(envelope))
+	event, err := Decode([]byte(envelope), trigger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	event, err := call.Event(trigger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return call, event
+	return event
 }
 
 func TestRecordedQueueMessages(t *testing.T) {
@@ -32,7 +28,7 @@ func TestRecordedQueueMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, envelope := range load(t, name).envelopes() {
-				_, event := decodeEvent(t, envelope, trigger)
+				event := decodeEvent(t, envelope, trigger)
 				if string(event.Body) != want.body || event.ContentType != want.contentType {
 					t.Errorf("want %s %q, got %s %q", want.contentType, want.body, event.ContentType, event.Body)
 				}
@@ -54,14 +50,14 @@ func TestRecordedTimers(t *testing.T) {
 			if err := json.Unmarshal([]byte(envelope), &want); err != nil {
 				t.Fatal(err)
 			}
-			call, event := decodeEvent(t, envelope, Binding{Type: "timerTrigger", Name: "timer"})
+			event := decodeEvent(t, envelope, Binding{Type: "timerTrigger", Name: "timer"})
 			if string(event.Body) != string(want.Data.Timer) || event.ContentType != "application/json" {
 				t.Errorf("%s: want %s, got %s %s", name, want.Data.Timer, event.ContentType, event.Body)
 			}
 			if method, ok := event.Value("sys.methodname"); !ok || method == "" {
 				t.Errorf("%s: want a value for {sys.methodname}, got none", name)
 			}
-			if key := call.Key("f", Binding{Type: "timerTrigger", Name: "timer"}, time.Now(), "id"); len(key) != 32 {
+			if key := event.Key("f", time.Now(), "id"); len(key) != 32 {
 				t.Errorf("%s: want a key, got %q", name, key)
 			}
 			seen++
@@ -112,23 +108,19 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.trigger.Name = "x"
-			call, event := decodeEvent(t, `{"Data":{"x":`+row.data+`},"Metadata":{}}`, row.trigger)
+			event := decodeEvent(t, `{"Data":{"x":`+row.data+`},"Metadata":{}}`, row.trigger)
 			if string(event.Body) != row.body || event.ContentType != row.contentType {
 				t.Errorf("want %s %q, got %s %q", row.contentType, row.body, event.ContentType, event.Body)
 			}
-			if again, _ := call.Event(row.trigger); again != event {
-				t.Error("want the same event again")
-			}
 		})
 	}
-	call, err := Decode([]byte(`{"Data":{"y":1,"b":"\"not base64\""},"Metadata":null}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := call.Event(Binding{Type: "queueTrigger", Name: "x"}); err == nil {
+	const envelope = `{"Data":{"y":1,"b":"\"not base64\""},"Metadata":null}`
+	if _, err := Decode([]byte(envelope), Binding{Type: "queueTrigger", Name: "x"}); err == nil {
 		t.Error("want an error without Data.x, got none")
 	}
-	if _, err := call.Event(Binding{Type: "blobTrigger", Name: "b", DataType: "binary"}); err == nil || strings.Contains(err.Error(), "not base64") {
+	binary := Binding{Type: "blobTrigger", Name: "b", DataType: "binary"}
+	_, err := Decode([]byte(envelope), binary)
+	if err == nil || strings.Contains(err.Error(), "not base64") {
 		t.Errorf("want an error without contents, got %v", err)
 	}
 }
@@ -137,7 +129,7 @@ func TestValues(t *testing.T) {
 	const text = `{"Data":{"msg":"\"{\\\"a\\\":1}\""},"Metadata":{"DequeueCount":"1","Id":"\"mine\"","InsertionTime":"2026-11-23T16:40:29+00:00",
 		"a":"\"1\"","b":"\"x y\"","Quoted":"\"\\\"q\\\"\"","nested":{"c":[1],"d":{"E":"42","f":1.50,"g":true,"h":null}},"list":"[1,2]","nil":null,"flag":"true",
 		"obj":"{\"k\":\"v\"}","sys":"\"mine\"","$sys":{"MethodName":"q","UtcNow":"2026-11-23T16:40:30.6160926Z","RandGuid":"b3b7"}}}`
-	_, event := decodeEvent(t, text, Binding{Type: "queueTrigger", Name: "msg"})
+	event := decodeEvent(t, text, Binding{Type: "queueTrigger", Name: "msg"})
 	for name, want := range map[string]string{
 		"id": "mine", "dequeuecount": "1", "INSERTIONTIME": "2026-11-23T16:40:29+00:00", "a": "1", "b": "x y", "quoted": `"q"`,
 		"nested.d.e": "42", "nested.D.f": "1.50", "nested.d.g": "True", "flag": "True", "obj.k": "v",
@@ -154,7 +146,7 @@ func TestValues(t *testing.T) {
 		}
 	}
 	// A sys of the message's own that is no object is not asked, nor is one that only looks like the host's.
-	_, event = decodeEvent(t, `{"Data":{"e":{}},"Metadata":{"sys":{"RandGuid":"host"},"data":{"k":"v","n":{"m":3}}}}`, Binding{Type: "eventGridTrigger", Name: "e"})
+	event = decodeEvent(t, `{"Data":{"e":{}},"Metadata":{"sys":{"RandGuid":"host"},"data":{"k":"v","n":{"m":3}}}}`, Binding{Type: "eventGridTrigger", Name: "e"})
 	for name, want := range map[string]string{"data.k": "v", "Data.N.m": "3", "sys.randguid": "host"} {
 		if got, ok := event.Value(name); !ok || got != want {
 			t.Errorf("{%s}: want %q, got %q", name, want, got)
@@ -163,7 +155,7 @@ func TestValues(t *testing.T) {
 	for uri, want := range map[string]string{
 		"https://acc.blob.core.windows.net/in/a%20b/c.txt": "in/a b/c.txt", "http://127.0.0.1:10000/devstoreaccount1/in/c": "in/c", "no uri": "",
 	} {
-		_, event = decodeEvent(t, fmt.Sprintf(`{"Data":{"b":"\"\""},"Metadata":{"Uri":"\"%s\"","name":"\"c\""}}`, uri), Binding{Type: "blobTrigger", Name: "b"})
+		event = decodeEvent(t, fmt.Sprintf(`{"Data":{"b":"\"\""},"Metadata":{"Uri":"\"%s\"","name":"\"c\""}}`, uri), Binding{Type: "blobTrigger", Name: "b"})
 		if got, _ := event.Value("blobtrigger"); got != want {
 			t.Errorf("{blobtrigger}: want %q, got %q", want, got)
 		}

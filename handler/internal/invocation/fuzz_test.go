@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // FuzzDecode wants exactly what encoding/json takes, and the same values.
@@ -26,7 +28,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"Data":{"x":"\ud83d\ude00\udc00"},"Metadata":{"a":1e5,"a":[true,false,null,-0.5E+1]}}`))
 	f.Add([]byte("\uFEFF{} "))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		original := bytes.Clone(text)
+		original := bytes.Clone(text) // Decode writes into its input
 		var want struct{ Data, Metadata map[string]json.RawMessage }
 		plain := bytes.TrimPrefix(text, []byte("\uFEFF"))
 		var fields map[string]json.RawMessage
@@ -44,65 +46,58 @@ func FuzzDecode(f *testing.F) {
 		if !utf8.Valid(text) {
 			wantErr = errors.New("no UTF-8")
 		}
-		call, err := Decode(text)
+		_, err := Decode(text, Binding{Name: "no such data"})
 		if twiceData(plain) {
 			return // of two members called Data, encoding/json does not check the shape of the first
 		}
-		if (err == nil) != (wantErr == nil) {
+		var syntax *SyntaxError
+		if errors.As(err, &syntax) != (wantErr != nil) {
 			t.Fatalf("want error %v, got %v", wantErr, err)
 		}
 		_, streamErr := ReadHTTP(iotest.OneByteReader(bytes.NewReader(original)), "x")
-		var syntax *SyntaxError
-		if wantErr != nil && utf8.Valid(original) && streamErr == nil {
-			t.Fatalf("want an error from the reader, too: %v", wantErr)
-		}
-		if err != nil {
-			if !errors.As(err, &syntax) {
-				t.Fatalf("want a SyntaxError, got %v", err)
+		if wantErr != nil {
+			if utf8.Valid(original) && streamErr == nil {
+				t.Fatalf("want an error from the reader, too: %v", wantErr)
 			}
 			return
 		}
-		same := func(got []member, want map[string]json.RawMessage) {
-			if len(got) != len(want) {
-				t.Fatalf("want %d members, got %d", len(want), len(got))
-			}
-			for _, m := range got {
-				if !bytes.Equal(m.raw, want[m.name]) {
-					t.Fatalf("%q: want %s, got %s", m.name, want[m.name], m.raw)
-				}
-				if m.raw[0] == '"' {
-					var text string
-					_ = json.Unmarshal(m.raw, &text)
-					if got := unquote(bytes.Clone(m.raw)); string(got) != text {
-						t.Fatalf("want %q, got %q", text, got)
-					}
-				}
-			}
-		}
-		same(call.data, want.Data)
-		same(call.metadata, want.Metadata)
 		// Nothing that follows may panic, whatever the trigger is taken for.
-		for _, m := range call.data {
+		for name := range want.Data {
 			for _, kind := range []string{"queueTrigger", "timerTrigger", "eventHubTrigger", "blobTrigger", "x"} {
-				again, err := Decode(bytes.Clone(original))
-				if err != nil {
-					t.Fatal(err)
+				trigger := Binding{Type: kind, Name: name}
+				if kind == "blobTrigger" {
+					trigger.DataType = "binary"
 				}
-				trigger := Binding{Type: kind, Name: m.name, DataType: map[bool]string{true: "binary"}[kind == "blobTrigger"]}
-				again.Key("f", trigger, time.Time{}, "id")
-				event, err := again.Event(trigger)
+				event, err := Decode(bytes.Clone(original), trigger)
 				if err != nil {
 					continue
 				}
 				if event.ContentType == typeJSON && !json.Valid(event.Body) {
 					t.Fatalf("%s: want JSON, got %q", kind, event.Body)
 				}
-				for _, v := range again.metadata {
-					event.Value(v.name)
-					event.Value(v.name + ".a.b")
+				event.Key("f", time.Time{}, "id")
+				got := map[string]json.RawMessage{}
+				for name, raw := range members(event.metadata) {
+					got[string(name)] = raw
+				}
+				if diff := cmp.Diff(want.Metadata, got, cmpopts.EquateEmpty()); diff != "" {
+					t.Fatal(diff)
+				}
+				for name, raw := range got {
+					if found, ok := find(event.metadata, name); !ok || !bytes.Equal(found, raw) {
+						t.Fatalf("%q: want %s, got %s", name, raw, found)
+					}
+					var text string
+					if json.Unmarshal(raw, &text) == nil && raw[0] == '"' {
+						if got := unquote(bytes.Clone(raw)); string(got) != text {
+							t.Fatalf("want %q, got %q", text, got)
+						}
+					}
+					event.Value(name)
+					event.Value(name + ".a.b")
 				}
 			}
-			_, _ = ReadHTTP(bytes.NewReader(original), m.name)
+			_, _ = ReadHTTP(bytes.NewReader(original), name)
 		}
 	})
 }
@@ -209,6 +204,67 @@ func BenchmarkRead(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// membersEnvelope is an event with n members of metadata, none of which a message's author did not
+// write: the host copies the properties of a JSON message there.
+func membersEnvelope(n int) []byte {
+	b := []byte(`{"Data":{"x":"\"m\""},"Metadata":{"Id":"\"i\""`)
+	for i := range n {
+		b = fmt.Appendf(b, `,"%d":1`, i)
+	}
+	return append(b, "}}"...)
+}
+
+// eventTriggers are one trigger with few ids, and one that all of its metadata identifies.
+var eventTriggers = []Binding{{Type: "queueTrigger", Name: "x"}, {Type: "kafkaTrigger", Name: "x"}}
+
+// readEvent does what is done with the metadata of each event.
+func readEvent(t testing.TB, envelope []byte, trigger Binding) {
+	event, err := Decode(envelope, trigger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event.Key("f", time.Time{}, "id")
+	if _, ok := event.Value("Id"); !ok {
+		t.Fatal("want the id, got nothing")
+	}
+}
+
+// TestReadingIsLinear holds the time for each of many members against that for each of few. Were it
+// to grow with their number, it would be twenty times as long.
+func TestReadingIsLinear(t *testing.T) {
+	each := func(trigger Binding, n int) time.Duration {
+		least := time.Duration(math.MaxInt64)
+		for range 5 {
+			envelope := membersEnvelope(n)
+			begin := time.Now()
+			readEvent(t, envelope, trigger)
+			least = min(least, time.Since(begin))
+		}
+		return least / time.Duration(n/1000)
+	}
+	for _, trigger := range eventTriggers {
+		if few, many := each(trigger, 1000), each(trigger, 20_000); many > 7*few {
+			t.Errorf("%s: want the time for 1,000 members not to depend on their number, got %v of 1,000 "+
+				"and %v of 20,000", trigger.Type, few, many)
+		}
+	}
+}
+
+func BenchmarkMembers(b *testing.B) {
+	for _, trigger := range eventTriggers {
+		for n := 10; n <= 1_000_000; n *= 10 {
+			b.Run(fmt.Sprintf("%s/%d", trigger.Type, n), func(b *testing.B) {
+				envelope := membersEnvelope(n)
+				b.SetBytes(int64(len(envelope)))
+				b.ReportAllocs()
+				for b.Loop() {
+					readEvent(b, bytes.Clone(envelope), trigger)
+				}
+			})
+		}
 	}
 }
 

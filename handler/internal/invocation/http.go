@@ -92,7 +92,7 @@ func readRawHTTP(s *scanner) (*rawHTTP, error) {
 		case "Method":
 			h.Method, err = s.string()
 		case "Headers":
-			clear(h.Header)
+			h.Header = http.Header{} // clear takes as long as the largest it ever was
 			err = readHeader(s, h.Header)
 		case "Body":
 			err = h.readBody(s)

@@ -237,7 +237,7 @@ func TestBodyTooLarge(t *testing.T) {
 			t.Errorf("%s: want %d bytes, got %d", name, limit, len(got.Body))
 		}
 	}
-	if _, err := Read(strings.NewReader(""), maxEnvelope+1); !errors.Is(err, ErrTooLarge) {
+	if _, err := Read(strings.NewReader(""), maxEnvelope+1, Binding{}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("want ErrTooLarge by the length alone, got %v", err)
 	}
 }
@@ -303,7 +303,7 @@ func TestSyntaxErrorsShowNoContents(t *testing.T) {
 		"too deep":                `{"Data":{"secret":` + strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1) + `}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Decode([]byte(text))
+			_, err := Decode([]byte(text), Binding{})
 			var syntax *SyntaxError
 			if !errors.As(err, &syntax) {
 				t.Fatalf("want a SyntaxError, got %v", err)
@@ -331,7 +331,7 @@ func TestSyntaxErrorsShowNoContents(t *testing.T) {
 	if _, err := ReadHTTP(io.MultiReader(strings.NewReader(`{"Data":{"re`), iotest.ErrReader(broken)), "req"); !errors.Is(err, broken) {
 		t.Errorf("want the reader's own error, got %v", err)
 	}
-	if _, err := Read(io.MultiReader(bytes.NewReader([]byte(`{`)), iotest.ErrReader(broken)), -1); !errors.Is(err, broken) {
+	if _, err := Read(io.MultiReader(bytes.NewReader([]byte(`{`)), iotest.ErrReader(broken)), -1, Binding{}); !errors.Is(err, broken) {
 		t.Errorf("want the reader's own error, got %v", err)
 	}
 }

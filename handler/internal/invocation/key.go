@@ -1,6 +1,7 @@
 package invocation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -10,87 +11,94 @@ import (
 	"time"
 )
 
-// Key returns the idempotency key of an event: the same for each delivery of the same event to the same function, in whichever app,
-// region or process, and different for any other. It is 32 hexadecimal digits of a SHA-256 over the function's name, what identifies the
-// event, and its data.
+// Key returns the idempotency key of an event: the same for each delivery of the same event to the
+// same function, in whichever app, region or process, and different for any other. It is 32
+// hexadecimal digits of a SHA-256 over the function's name, what identifies the event, and its
+// data.
 //
-// What identifies an event is all of the metadata that a redelivery keeps: several values, because the properties of a JSON message
-// overwrite metadata of the same name. Counters, receipts, locks, sys and RetryContext change and do not count. A timer is identified by
-// the tick being run; where it has none, or is run by hand before it, by invocationID, which the host keeps when it repeats a run. The
-// host tells the tick of a run by hand from that of a scheduled one only by its lying in the future, so that now decides.
-func (c *Call) Key(function string, trigger Binding, now time.Time, invocationID string) string {
+// All of the metadata that a redelivery keeps identifies an event: several values, because the
+// properties of a JSON message overwrite metadata of the same name. Counters, receipts, locks, sys
+// and RetryContext change and do not count. The tick being run identifies a run of a timer; where
+// there is none, or where the run was started by hand before it, invocationID does, which the host
+// keeps when it repeats a run. A run by hand differs from a scheduled one only by a tick that lies
+// in the future, hence now.
+func (e *Event) Key(function string, now time.Time, invocationID string) string {
 	h := sha256.New()
 	field(h, "event")
 	field(h, strings.ToLower(function))
-	shape := shapeOf(trigger)
-	if shape.key != nil {
-		shape.key(h, c, trigger, now, invocationID)
+	if key := e.trigger.row().key; key != nil {
+		key(h, e, now, invocationID)
 	} else {
-		c.identify(h, trigger, shape.ids)
+		for _, id := range e.ids() {
+			field(h, id.name)
+			field(h, id.value)
+		}
+		field(h, "data")
+		fieldBytes(h, e.Body)
 	}
 	sum := h.Sum(nil)
 	return hex.EncodeToString(sum[:16])
 }
 
-// shape is what is particular to a trigger's invocations.
-type shape struct {
-	// ids are names of metadata, or paths into it, that a redelivery keeps. nil: every name that is not volatile.
-	ids []string
-	// key replaces the rule for messages.
-	key func(h hash.Hash, c *Call, trigger Binding, now time.Time, invocationID string)
-}
+// id is a value of an event's metadata that a redelivery keeps. Its name is in lower case.
+type id struct{ name, value string }
 
-var shapes = map[string]shape{
-	"timertrigger":      timer,
-	"queuetrigger":      queue,
-	"servicebustrigger": serviceBus,
-	"eventhubtrigger":   eventHubs,
-	"eventgridtrigger":  eventGrid,
-	"blobtrigger":       blob,
-	"cosmosdbtrigger":   cosmosDB,
-}
-
-func shapeOf(trigger Binding) shape {
-	if s, ok := shapes[strings.ToLower(trigger.Type)]; ok {
-		return s
+// ids returns what identifies an event besides its data, in an order that does not depend on the
+// order of the metadata.
+func (e *Event) ids() []id {
+	names := e.trigger.row().ids
+	if names == nil {
+		return e.allIDs()
 	}
-	return other
-}
-
-// identify hashes an event's ids and its data. A name stands before each value, so that nothing can be taken for something else.
-func (c *Call) identify(h hash.Hash, trigger Binding, ids []string) {
-	if ids == nil {
-		for _, m := range c.metadata {
-			if !volatile(m.name) {
-				ids = append(ids, m.name)
-			}
-		}
-		slices.SortFunc(ids, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	}
-	for _, id := range ids {
-		name, path, nested := strings.Cut(id, ".")
-		raw, ok := find(c.metadata, name)
+	var list []id
+	for _, full := range names {
+		name, path, nested := strings.Cut(full, ".")
+		raw, ok := find(e.metadata, name)
 		if !ok {
 			continue
 		}
-		var text string
-		if nested {
-			text, ok = dig(raw, path)
-		} else if text, ok = decodeValue(raw); !ok {
-			text, ok = string(raw), true // an object or an array, as the host writes it
-		}
-		if ok {
-			field(h, strings.ToLower(id))
-			field(h, text)
+		if !nested {
+			list = append(list, id{strings.ToLower(full), idValue(raw)})
+		} else if text, ok := dig(raw, path); ok {
+			list = append(list, id{strings.ToLower(full), text})
 		}
 	}
-	field(h, "data")
-	if event, err := c.Event(trigger); err == nil {
-		fieldBytes(h, event.Body)
-	}
+	return list
 }
 
-// field writes a text with its length in front: the separator that no text can hold.
+// allIDs returns all metadata that is not volatile. Of two members with one name the last counts.
+func (e *Event) allIDs() []id {
+	type member struct {
+		name, lower string
+		raw         []byte
+	}
+	var list []member
+	for name, raw := range members(e.metadata) {
+		if name := string(name); !volatile(name) {
+			list = append(list, member{name, strings.ToLower(name), raw})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b member) int {
+		return cmp.Or(strings.Compare(a.lower, b.lower), strings.Compare(a.name, b.name))
+	})
+	ids := make([]id, 0, len(list))
+	for i, m := range list {
+		if i+1 == len(list) || list[i+1].name != m.name {
+			ids = append(ids, id{m.lower, idValue(m.raw)})
+		}
+	}
+	return ids
+}
+
+// idValue is a value as text; an object or an array as the host writes it.
+func idValue(raw []byte) string {
+	if text, ok := decodeValue(raw); ok {
+		return text
+	}
+	return string(raw)
+}
+
+// field hashes a text with its length in front: the separator that no text can hold.
 func field(h hash.Hash, text string) { fieldBytes(h, []byte(text)) }
 
 func fieldBytes(h hash.Hash, text []byte) {

@@ -10,11 +10,11 @@ var now = time.Date(2026, 11, 23, 16, 12, 0, 0, time.UTC)
 
 func key(t *testing.T, envelope, function string, trigger Binding, id string) string {
 	t.Helper()
-	call, err := Decode([]byte(envelope))
+	event, err := Decode([]byte(envelope), trigger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return call.Key(function, trigger, now, id)
+	return event.Key(function, now, id)
 }
 
 func TestKeySurvivesARecordedRedelivery(t *testing.T) {
@@ -155,11 +155,11 @@ func TestTimerKeys(t *testing.T) {
 		t.Errorf("want one key for all attempts, got %v", keys)
 	}
 	past := load(t, "C-timer-pastdue").envelopes()[0]
-	call, err := Decode([]byte(past))
+	event, err := Decode([]byte(past), trigger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := call.tick(trigger); !ok || !got.Equal(now) {
+	if got, ok := event.tick(); !ok || !got.Equal(now) {
 		t.Errorf("want the missed tick %v, got %v", now, got)
 	}
 }

@@ -36,17 +36,12 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 		return
 	}
 	binding := invocation.Binding{Type: trigger.Type, Name: trigger.Name, DataType: trigger.DataType, Cardinality: trigger.Cardinality}
-	in, err := invocation.Read(r.Body, r.ContentLength)
+	ev, err := invocation.Read(r.Body, r.ContentLength, binding)
 	if err != nil {
 		s.failEvent(w, x, unreadable(err))
 		return
 	}
-	ev, err := in.Event(binding)
-	if err != nil {
-		s.failEvent(w, x, unreadable(err))
-		return
-	}
-	req := s.eventRequest(r, f, ev, in.Key(f.Settings.App.Name, binding, time.Now(), x.call.InvocationID))
+	req := s.eventRequest(r, f, ev, ev.Key(f.Settings.App.Name, time.Now(), x.call.InvocationID))
 	res, err := s.relay.Do(req)
 	if err != nil {
 		s.failEvent(w, x, err)
