@@ -203,7 +203,7 @@ func render(r spied) string {
 			case "Ocp-Apim-Subscription-Key":
 				value = map[string]string{primaryKey: "<key of the app>", secondaryKey: "<key of this function>"}[value]
 			case "Idempotency-Key":
-				value = mask(value, `^[0-9a-f]{32}$`, "<32 hexadecimal digits>")
+				value = mask(value, `^event-[0-9a-f]{32}$`, "event-<32 hexadecimal digits>")
 			case "Traceparent":
 				value = mask(value, `^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`, "<W3C trace context>")
 			case "Content-Length":

@@ -82,6 +82,46 @@ func Fixed(name string) bool {
 	return (k == 0 || k == platform) && !slices.Contains(written, name)
 }
 
+// EventKey begins the Idempotency-Key of every event. No caller can send such a key: whoever may
+// call a function could otherwise send the key of an event that is still to come, and the backend
+// would take that event for a repetition.
+const EventKey = "event-"
+
+const idempotencyKey = "Idempotency-Key"
+
+// dropEventKeys removes keys of events from a caller's header, and reports whether there was one.
+// A second spelling of the name, which some servers read as the same, goes whatever its value is.
+func dropEventKeys(h http.Header) (dropped bool) {
+	for name, lines := range h {
+		if name == idempotencyKey && !slices.ContainsFunc(lines, holdsEventKey) {
+			continue
+		}
+		if sameName(name, idempotencyKey) {
+			delete(h, name)
+			dropped = true
+		}
+	}
+	return dropped
+}
+
+// sameName reports whether two names of header fields are the same for a server that reads an
+// underscore as a hyphen.
+func sameName(a, b string) bool {
+	return len(a) == len(b) && strings.EqualFold(strings.ReplaceAll(a, "_", "-"), b)
+}
+
+// holdsEventKey reports whether a reader of the field may find the key of an event in it: alone, in
+// a list, or in quotes, as the draft for the field has it (draft-ietf-httpapi-idempotency-key-header).
+func holdsEventKey(line string) bool {
+	for item := range strings.SplitSeq(line, ",") {
+		item = strings.TrimLeft(item, " \t\"")
+		if len(item) >= len(EventKey) && strings.EqualFold(item[:len(EventKey)], EventKey) {
+			return true
+		}
+	}
+	return false
+}
+
 // passed is the part of a caller's header that goes on to the gateway. keyHeader is the API's own name for the subscription key, "" for none. Where the
 // caller named no agent, net/http is kept from naming itself.
 func passed(h http.Header, keyHeader string) http.Header {

@@ -49,6 +49,9 @@ func (c *Call) outgoing(ctx context.Context, req *http.Request) *http.Request {
 	out := blank.WithContext(ctx)
 	out.Method, out.URL = req.Method, &c.url
 	out.Header = passed(req.Header, c.Function.KeyHeader)
+	if dropEventKeys(out.Header) {
+		c.Outcome.Dropped = append(c.Outcome.Dropped, idempotencyKey+" (the caller's)")
+	}
 	c.setFixed(out.Header)
 	if req.Body == nil || req.Body == http.NoBody || req.ContentLength == 0 {
 		return out
@@ -58,7 +61,7 @@ func (c *Call) outgoing(ctx context.Context, req *http.Request) *http.Request {
 	if len(req.Trailer) > 0 {
 		out.Trailer = make(http.Header)
 		for name := range req.Trailer {
-			if !strippedHeader(name, c.Function.KeyHeader) {
+			if !strippedHeader(name, c.Function.KeyHeader) && !sameName(name, idempotencyKey) {
 				out.Trailer[name] = nil
 			}
 		}

@@ -92,7 +92,7 @@ type Outcome struct {
 	Replays  []string      // what was sent again because of a refusal: "key", "token"
 	Key      string        // name of the key sent last: primary, secondary, none
 	Token    slog.Value    // public facts of a refused token
-	Dropped  []string      // names of answer headers that were dropped
+	Dropped  []string      // names of fields that were dropped: an answer's, and a caller's key of an event
 	Cut      error         // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
 }
 

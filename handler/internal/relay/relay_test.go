@@ -98,6 +98,52 @@ func TestFixedHeaders(t *testing.T) {
 	}
 }
 
+// A caller who could send the key of an event would make the backend take that event for a
+// repetition.
+func TestACallerCannotSendTheKeyOfAnEvent(t *testing.T) {
+	for name, c := range map[string]struct {
+		field  string
+		lines  []string
+		passes bool
+	}{
+		"a key of the caller's":    {"Idempotency-Key", []string{"7f-event-1"}, true},
+		"two keys":                 {"Idempotency-Key", []string{"a", "b"}, true},
+		"an event's":               {"Idempotency-Key", []string{"event-0123"}, false},
+		"an event's, another case": {"Idempotency-Key", []string{"Event-0123"}, false},
+		"an event's, in quotes":    {"Idempotency-Key", []string{`"event-0123"`}, false},
+		"an event's behind a key":  {"Idempotency-Key", []string{"a", "event-0123"}, false},
+		"an event's in a list":     {"Idempotency-Key", []string{"a, event-0123"}, false},
+		"with an underscore":       {"Idempotency_key", []string{"event-0123"}, false},
+		"any with an underscore":   {"Idempotency_key", []string{"a"}, false},
+		"no key at all":            {"X-Idempotency", []string{"event-0123"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "https://gw/orders", ok)
+			req := get()
+			req.Header[c.field] = c.lines
+			_, call := b.call(req, nil)
+			sent := b.gateway.requests(t, 1)[0].header[c.field]
+			if c.passes != slices.Equal(sent, c.lines) || !c.passes && sent != nil {
+				t.Errorf("the gateway got %q", sent)
+			}
+			if dropped := len(call.Outcome.Dropped) > 0; dropped == c.passes {
+				t.Errorf("the outcome says that %q were dropped", call.Outcome.Dropped)
+			}
+		})
+	}
+	b := newBench(t, "https://gw/orders", func(n int, req *http.Request) (*http.Response, error) {
+		if _, ok := req.Trailer["X-Sum"]; !ok || len(req.Trailer) != 1 {
+			t.Errorf("the gateway got the trailers %v, want X-Sum", req.Trailer)
+		}
+		return ok(n, req)
+	})
+	req := post("text")
+	req.ContentLength = -1
+	req.Trailer = http.Header{"Idempotency-Key": nil, "Idempotency_key": nil, "X-Sum": nil}
+	b.call(req, nil)
+	b.gateway.requests(t, 1)
+}
+
 func TestARenamedKeyHeaderIsStrippedToo(t *testing.T) {
 	b := newBench(t, "https://gw/orders", ok)
 	b.function.Keys, b.function.KeyHeader = nil, "X-Api-Key"

@@ -105,7 +105,7 @@ func (s *Server) eventRequest(r *http.Request, f *Function, ev *invocation.Event
 			x.call.Values.Named[strings.ToLower(name)] = text
 		}
 	}
-	x.call.Set["Idempotency-Key"] = []string{key}
+	x.call.Set["Idempotency-Key"] = []string{relay.EventKey + key}
 
 	req := blank.WithContext(r.Context())
 	req.Method, req.Header = f.Settings.Method, http.Header{"User-Agent": {"apimrelay"}}
