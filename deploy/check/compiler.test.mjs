@@ -1,31 +1,26 @@
-// Where a Bicep compiler is on PATH it has the last word: every warning counts as an error. Elsewhere these tests say that they did not run.
+// Where there is a Bicep compiler it has the last word: every warning counts as an error. Elsewhere these tests say that they did not run.
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { project, root } from "./bicep.mjs";
+import { project } from "./bicep.mjs";
+import { bicep, copyTo, found } from "./compiler.mjs";
 import { writeExtension } from "./graph/archive.mjs";
 
-const found = spawnSync("bicep", ["--version"], { encoding: "utf8" }).status === 0;
 const skip = found ? false : "there is no bicep on PATH";
 
-// A copy of deploy/ whose Graph extension is the table beside this file.
 function copy(t) {
   const folder = mkdtempSync(join(tmpdir(), "relay-bicep-"));
   t.after(() => rmSync(folder, { recursive: true }));
-  cpSync(join(root, "deploy"), folder, { recursive: true, filter: (path) => !path.includes("node_modules") && !path.includes("/.azure") });
-  const config = JSON.parse(readFileSync(join(folder, "bicepconfig.json"), "utf8"));
-  config.extensions.microsoftGraphV1 = "./graph.tgz";
-  writeFileSync(join(folder, "bicepconfig.json"), JSON.stringify(config));
-  writeExtension(join(folder, "graph.tgz"));
+  copyTo(folder);
   return folder;
 }
 
 // bicep ends with status 0 on warnings: what it says on stderr decides.
 function said(...args) {
-  return spawnSync("bicep", args, { encoding: "utf8" }).stderr.trim();
+  return bicep(...args).stderr.trim();
 }
 
 test("the compiler and its linter have nothing to say", { skip }, async (t) => {

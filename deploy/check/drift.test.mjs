@@ -58,7 +58,7 @@ function names(project) {
 }
 
 function roles({ texts, bicep }) {
-  const declared = all(/var roles = union\(\[(.*?)\]/.exec(bicep.get("deploy/main.bicep").text)[1], /'([\w.]+)'/g);
+  const declared = all(/var roles = \[(.*?)\]/.exec(bicep.get("deploy/main.bicep").text)[1], /'([\w.]+)'/g);
   const asked = unique([...texts].filter(([file]) => /^deploy\/policies\/.*\.xml$/.test(file)).flatMap(([, text]) => all(text, /<value>(\w+\.\w+)<\/value>/g)));
   const findings = [];
   for (const role of asked) if (!declared.includes(role)) findings.push(`deploy/main.bicep: the registration lacks the role ${role}, which a policy asks for`);
@@ -117,9 +117,10 @@ function queries({ texts }) {
   return findings;
 }
 
-// What the scripts read is what the deployment puts out.
+// What the scripts read is what the deployment puts out, or what deploy/environment says of the choices.
 function outputs({ texts, bicep }) {
-  const known = [...bicep.get("deploy/main.bicep").outputs.map((o) => o.name), "RELAY_PAUSE", "RELAY_TRIES", "RELAY_PACKAGE", "RELAY_ROUTE_PREFIX"];
+  const chosen = all(texts.get("deploy/environment/main.go"), /"(RELAY_[A-Z_]+)=/g);
+  const known = [...chosen, ...bicep.get("deploy/main.bicep").outputs.map((o) => o.name), "RELAY_PAUSE", "RELAY_TRIES", "RELAY_PACKAGE", "RELAY_ROUTE_PREFIX"];
   const findings = [];
   for (const [file, text] of texts) {
     if (!file.startsWith("deploy/scripts/") || file.endsWith(".go")) continue;

@@ -1,51 +1,41 @@
-// Makes types.json, the snapshot of resource types that types.mjs checks against, from Microsoft's own catalogue:
+// Makes types.json, the snapshot of resource types that types.test.mjs checks against, from the compiler's
+// own catalogue:
 //
-//   npm pack @azure/mcp-linux-x64@2.0.5 && tar xzf azure-mcp-linux-x64-2.0.5.tgz
-//   node generate-types.mjs package/dist/azmcp > types.json
+//   dotnet build -o /tmp/catalogue catalogue && node generate-types.mjs /tmp/catalogue/catalogue > types.json
 //
-// It is not part of the checks: the catalogue is a download of 59 MB, and its answer changes with its version only.
+// It is not part of the checks: it wants a .NET SDK and a download of 38 MB, and its answer changes with
+// the versions in the Bicep files and that of the catalogue (catalogue/catalogue.csproj) only.
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { project } from "./bicep.mjs";
 
 const [catalogue] = process.argv.slice(2);
 if (!catalogue) {
-  console.error("usage: node generate-types.mjs PATH-OF-azmcp > types.json");
+  console.error("usage: node generate-types.mjs PATH-OF-catalogue > types.json");
   process.exit(2);
 }
 
 const wanted = new Set();
 for (const model of (await project()).bicep.values()) {
-  for (const resource of model.resources) wanted.add(resource.type);
+  for (const { type, version } of model.resources) if (!type.startsWith("Microsoft.Graph/")) wanted.add(`${type}@${version}`);
 }
+const answers = JSON.parse(execFileSync(catalogue, [...wanted], { encoding: "utf8", maxBuffer: 1 << 28 }));
+const found = new Map(Object.entries(answers).map(([id, types]) => [id.toLowerCase(), types]));
 
-const out = { source: "npm @azure/mcp-linux-x64 2.0.5 (MIT), command bicepschema get", types: {} };
-for (const type of [...wanted].sort()) {
-  if (type.startsWith("Microsoft.Graph/")) continue; // graph.json
-  const found = lookUp(type);
-  if (found) out.types[type] = found;
-  else console.error(`${type}: not in the catalogue; types-own.json must have it`);
+const [, packaged] = /Include="(\S+" Version="\S+)"/.exec(readFileSync(new URL("catalogue/catalogue.csproj", import.meta.url), "utf8"));
+const out = { source: `NuGet ${packaged.replace('" Version="', " ")} (MIT)`, types: {} };
+for (const id of [...wanted].sort()) {
+  const [type] = id.split("@");
+  if (out.types[type]) console.error(`${id}: another version of it is in use, too`);
+  const types = found.get(id.toLowerCase());
+  if (types) out.types[type] = lookUp(types);
+  else console.error(`${id}: not in the catalogue`);
 }
 console.log(JSON.stringify(out, null, 1));
 
 // One type with every object type that can be reached from its body. Property: [type, flags]; flags R required, O read-only.
-function lookUp(type) {
-  let answer;
-  try {
-    answer = JSON.parse(
-      execFileSync(catalogue, ["bicepschema", "get", "--resource-type", type], {
-        encoding: "utf8",
-        maxBuffer: 1 << 28,
-        stdio: ["ignore", "pipe", "ignore"],
-        env: { ...process.env, AZURE_MCP_COLLECT_TELEMETRY: "false", DOTNET_SYSTEM_GLOBALIZATION_INVARIANT: "1" },
-      }),
-    );
-  } catch {
-    return null;
-  }
-  const all = answer.results.BicepSchemaResult;
-  const objects = new Map(all.filter((o) => o.$type.endsWith("Object") || o.$type === "DiscriminatedObject").map((o) => [o.name, o]));
-  const resource = all.find((o) => o.$type === "Resource" && o.name.toLowerCase().startsWith(`${type.toLowerCase()}@`));
-  if (!resource) return null;
+function lookUp([resource, ...all]) {
+  const objects = new Map(all.map((o) => [o.name, o]));
   // Some types differ by name (sites/config: appsettings, logs, ...): one body each.
   const bodies = resource.bodyType.elements ?? [resource.bodyType];
   const result = { version: resource.name.split("@")[1], bodies: bodies.map(shape), objects: {} };
@@ -64,7 +54,7 @@ function lookUp(type) {
 function shape(object) {
   const properties = {};
   for (const p of [...(object.properties ?? []), ...(object.baseProperties ?? [])]) {
-    const flags = `${/Required/.test(p.flags ?? "") ? "R" : ""}${/ReadOnly/.test(p.flags ?? "") ? "O" : ""}`;
+    const flags = `${/Required/.test(p.flags) ? "R" : ""}${/ReadOnly/.test(p.flags) ? "O" : ""}`;
     if (flags === "O" && p.name !== "id") {
       properties[p.name] = ["any", "O"];
       continue;
@@ -72,6 +62,6 @@ function shape(object) {
     properties[p.name] = flags ? [p.type, flags] : [p.type];
   }
   const out = { properties };
-  if (object.additionalPropertiesType) out.rest = typeof object.additionalPropertiesType === "string" ? object.additionalPropertiesType : "any";
+  if (object.additionalPropertiesType) out.rest = object.additionalPropertiesType;
   return out;
 }

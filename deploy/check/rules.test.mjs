@@ -91,7 +91,8 @@ const wanted = {
     ["signInAudience", /^'AzureADMyOrg'$/, "this tenant only"],
     ["identifierUris", /^\[\s*'api:\/\/\$\{tenant\(\)\.tenantId\}\/[^/]*'\s*\]$/, "api://<tenant>/<name> without a slash at its end"],
     ["api.preAuthorizedApplications", /^development\s*\?/, "Azure CLI in development only"],
-    ["api.oauth2PermissionScopes", /^development\s*\?/, "a delegated scope in development only"],
+    ["api.oauth2PermissionScopes", /type: 'Admin'/, "a delegated scope that asks for an administrator's consent"],
+    ["appRoles", /allowedMemberTypes: \['Application', 'User'\]/, "the same kinds of member for all choices: an enabled role cannot be changed"],
   ],
   "Microsoft.Graph/servicePrincipals": [["appRoleAssignmentRequired", /^true$/, "no token without a role"]],
 };
@@ -104,7 +105,7 @@ function resourceRules(model, resource) {
     if (value === undefined || !pattern.test(value)) findings.push(`${at}: ${path}: want ${why}, got ${value ?? "nothing"}`);
   }
   if (resource.type === "Microsoft.Web/sites" && /appSettings/.test(text(resource, "properties", "siteConfig") ?? "")) findings.push(`${at}: app settings belong into one place, config/appsettings`);
-  if (resource.type === "Microsoft.Web/sites/config") {
+  if (resource.type === "Microsoft.Web/sites/config" && text(resource, "name") === "'appsettings'") {
     const settings = resource.body.get("properties").value;
     walk(settings, (node) => {
       if (node.type !== "object_property") return true;
@@ -164,13 +165,15 @@ const after = [
   ["deploy/modules/api.bicep", "policy", ["namedValues", "audience"]],
   ["deploy/modules/api.bicep", "writePolicies", ["policy"]],
   ["deploy/modules/api.bicep", "member", ["api"]],
-  ["deploy/modules/region.bicep", "site", ["hostRoles"]],
+  ["deploy/modules/region.bicep", "site", ["blobEndpoint", "hostRoles"]],
   ["deploy/main.bicep", "api", ["gateway", "vault"]],
-  ["deploy/main.bicep", "secretReader", ["api"]],
-  ["deploy/main.bicep", "regions", ["secretReader", "telemetryRole", "vaultReader", "networks"]],
-  ["deploy/main.bicep", "networks", ["dns", "vault"]],
-  ["deploy/main.bicep", "identityGrants", ["regions", "workflow"]],
-  ["deploy/main.bicep", "workflow", ["identities", "secretReader"]],
+  ["deploy/main.bicep", "secretReader", ["api", "placeholder"]],
+  ["deploy/main.bicep", "regions", ["gatewayEndpoint", "networks", "secretReader", "telemetryRole", "vaultEndpoint"]],
+  ["deploy/main.bicep", "networks", ["dns"]],
+  ["deploy/main.bicep", "vaultEndpoint", ["networks", "vault"]],
+  ["deploy/main.bicep", "gatewayEndpoint", ["gateway", "networks"]],
+  ["deploy/main.bicep", "identityGrants", ["regions"]],
+  ["deploy/main.bicep", "workflow", ["identities", "identityGrants", "secretReader"]],
 ];
 
 function order(bicep) {
@@ -228,7 +231,7 @@ verify("rules hold", rulesHold, [
   { fault: "an API without key", file: api, from: "    subscriptionRequired: true\n    serviceUrl", to: "    subscriptionRequired: false\n    serviceUrl", want: /subscription key/ },
   { fault: "a policy that waits for nothing", file: api, from: "  dependsOn: [\n    namedValues\n    audience\n  ]\n", to: "", want: /policy must wait for namedValues/ },
   { fault: "an app that starts before it may read its keys", file: "deploy/main.bicep", from: "      secretReader\n      telemetryRole\n      triggerRoles", to: "      telemetryRole\n      triggerRoles", want: /regions must wait for secretReader/ },
-  { fault: "roles given before the app stands", file: "deploy/main.bicep", from: "    regions\n    workflow\n", to: "", want: /identityGrants must wait for regions/ },
+  { fault: "roles given before the app stands", file: "deploy/main.bicep", from: "    grants: grants\n  }\n  dependsOn: [\n    regions\n  ]\n", to: "    grants: grants\n  }\n", want: /identityGrants must wait for regions/ },
   { fault: "another name of the service", file: "deploy/azure.yaml", from: "  relay:\n", to: "  api:\n", want: /azd-service-name/ },
   { fault: "a subnet without delegation", file: "deploy/modules/network.bicep", from: "'Microsoft.App/environments'", to: "'Microsoft.Web/serverFarms'", want: /delegated/ },
   { fault: "v1 tokens", file: entra, from: "requestedAccessTokenVersion: 2", to: "requestedAccessTokenVersion: 1", want: /v2 tokens/ },

@@ -12,6 +12,8 @@ import (
 type function struct {
 	name        string
 	timer       bool
+	schedule    string   // the timer's, with its %names%
+	disabled    bool     // "disabled": true in its function.json
 	names       []string // %Name% in its function.json: app settings it cannot start without
 	connections []string
 }
@@ -25,11 +27,12 @@ func readFunctions(folder string) ([]function, error) {
 	}
 	var all []function
 	for _, read := range found {
-		f := function{name: read.Name}
+		f := function{name: read.Name, disabled: read.Disabled}
 		for _, binding := range read.Bindings {
 			kind, _ := binding["type"].(string)
 			if strings.EqualFold(kind, "timerTrigger") {
 				f.timer = true
+				f.schedule, _ = binding["schedule"].(string)
 			}
 			if connection, _ := binding["connection"].(string); connection != "" {
 				f.connections = append(f.connections, strings.Trim(connection, "%"))

@@ -1,23 +1,28 @@
 // Environment hands the choices of env/<name>.json to azd, after checking what neither Bicep nor Azure would say before half of the
 // resources stand. azd's hooks run it, in deploy/:
 //
-//	go run ./environment            the environment that azd has selected (AZURE_ENV_NAME)
-//	go run ./environment -n prod    check only
+//	go run ./environment             the environment that azd has selected (AZURE_ENV_NAME)
+//	go run ./environment -n prod     check only
+//	go run ./environment -preflight  then run scripts/preflight, which asks Azure about the choices
 //
 // azd takes a parameter that has no default and stands in no parameter file from the environment's own config: `infra.parameters` in
 // .azure/<name>/config.json (Azure/azure-dev cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go, ensureParameters).
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 func main() {
@@ -34,6 +39,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	flags := flag.NewFlagSet("environment", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	checkOnly := flags.Bool("n", false, "check only, write nothing")
+	preflight := flags.Bool("preflight", false, "then run scripts/preflight, which asks Azure about what was chosen")
 	deploy := flags.String("deploy", ".", "the folder of azure.yaml")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -69,11 +75,60 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	if c.Timers == nil {
 		c.Timers = timers(functions)
 	}
+	minutes := timerMinutes(functions, c.Settings)
+	maps.Copy(minutes, c.TimerMinutes)
+	c.TimerMinutes = minutes
 	if *checkOnly {
 		fmt.Fprintf(stdout, "%s: nothing to object to\n", file)
 		return nil
 	}
-	return save(filepath.Join(*deploy, ".azure", name, "config.json"), c)
+	if err := save(filepath.Join(*deploy, ".azure", name, "config.json"), c); err != nil || !*preflight {
+		return err
+	}
+	cmd := exec.Command("sh", "scripts/preflight")
+	cmd.Dir = *deploy
+	cmd.Env = append(os.Environ(), chosen(c)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("running scripts/preflight: %w", err)
+	}
+	return nil
+}
+
+// chosen is what scripts/preflight has to know of the choices, as variables of its environment. All
+// are always there, so that none is taken from an outer one.
+func chosen(c *choices) []string {
+	apim, vault := c.existingService(), c.Vault
+	if apim == nil {
+		apim = new(existing)
+	}
+	if vault == nil {
+		vault = new(existing)
+	}
+	publisher, apiName, apiPath := "", "relay", ""
+	if c.API != nil {
+		publisher = c.API.PublisherEmail
+		apiName, apiPath = cmp.Or(c.API.Name, apiName), c.API.Path
+	}
+	clientID := ""
+	if c.Registration != nil {
+		clientID = c.Registration.ClientID
+	}
+	return []string{
+		"RELAY_CHOSEN_GROUP=" + c.ResourceGroup,
+		"RELAY_CHOSEN_REGIONS=" + strings.Join(c.Locations, " "),
+		"RELAY_CHOSEN_PUBLISHER=" + publisher,
+		"RELAY_CHOSEN_CLIENT_ID=" + clientID,
+		"RELAY_CHOSEN_API=" + apiName,
+		"RELAY_CHOSEN_PATH=" + cmp.Or(apiPath, apiName),
+		fmt.Sprintf("RELAY_NEW_SERVICE=%t", c.newService()),
+		"RELAY_EXISTING_APIM=" + apim.Name,
+		"RELAY_EXISTING_APIM_GROUP=" + apim.ResourceGroup,
+		"RELAY_EXISTING_APIM_SUBSCRIPTION=" + apim.Subscription,
+		"RELAY_EXISTING_VAULT=" + vault.Name,
+		"RELAY_EXISTING_VAULT_GROUP=" + vault.ResourceGroup,
+		"RELAY_EXISTING_VAULT_SUBSCRIPTION=" + vault.Subscription,
+	}
 }
 
 // save puts the choices into azd's config of the environment and leaves everything else in it alone.

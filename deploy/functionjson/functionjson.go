@@ -16,6 +16,7 @@ import (
 type Function struct {
 	Name     string
 	File     string
+	Disabled bool
 	Bindings []map[string]any
 }
 
@@ -39,11 +40,14 @@ func Read(folder string) ([]Function, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
 		}
-		var content struct{ Bindings []map[string]any }
+		var content struct {
+			Disabled any // the host takes a name of a setting as well
+			Bindings []map[string]any
+		}
 		if err := json.Unmarshal(standard, &content); err != nil {
 			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
 		}
-		all = append(all, Function{entry.Name(), path, content.Bindings})
+		all = append(all, Function{entry.Name(), path, content.Disabled == true, content.Bindings})
 	}
 	return all, nil
 }

@@ -1,9 +1,10 @@
-// The API in API Management: operations, named values, policies, product, subscription. Deployed into the service's own group, be the
-// service new or existing. The subscription's keys go from here straight into the vault: never through a parameter or an output of ours.
+// The API in API Management: operations, named values, policies, product, subscription. Deployed
+// into the group of the service, be it new or existing. The subscription's keys go from here
+// straight into the vault: never through a parameter or an output of ours.
 import { apiOperation } from '../types.bicep'
 
 param serviceName string
-@description('Name of API, product and subscription, and prefix of the named values: several environments may share one service.')
+@description('Name of API, product and subscription, and prefix of the named values.')
 param name string
 param path string
 @description('Empty: the product answers by itself once all checks are passed.')
@@ -12,7 +13,7 @@ param operations apiOperation[]
 param openIdConfigUrl string
 param clientId string
 param appIdUri string
-@description('Traces requests into the service\'s own logger; existing services keep the diagnostics they have.')
+@description('Traces requests into the service\'s own logger; an existing one keeps what it has.')
 param logged bool
 param vaultSubscription string
 param vaultResourceGroup string
@@ -77,6 +78,12 @@ resource apiOperations 'Microsoft.ApiManagement/service/apis/operations@2024-05-
       displayName: item.name
       method: item.method
       urlTemplate: item.urlTemplate
+      // Each {name} of the path must be declared, or the service refuses the operation.
+      templateParameters: map(skip(split(item.urlTemplate, '{'), 1), part => {
+        name: replace(split(part, '}')[0], '*', '')
+        type: 'string'
+        required: true
+      })
     }
   }
 ]
@@ -165,7 +172,6 @@ resource subscription 'Microsoft.ApiManagement/service/subscriptions@2024-05-01'
 }
 
 module key 'secret.bicep' = {
-  name: 'key-${name}'
   scope: resourceGroup(vaultSubscription, vaultResourceGroup)
   params: {
     vaultName: vaultName
@@ -175,7 +181,6 @@ module key 'secret.bicep' = {
 }
 
 module secondaryKey 'secret.bicep' = {
-  name: 'key2-${name}'
   scope: resourceGroup(vaultSubscription, vaultResourceGroup)
   params: {
     vaultName: vaultName

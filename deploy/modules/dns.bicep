@@ -1,5 +1,5 @@
 // Private DNS zones for the isolated variant: once for the deployment, links once for each region.
-param tags object
+param tags { *: string }
 param zones string[]
 
 resource all 'Microsoft.Network/privateDnsZones@2024-06-01' = [

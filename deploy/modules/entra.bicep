@@ -1,11 +1,13 @@
-// The API's app registration and its service principal in Entra.
+// The API's app registration and its service principal in Entra. A template can neither change nor
+// remove a role or scope that is enabled: so they are the same whatever is chosen, and what is chosen
+// is who gets them.
 extension microsoftGraphV1
 
 @description('Key of the registration; never changes.')
 param uniqueName string
 param displayName string
 param roles string[]
-@description('Lets developers fetch tokens with Azure CLI, and people hold the roles.')
+@description('Lets developers fetch tokens with Azure CLI.')
 param development bool
 
 var scopeId = guid(tenant().tenantId, uniqueName, 'access_as_user')
@@ -16,7 +18,8 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: uniqueName
   displayName: displayName
   signInAudience: 'AzureADMyOrg'
-  // With the tenant's id: tenants with the secure defaults refuse bare names, and api://<client id> cannot be written here.
+  // With the tenant's id: tenants with the secure defaults refuse bare names, and api://<client id>
+  // cannot be written here.
   identifierUris: [
     'api://${tenant().tenantId}/${uniqueName}'
   ]
@@ -27,27 +30,25 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
       value: role
       displayName: role
       description: 'Callers with this role may use the operations that ask for ${role}.'
-      allowedMemberTypes: development ? ['Application', 'User'] : ['Application']
+      // People hold a role only where somebody gives it to them; the template does in development.
+      allowedMemberTypes: ['Application', 'User']
       isEnabled: true
     }
   ]
   api: {
     // The policy's metadata address is that of v2 tokens.
     requestedAccessTokenVersion: 2
-    oauth2PermissionScopes: development
-      ? [
-          {
-            id: scopeId
-            value: 'access_as_user'
-            type: 'User'
-            isEnabled: true
-            adminConsentDisplayName: 'Call the API as the signed-in developer'
-            adminConsentDescription: 'Lets Azure CLI fetch a token for this API for the developer who signed in.'
-            userConsentDisplayName: 'Call the API as you'
-            userConsentDescription: 'Lets Azure CLI fetch a token for this API for you.'
-          }
-        ]
-      : []
+    // Of no use to anybody but the applications below: others need an administrator's consent.
+    oauth2PermissionScopes: [
+      {
+        id: scopeId
+        value: 'access_as_user'
+        type: 'Admin'
+        isEnabled: true
+        adminConsentDisplayName: 'Call the API as the signed-in developer'
+        adminConsentDescription: 'Lets Azure CLI fetch a token for this API for the developer.'
+      }
+    ]
     preAuthorizedApplications: development
       ? [
           {

@@ -1,6 +1,6 @@
 // A new API Management service, its logger and the right to send telemetry.
 param location string
-param tags object
+param tags { *: string }
 param name string
 param sku string
 param publisherEmail string
@@ -54,7 +54,7 @@ resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Through a named value: written into the logger itself, each deployment would leave one more behind.
+// Through a named value: written into the logger itself, each deployment would leave one behind.
 resource address 'Microsoft.ApiManagement/service/namedValues@2024-05-01' = {
   parent: service
   name: 'telemetry-address'

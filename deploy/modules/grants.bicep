@@ -1,4 +1,5 @@
-// Gives app roles of the API to identities. Deployed last: a new identity takes a while to be known everywhere in the directory.
+// Gives app roles of the API to identities. Deployed late: a new identity takes a while to be known
+// everywhere in the directory.
 extension microsoftGraphV1
 
 param uniqueName string
@@ -7,7 +8,7 @@ param servicePrincipalId string
 @description('Object ids of the identities\' service principals.')
 param principals string[]
 @description('What each gets: index of the principal, role.')
-param grants array
+param grants { index: int, role: string }[]
 
 resource assignments 'Microsoft.Graph/appRoleAssignedTo@v1.0' = [
   for grant in grants: {

@@ -1,6 +1,14 @@
-// User-assigned managed identities. They outlive the app, so that a role once granted stays granted.
+// User-assigned managed identities. They outlive the app: a role once granted stays granted.
+@export()
+@sealed()
+type identity = {
+  id: string
+  clientId: string
+  principalId: string
+}
+
 param location string
-param tags object
+param tags { *: string }
 param names string[]
 
 resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = [
@@ -11,8 +19,8 @@ resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30
   }
 ]
 
-@description('In the order of the names: id, clientId and principalId.')
-output all array = [
+@description('In the order of the names.')
+output all identity[] = [
   for (name, i) in names: {
     id: identities[i].id
     clientId: identities[i].properties.clientId

@@ -1,6 +1,6 @@
-// Log Analytics workspace and Application Insights, which takes telemetry from Entra identities only.
+// Log Analytics workspace and Application Insights, which takes telemetry from identities only.
 param location string
-param tags object
+param tags { *: string }
 param suffix string
 param retentionInDays int
 

@@ -1,14 +1,15 @@
-// The network of one region: a subnet for the app, one for private endpoints, links to the zones, the vault's endpoint.
+// The network of one region: a subnet for the app, one for private endpoints, links to the zones, a
+// way to the first region's network, where the endpoints stand of what all regions share.
 param location string
-param tags object
+param tags { *: string }
 param name string
+@description('Name of the first region\'s network.')
+param hub string
 @description('A /24: the first quarter is for the app, the second for private endpoints.')
 param addressPrefix string
 param zones string[]
-param vaultId string
-param vaultZone string
 
-resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: name
   location: location
   tags: tags
@@ -41,6 +42,34 @@ resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
       }
     ]
   }
+
+  resource toHub 'virtualNetworkPeerings' = if (name != hub) {
+    name: hub
+    properties: {
+      allowVirtualNetworkAccess: true
+      remoteVirtualNetwork: {
+        id: hubNetwork.id
+      }
+    }
+  }
+}
+
+// A way exists once both sides have a peering; made at once, each would find the other busy.
+resource hubNetwork 'Microsoft.Network/virtualNetworks@2025-05-01' existing = {
+  name: hub
+
+  resource fromHub 'virtualNetworkPeerings' = if (name != hub) {
+    name: name
+    properties: {
+      allowVirtualNetworkAccess: true
+      remoteVirtualNetwork: {
+        id: network.id
+      }
+    }
+    dependsOn: [
+      network::toHub
+    ]
+  }
 }
 
 resource dnsZones 'Microsoft.Network/privateDnsZones@2024-06-01' existing = [
@@ -63,42 +92,3 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
     }
   }
 ]
-
-resource endpoint 'Microsoft.Network/privateEndpoints@2024-07-01' = {
-  name: 'pe-vault-${name}'
-  location: location
-  tags: tags
-  properties: {
-    subnet: {
-      id: resourceId('Microsoft.Network/virtualNetworks/subnets', name, 'endpoints')
-    }
-    privateLinkServiceConnections: [
-      {
-        name: 'vault'
-        properties: {
-          privateLinkServiceId: vaultId
-          groupIds: [
-            'vault'
-          ]
-        }
-      }
-    ]
-  }
-  dependsOn: [
-    network
-  ]
-
-  resource records 'privateDnsZoneGroups' = {
-    name: 'default'
-    properties: {
-      privateDnsZoneConfigs: [
-        {
-          name: 'vault'
-          properties: {
-            privateDnsZoneId: resourceId('Microsoft.Network/privateDnsZones', vaultZone)
-          }
-        }
-      ]
-    }
-  }
-}

@@ -1,18 +1,21 @@
 // What every region has of its own: storage for the host, plan, Function App and all its settings.
-import { alwaysReadyGroup } from '../types.bicep'
+import { alwaysReadyGroup, authenticationChoice } from '../types.bicep'
+import { identity } from 'identities.bicep'
 
 param location string
-param tags object
+param tags { *: string }
 param suffix string
 @description('Tag by which azd finds the app it deploys to; exactly one app may carry it.')
-param serviceTag object
+param serviceTag { *: string }
 param systemAssigned bool
 @description('Ids of the user-assigned identities; empty with a system-assigned one.')
 param identityIds string[]
-@description('The same identities: id, clientId, principalId.')
-param identities array
-@description('Functions that call with another identity than the first: function, index, role.')
-param functionIdentities array
+@description('The same identities.')
+param identities identity[]
+@description('For each of them the registration that calls in its place, empty for none.')
+param federatedApps string[]
+@description('Functions that call with another identity than the first.')
+param functionIdentities { function: string, index: int, role: string }[]
 param telemetryAddress string
 param targetApp string
 param targetTenantId string
@@ -24,24 +27,45 @@ param keyUri string
 param secondaryKeyUri string
 @description('Functions whose timers this region must not run.')
 param disabledTimers string[]
-param settings object
+param settings { *: string }
 param storageQueues bool
 param storageTables bool
 param instanceMemoryMB int
 param maximumInstanceCount int
+param httpConcurrency int?
 param alwaysReady alwaysReadyGroup[]
+param zoneRedundant bool
+param authentication authenticationChoice?
+@description('Id of the workspace for resource logs, empty for none.')
+param logsTo string
 param isolated bool
+param closedApp bool
 @description('Subnets: empty unless isolated.')
 param appSubnetId string
 param endpointSubnetId string
-@description('Private DNS zone for blobs, empty where somebody else writes the records.')
+@description('Private DNS zones, empty where somebody else writes the records.')
 param blobZoneId string
+param siteZoneId string
 
 var storageRoles = flatten([
   ['b7e6dc6d-f1e8-4753-8033-0f276bb0955b'] // Storage Blob Data Owner
   storageQueues ? ['974c5e8b-45b9-4653-ba55-5f855dd0fb88'] : [] // Storage Queue Data Contributor
   storageTables ? ['0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'] : [] // Storage Table Data Contributor
 ])
+var callers = map(
+  range(0, length(identities)),
+  i => empty(federatedApps[i])
+    ? 'RunAs=App;AppId=${identities[i].clientId}'
+    : join(
+        [
+          'RunAs=App'
+          'AppId=${federatedApps[i]}'
+          'TenantId=${targetTenantId}'
+          'FederatedIdentity=${identities[i].clientId}'
+        ],
+        ';'
+      )
+)
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   name: take('strelay${suffix}', 24)
@@ -49,7 +73,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   tags: tags
   kind: 'StorageV2'
   sku: {
-    name: 'Standard_LRS'
+    name: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
   }
   properties: {
     allowSharedKeyAccess: false
@@ -79,7 +103,6 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
 }
 
 module hostRoles 'storage-role.bicep' = if (!systemAssigned) {
-  name: 'storage-${suffix}'
   params: {
     accountName: account.name
     roles: storageRoles
@@ -88,7 +111,19 @@ module hostRoles 'storage-role.bicep' = if (!systemAssigned) {
   }
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+module blobEndpoint 'endpoint.bicep' = if (isolated) {
+  params: {
+    location: location
+    tags: tags
+    name: 'pe-blob-${suffix}'
+    subnetId: endpointSubnetId
+    serviceId: account.id
+    part: 'blob'
+    zoneId: blobZoneId
+  }
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${suffix}'
   location: location
   tags: tags
@@ -99,10 +134,11 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
   properties: {
     reserved: true
+    zoneRedundant: zoneRedundant
   }
 }
 
-resource site 'Microsoft.Web/sites@2024-11-01' = {
+resource site 'Microsoft.Web/sites@2025-03-01' = {
   name: 'func-${suffix}'
   location: location
   tags: union(tags, serviceTag)
@@ -118,6 +154,7 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    publicNetworkAccess: closedApp ? 'Disabled' : 'Enabled'
     keyVaultReferenceIdentity: systemAssigned ? 'SystemAssigned' : identityIds[0]
     virtualNetworkSubnetId: isolated ? appSubnetId : null
     functionAppConfig: {
@@ -139,6 +176,9 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
         alwaysReady: alwaysReady
+        triggers: httpConcurrency == null
+          ? null
+          : { http: { perInstanceConcurrency: httpConcurrency! } }
       }
     }
     siteConfig: {
@@ -147,8 +187,10 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
       http20Enabled: true
     }
   }
-  // The first start needs the package container and the locks; names that are computed carry no order.
+  // The first start needs the package container and the locks, and a way to them; names that are
+  // computed carry no order.
   dependsOn: [
+    blobEndpoint
     hostRoles
   ]
 
@@ -166,7 +208,8 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
     }
   }
 
-  // Replaces the whole set: what is set by hand in the portal is gone after a deployment. Own settings go into env/<name>.json.
+  // Replaces the whole set: what is set by hand in the portal is gone after a deployment. Own
+  // settings go into env/<name>.json.
   resource appSettings 'config' = {
     name: 'appsettings'
     properties: union(
@@ -180,25 +223,35 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
         TargetApp: targetApp
         TargetTenantID: targetTenantId
         TargetRole: targetRole
-        FunctionIdentity: systemAssigned ? 'RunAs=App' : 'RunAs=App;AppId=${identities[0].clientId}'
+        FunctionIdentity: systemAssigned ? 'RunAs=App' : callers[0]
         ApimUrl: apimUrl
         PollSchedule: '0 */5 * * * *'
       },
       empty(keyUri) ? {} : { ApimKey: '@Microsoft.KeyVault(SecretUri=${keyUri})' },
-      empty(secondaryKeyUri) ? {} : { ApimKeySecondary: '@Microsoft.KeyVault(SecretUri=${secondaryKeyUri})' },
+      empty(secondaryKeyUri)
+        ? {}
+        : { ApimKeySecondary: '@Microsoft.KeyVault(SecretUri=${secondaryKeyUri})' },
       empty(keyHeader) ? {} : { ApimKeyHeader: keyHeader },
       systemAssigned ? {} : { AzureWebJobsStorage__clientId: identities[0].clientId },
-      storageQueues ? { AzureWebJobsStorage__queueServiceUri: account.properties.primaryEndpoints.queue } : {},
-      storageTables ? { AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table } : {},
+      storageQueues
+        ? { AzureWebJobsStorage__queueServiceUri: account.properties.primaryEndpoints.queue }
+        : {},
+      storageTables
+        ? { AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table }
+        : {},
       // A hyphen cannot stand in a setting's name on Linux; the app reads "_" for it.
       toObject(
         functionIdentities,
         item => '${replace(item.function, '-', '_')}__FunctionIdentity',
-        item => 'RunAs=App;AppId=${identities[item.index].clientId}'
+        item => callers[item.index]
       ),
-      toObject(functionIdentities, item => '${replace(item.function, '-', '_')}__TargetRole', item => item.role),
+      toObject(
+        functionIdentities,
+        item => '${replace(item.function, '-', '_')}__TargetRole',
+        item => item.role
+      ),
       toObject(disabledTimers, name => 'AzureWebJobs.${name}.Disabled', name => 'true'),
-      // Connections of triggers name the identity by its client id, which nobody knows before it is made.
+      // Connections of triggers name the identity by its client id, which nobody knows before.
       toObject(
         items(settings),
         item => item.key,
@@ -210,7 +263,6 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
 
 // A system-assigned identity exists only now: the first start may fail until the roles have spread.
 module siteRoles 'storage-role.bicep' = if (systemAssigned) {
-  name: 'storage-site-${suffix}'
   params: {
     accountName: account.name
     roles: storageRoles
@@ -219,38 +271,53 @@ module siteRoles 'storage-role.bicep' = if (systemAssigned) {
   }
 }
 
-resource endpoint 'Microsoft.Network/privateEndpoints@2024-07-01' = if (isolated) {
-  name: 'pe-blob-${suffix}'
-  location: location
-  tags: tags
+module siteEndpoint 'endpoint.bicep' = if (closedApp) {
+  params: {
+    location: location
+    tags: tags
+    name: 'pe-site-${suffix}'
+    subnetId: endpointSubnetId
+    serviceId: site.id
+    part: 'sites'
+    zoneId: siteZoneId
+  }
+}
+
+module authenticationSettings 'authentication.bicep' = if (authentication != null) {
+  params: {
+    siteName: site.name
+    choice: authentication!
+  }
+}
+
+resource siteLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(logsTo)) {
+  name: 'app'
+  scope: site
   properties: {
-    subnet: {
-      id: endpointSubnetId
-    }
-    privateLinkServiceConnections: [
+    workspaceId: logsTo
+    logs: [
       {
-        name: 'blob'
-        properties: {
-          privateLinkServiceId: account.id
-          groupIds: [
-            'blob'
-          ]
-        }
+        category: 'FunctionAppLogs'
+        enabled: true
       }
     ]
   }
 }
 
-resource endpointRecords 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-07-01' = if (isolated && !empty(blobZoneId)) {
-  parent: endpoint
-  name: 'default'
+// Writing only: each instance of the host reads its locks every few seconds.
+resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(logsTo)) {
+  name: 'blobs'
+  scope: account::blobs
   properties: {
-    privateDnsZoneConfigs: [
+    workspaceId: logsTo
+    logs: [
       {
-        name: 'blob'
-        properties: {
-          privateDnsZoneId: blobZoneId
-        }
+        category: 'StorageWrite'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
+        enabled: true
       }
     ]
   }

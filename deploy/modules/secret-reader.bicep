@@ -1,7 +1,7 @@
 // Lets one identity read the named secrets and nothing else of the vault.
 param vaultName string
 param names string[]
-@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+@description('Id of the identity\'s owner: names the assignment before the principal is known.')
 param identityId string
 param principalId string
 
@@ -10,11 +10,11 @@ var secretsUser = subscriptionResourceId(
   '4633458b-17de-408a-b874-0445c86b69e6'
 )
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName
 }
 
-resource secrets 'Microsoft.KeyVault/vaults/secrets@2024-11-01' existing = [
+resource secrets 'Microsoft.KeyVault/vaults/secrets@2025-05-01' existing = [
   for name in names: {
     parent: vault
     name: name

@@ -2,7 +2,7 @@
 param accountName string
 @description('GUIDs of role definitions.')
 param roles string[]
-@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+@description('Id of the identity\'s owner: names the assignment before the principal is known.')
 param identityId string
 param principalId string
 

@@ -3,7 +3,7 @@ param kind 'cosmosDb' | 'eventHubs' | 'serviceBus' | 'storage'
 param name string
 @description('GUID of the role definition.')
 param role string
-@description('Resource id of the identity\'s owner. It makes the name of the assignment, because it is known before the identity is made.')
+@description('Id of the identity\'s owner: names the assignment before the principal is known.')
 param identityId string
 param principalId string
 
@@ -23,7 +23,7 @@ resource onStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (ki
   }
 }
 
-resource bus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = if (kind == 'serviceBus') {
+resource bus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = if (kind == 'serviceBus') {
   name: name
 }
 
@@ -37,7 +37,7 @@ resource onServiceBus 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
   }
 }
 
-resource hubs 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (kind == 'eventHubs') {
+resource hubs 'Microsoft.EventHub/namespaces@2026-01-01' existing = if (kind == 'eventHubs') {
   name: name
 }
 

@@ -1,12 +1,12 @@
 // Key Vault for the subscription keys. Access by role assignments only.
 param location string
-param tags object
+param tags { *: string }
 param name string
 param workspaceId string
 param purgeProtection bool
 param isolated bool
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
   location: location
   tags: tags

@@ -1,7 +1,7 @@
-// The Logic App of the article: the same call, made by a workflow with the same identity. No key in definition, parameters or run history:
-// the first action reads it from the vault.
+// The Logic App of the article: the same call, made by a workflow with the same identity. No key in
+// definition, parameters or run history: the first action reads it from the vault.
 param location string
-param tags object
+param tags { *: string }
 param name string
 param systemAssigned bool
 @description('Id of the user-assigned identity, empty with a system-assigned one.')
@@ -10,6 +10,11 @@ param targetApp string
 param apimUrl string
 param keyUri string
 param keyHeader string
+@description('Id of the workspace for resource logs, empty for none.')
+param logsTo string
+
+// A system-assigned identity is meant where none is named.
+var caller = systemAssigned ? {} : { inputs: { authentication: { identity: identityId } } }
 
 resource workflow 'Microsoft.Logic/workflows@2019-05-01' = {
   name: name
@@ -25,11 +30,13 @@ resource workflow 'Microsoft.Logic/workflows@2019-05-01' = {
       }
   properties: {
     state: 'Enabled'
-    definition: loadJsonContent('../workflows/relay.json')
-    parameters: {
-      identity: {
-        value: systemAssigned ? 'SystemAssigned' : identityId
+    definition: union(loadJsonContent('../workflows/relay.json'), {
+      actions: {
+        Read_key: caller
+        Call_API: caller
       }
+    })
+    parameters: {
       audience: {
         value: targetApp
       }
@@ -46,6 +53,20 @@ resource workflow 'Microsoft.Logic/workflows@2019-05-01' = {
         value: 'https://${substring(environment().suffixes.keyvaultDns, 1)}'
       }
     }
+  }
+}
+
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (!empty(logsTo)) {
+  name: 'workflow'
+  scope: workflow
+  properties: {
+    workspaceId: logsTo
+    logs: [
+      {
+        category: 'WorkflowRuntime'
+        enabled: true
+      }
+    ]
   }
 }
 

@@ -25,6 +25,14 @@ type state struct {
 	Dead          []string // keys that the gateway refuses although they are its own
 	Unresolved    int      // so many more times the references are not resolved
 	Doctor        string
+	Groups        map[string]string // by name: its tag azd-env-name
+	Pipeline      bool              // a service principal is signed in
+	Roles         []string          // of whoever is signed in, by name
+	Deleted       map[string]string // by part of the address: the lines of the answer
+	Paths         map[string]string // of an existing service: the API that holds the path
+	AccessPolicy  bool              // the existing vault goes by access policies
+	TokenVersion  string            // of an existing registration
+	Addresses     int               // so many arguments began with a slash
 }
 
 type failure struct{ Method, URL, Text string }
@@ -89,6 +97,7 @@ func fakeAz(file string, args []string) int {
 
 func (s *state) answer(args []string) (out, fault string) {
 	s.Calls = append(s.Calls, strings.Join(args, " "))
+	args = s.rewritten(args)
 	option := func(name string) string {
 		if i := slices.Index(args, name); i >= 0 && i+1 < len(args) {
 			return args[i+1]
@@ -109,12 +118,37 @@ func (s *state) answer(args []string) (out, fault string) {
 	}
 	switch command {
 	case "cloud show":
-		return "https://graph.microsoft.com/", ""
+		switch query := option("--query"); query {
+		case "endpoints.resourceManager":
+			return "https://management.azure.com/", ""
+		case "endpoints.activeDirectory":
+			return "https://login.microsoftonline.com", ""
+		case "endpoints.microsoftGraphResourceId":
+			return "https://graph.microsoft.com/", ""
+		}
 	case "account show":
-		if option("--query") == "tenantId" {
+		switch query := option("--query"); {
+		case query == "tenantId":
 			return "tenant-1", ""
+		case query == "user.name":
+			return "somebody", ""
+		case query == "user.type" && s.Pipeline:
+			return "servicePrincipal", ""
+		case query == "user.type":
+			return "user", ""
 		}
 		return "sub-1", ""
+	case "group exists":
+		_, found := s.Groups[option("--name")]
+		return fmt.Sprint(found), ""
+	case "group show":
+		return s.Groups[option("--name")], ""
+	case "ad signed-in-user":
+		return "me", ""
+	case "ad app":
+		return s.TokenVersion, ""
+	case "keyvault show":
+		return fmt.Sprint(!s.AccessPolicy), ""
 	case "ad sp":
 		if option("--id") != apiClient {
 			return "", "Resource '" + option("--id") + "' does not exist"
@@ -148,15 +182,10 @@ func (s *state) answer(args []string) (out, fault string) {
 		s.write("publish " + option("--name"))
 		return "", ""
 	case "role assignment":
-		return "Owner", ""
-	case "keyvault secret":
-		data, err := os.ReadFile(option("--file"))
-		if err != nil {
-			return "", err.Error()
+		if s.Roles == nil {
+			return "Owner", ""
 		}
-		s.write("secret " + option("--name"))
-		s.Vault[option("--name")] = string(data)
-		return "", ""
+		return strings.Join(s.Roles, "\n"), ""
 	}
 	return "", "the fake az does not know: " + strings.Join(args, " ")
 }
@@ -168,6 +197,9 @@ var uniqueName = regexp.MustCompile(`/applications\(uniqueName='([^']+)'\)$`)
 func (s *state) rest(method, url string, option func(string) string) (out, fault string) {
 	const notFound = `Not Found({"error":{"code":"Request_ResourceNotFound"}})`
 	query := option("--query")
+	if !strings.HasPrefix(url, "https://") {
+		return "", "the fake az wants a full address: " + url
+	}
 	switch match := uniqueName.FindStringSubmatch(url); {
 	case match != nil && method == "GET":
 		app, ok := s.Applications[match[1]]
@@ -260,8 +292,35 @@ func (s *state) rest(method, url string, option func(string) string) (out, fault
 			return "ApimKey", ""
 		}
 		return "", ""
-	case strings.Contains(url, "/userAssignedIdentities?"):
-		return "id-relay\t" + principal + "\tclient-1", ""
+	case strings.HasPrefix(url, management+"/subscriptions/") && strings.Contains(url, "/sites/app-1?") && query == "identity.principalId":
+		return principal, ""
+	case strings.HasPrefix(url, management+vaultID+"/secrets/") && method == "PUT":
+		data, err := os.ReadFile(strings.TrimPrefix(option("--body"), "@"))
+		if err != nil {
+			return "", err.Error()
+		}
+		var body struct{ Properties struct{ Value string } }
+		if err := json.Unmarshal(data, &body); err != nil {
+			return "", "Bad Request: " + err.Error()
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(url, management+vaultID+"/secrets/"), "?")
+		s.write("secret " + name)
+		s.Vault[name] = body.Properties.Value
+		return "", ""
+	case strings.Contains(url, "/deletedVaults?"), strings.Contains(url, "/deletedservices?"):
+		for part, lines := range s.Deleted {
+			if strings.Contains(url, part) {
+				return lines, ""
+			}
+		}
+		return "", ""
+	case strings.Contains(url, "/service/apim-old/apis?"):
+		for path, holder := range s.Paths {
+			if strings.Contains(query, "'"+path+"'") {
+				return holder, ""
+			}
+		}
+		return "", ""
 	case strings.HasSuffix(url, "/api/health"):
 		return "", ""
 	case strings.HasSuffix(url, "/api/doctor"):
@@ -280,6 +339,32 @@ func (s *state) rest(method, url string, option func(string) string) (out, fault
 		return "", `Unauthorized({ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." })`
 	}
 	return "", "the fake az does not know: " + method + " " + url
+}
+
+const (
+	management = "https://management.azure.com"
+	vaultID    = "/subscriptions/sub-1/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/kv"
+)
+
+// gitBash is what Git Bash takes for a path when it starts a program of Windows: an argument that
+// begins with a slash, or with a name or an option before it (msys2.org "Filesystem Paths"). We count
+// the file in @FILE as one as well: rewritten or not, az for Windows would not find it.
+var gitBash = regexp.MustCompile(`^(@|-[A-Za-z]|[A-Za-z_-]+=)?/[^/]`)
+
+// rewritten gives the arguments as az for Windows gets them from Git Bash, and counts the changes.
+func (s *state) rewritten(args []string) []string {
+	if os.Getenv("FAKE_GIT_BASH") == "" {
+		return args
+	}
+	all := slices.Clone(args)
+	for i, arg := range all {
+		if gitBash.MatchString(arg) {
+			at := strings.Index(arg, "/")
+			all[i] = arg[:at] + "C:/Program Files/Git" + arg[at:]
+			s.Addresses++
+		}
+	}
+	return all
 }
 
 func headers(option string) map[string]string {

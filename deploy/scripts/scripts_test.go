@@ -142,7 +142,7 @@ func TestRotateKey(t *testing.T) {
 	})
 	// Wherever it breaks, one of the keys that the app holds (the vault's) is one that the gateway takes, and a second run finishes.
 	for i, step := range []failure{
-		{"POST", "regenerateSecondaryKey", "boom"}, {"POST", "listSecrets", "boom"}, {"keyvault", "secret set", "Forbidden"}, {"POST", "/refresh", "boom"},
+		{"POST", "regenerateSecondaryKey", "boom"}, {"POST", "listSecrets", "boom"}, {"PUT", "/secrets/apim-key-secondary", "Forbidden"}, {"PUT", "/secrets/apim-key?", "Forbidden"}, {"POST", "/refresh", "boom"},
 		{"POST", "regeneratePrimaryKey", "boom"},
 	} {
 		t.Run(fmt.Sprintf("broken at %s", step.URL), func(t *testing.T) {
@@ -162,6 +162,15 @@ func TestRotateKey(t *testing.T) {
 		c.run(t, 1, "nothing was changed", "rotate-key")
 		if s := c.load(t); s.Keys["secondary"] != "secondary-1" {
 			t.Errorf("keys %v", s.Keys)
+		}
+	})
+	t.Run("without the right to write secrets both keys stay", func(t *testing.T) {
+		c := newCloud(t)
+		c.edit(t, func(s *state) { s.Fail = []failure{{"PUT", "/secrets/", "Forbidden"}} })
+		c.run(t, 1, "nothing was changed", "rotate-key")
+		s := c.load(t)
+		if s.Keys["primary"] != "primary-1" || s.Keys["secondary"] != "secondary-1" || len(s.Writes) != 0 {
+			t.Errorf("keys %v, writes %v", s.Keys, s.Writes)
 		}
 	})
 	t.Run("another team's API", func(t *testing.T) {
@@ -197,6 +206,8 @@ func TestRegistration(t *testing.T) {
 }
 
 func TestPreflight(t *testing.T) {
+	existingService := []string{"RELAY_NEW_SERVICE=false", "RELAY_EXISTING_APIM=apim-old", "RELAY_EXISTING_APIM_GROUP=rg-old",
+		"RELAY_CHOSEN_API=orders", "RELAY_CHOSEN_PATH=orders/v1"}
 	t.Run("nobody signed in", func(t *testing.T) {
 		c := newCloud(t)
 		c.edit(t, func(s *state) { s.Fail = []failure{{"account", "show", "Please run 'az login'"}} })
@@ -207,11 +218,50 @@ func TestPreflight(t *testing.T) {
 		c.env = append(c.env, "AZURE_SUBSCRIPTION_ID=sub-2")
 		c.run(t, 1, "az account set", "preflight")
 	})
-	t.Run("a region without Flex Consumption", func(t *testing.T) {
-		c := newCloud(t)
-		c.env = append(c.env, "AZURE_LOCATION=moon")
-		c.run(t, 1, "choose one of: westeurope northeurope", "preflight")
-	})
+	for _, tt := range []struct {
+		name   string
+		env    []string
+		cloud  func(*state)
+		status int
+		want   string
+	}{
+		{name: "azd has not asked yet", env: []string{"AZURE_SUBSCRIPTION_ID=", "AZURE_LOCATION="}, want: "azd asks for subscription and region after this"},
+		{name: "a region without Flex Consumption", env: []string{"AZURE_LOCATION=moon"}, status: 1, want: "choose one of: westeurope northeurope"},
+		{name: "a chosen region without it", env: []string{"RELAY_CHOSEN_REGIONS=westeurope moon"}, status: 1, want: "is not in moon"},
+		{name: "a chosen group that is not there", env: []string{"RELAY_CHOSEN_GROUP=rg-mine"}, status: 1, want: "there is no group rg-mine"},
+		{name: "a chosen group", env: []string{"RELAY_CHOSEN_GROUP=rg-mine"}, cloud: func(s *state) { s.Groups = map[string]string{"rg-mine": ""} }},
+		{name: "somebody else's group under our name", cloud: func(s *state) { s.Groups = map[string]string{"rg-dev": ""} }, status: 1, want: "azd down would take it away"},
+		{name: "our own group", cloud: func(s *state) { s.Groups = map[string]string{"rg-dev": "dev"} }},
+		{name: "a pipeline without an address", env: []string{"RELAY_NEW_SERVICE=true"}, cloud: func(s *state) { s.Pipeline = true }, status: 1, want: "api.publisherEmail"},
+		{name: "a pipeline with one", env: []string{"RELAY_NEW_SERVICE=true", "RELAY_CHOSEN_PUBLISHER=a@contoso.com"}, cloud: func(s *state) { s.Pipeline = true }},
+		{name: "a pipeline that makes no service", env: []string{"RELAY_NEW_SERVICE=false"}, cloud: func(s *state) { s.Pipeline = true }},
+		{name: "a deleted vault", cloud: func(s *state) { s.Deleted = map[string]string{"deletedVaults": "kv-1\twesteurope\tNone"} }, status: 1, want: "az keyvault purge --name kv-1"},
+		{name: "a deleted vault that cannot be purged", cloud: func(s *state) { s.Deleted = map[string]string{"deletedVaults": "kv-1\twesteurope\tTrue"} }, status: 1, want: "choose another environment name"},
+		{name: "a deleted vault of another region", cloud: func(s *state) { s.Deleted = map[string]string{"deletedVaults": "kv-1\tnortheurope\tTrue"} }},
+		{name: "a deleted vault beside an existing one", env: []string{"RELAY_EXISTING_VAULT=kv-2"}, cloud: func(s *state) { s.Deleted = map[string]string{"deletedVaults": "kv-1\twesteurope\tTrue"} }},
+		{name: "an existing vault with access policies", env: []string{"RELAY_EXISTING_VAULT=kv-2"}, cloud: func(s *state) { s.AccessPolicy = true }, status: 1, want: "goes by access policies"},
+		{name: "a deleted gateway", cloud: func(s *state) { s.Deleted = map[string]string{"deletedservices": "apim-1\tWest Europe"} }, status: 1, want: "az apim deletedservice purge --service-name apim-1"},
+		{name: "a deleted gateway of no use", env: []string{"RELAY_NEW_SERVICE=false"}, cloud: func(s *state) { s.Deleted = map[string]string{"deletedservices": "apim-1\tWest Europe"} }},
+		{name: "a path that is free", env: existingService},
+		{name: "a path that another API holds", env: existingService, cloud: func(s *state) { s.Paths = map[string]string{"orders/v1": "billing"} }, status: 1, want: "held by the API billing"},
+		{name: "a path that our own API holds", env: append(existingService, "RELAY_APIM_SID=orders-abcdefghijk23"), cloud: func(s *state) { s.Paths = map[string]string{"orders/v1": "orders-abcdefghijk23"} }},
+		{name: "a path that some environment's API holds", env: existingService, cloud: func(s *state) { s.Paths = map[string]string{"orders/v1": "orders-abcdefghijk23"} }, want: "warning: the path orders/v1"},
+		{name: "a registration with v1 tokens", env: []string{"RELAY_CHOSEN_CLIENT_ID=x"}, cloud: func(s *state) { s.TokenVersion = "" }, status: 1, want: "tokens of version 1"},
+		{name: "a registration with v2 tokens", env: []string{"RELAY_CHOSEN_CLIENT_ID=x"}},
+		{name: "no right to give roles", cloud: func(s *state) { s.Roles = []string{"Contributor"} }, want: "warning: no right to write role assignments"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCloud(t)
+			c.env = append(c.env, tt.env...)
+			if tt.cloud != nil {
+				c.edit(t, tt.cloud)
+			}
+			out := c.run(t, tt.status, tt.want, "preflight")
+			if tt.status == 0 && tt.want == "" && strings.Contains(out, "warning") {
+				t.Errorf("warns of nothing:\n%s", out)
+			}
+		})
+	}
 	t.Run("registers what is missing and is quiet the second time", func(t *testing.T) {
 		c := newCloud(t)
 		c.run(t, 0, "Registering the resource provider Microsoft.App.", "preflight")
@@ -232,14 +282,75 @@ func TestWaitReady(t *testing.T) {
 		c.edit(t, func(s *state) { s.Unresolved = 99 })
 		c.run(t, 1, "unresolved: ApimKey", "wait-ready")
 	})
-	t.Run("another team's API: prints the request and goes on", func(t *testing.T) {
-		c := newCloud(t)
-		c.edit(t, func(s *state) { s.Unresolved = 99 })
-		c.env = append(c.env, "RELAY_CALLER_ONLY=true")
-		out := c.run(t, 0, "the app role Api.Read of api://x", "wait-ready")
-		if !strings.Contains(out, "--principal "+principal) || !strings.Contains(out, "az keyvault secret set") {
-			t.Errorf("the request is incomplete:\n%s", out)
+	t.Run("another team's API: prints what to ask for", func(t *testing.T) {
+		const writer, registration = "aaaaaaaa-0000-0000-0000-000000000009", "cccccccc-0000-0000-0000-000000000001"
+		tests := []struct {
+			name, grants string
+			want         []string
+		}{
+			{"user-assigned", principal + "=Api.Read= " + writer + "=Api.Write=", []string{
+				"--principal " + principal + " --api api://x --role Api.Read\n",
+				"--principal " + writer + " --api api://x --role Api.Write\n",
+			}},
+			{"system-assigned", "", []string{"--principal " + principal + " --api api://x --role Api.Read\n"}},
+			{"federated", principal + "=Api.Read=" + registration, []string{
+				"az ad sp create --id " + registration, "--api api://x --role Api.Read\n",
+				"https://login.microsoftonline.com/tenant-1/v2.0", "subject  " + principal, "api://AzureADTokenExchange",
+			}},
 		}
+		for _, tt := range tests {
+			c := newCloud(t)
+			c.env = append(c.env, "RELAY_CALLER_ONLY=true", "RELAY_GRANTS="+tt.grants)
+			out := c.run(t, 0, "deploy/scripts/store-key KEYFILE", "wait-ready")
+			for _, want := range append(tt.want, "holds a placeholder", "all Key Vault references are resolved") {
+				if !strings.Contains(out, want) {
+					t.Errorf("%s: the request lacks %q:\n%s", tt.name, want, out)
+				}
+			}
+		}
+	})
+	t.Run("another team's API without a key", func(t *testing.T) {
+		c := newCloud(t)
+		c.env = append(c.env, "RELAY_CALLER_ONLY=true", "RELAY_GRANTS="+principal+"=Api.Read=", "RELAY_KEY_NAME=")
+		if out := c.run(t, 0, "", "wait-ready"); strings.Contains(out, "store-key") {
+			t.Errorf("asks for a key that nobody needs:\n%s", out)
+		}
+	})
+}
+
+func TestStoreKey(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	store := func(t *testing.T, c *cloud, status int, want, key string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := c.run(t, status, want, "store-key", file); strings.Contains(out, "0123456789") {
+			t.Errorf("the key was printed:\n%s", out)
+		}
+	}
+	for _, key := range []string{"0123456789abcdef\n", "0123456789abcdef\r\n", `0123456789"\`} {
+		c := newCloud(t)
+		c.env = append(c.env, "RELAY_CALLER_ONLY=true")
+		store(t, c, 0, "read by the app", key)
+		if got, want := c.load(t).Vault["apim-key"], strings.TrimRight(key, "\r\n"); got != want {
+			t.Errorf("the vault holds %q, want %q", got, want)
+		}
+		for _, call := range c.load(t).Calls {
+			if strings.Contains(call, "0123456789") {
+				t.Errorf("the key stood among the arguments: %s", call)
+			}
+		}
+	}
+	t.Run("refused", func(t *testing.T) {
+		c := newCloud(t)
+		c.env = append(c.env, "RELAY_CALLER_ONLY=true")
+		store(t, c, 1, "is empty", "\n")
+		store(t, c, 1, "want one key", "primary: 0123456789abcdef")
+		c.run(t, 2, "want one argument", "store-key")
+		c.env = append(c.env, "RELAY_CALLER_ONLY=false")
+		store(t, c, 2, "stored by the deployment", "0123456789abcdef")
+		c.wantWrites(t, 0)
 	})
 }
 
@@ -306,6 +417,62 @@ func TestPublishRegions(t *testing.T) {
 	c.run(t, 1, "there is no", "publish-regions")
 }
 
+// Git Bash rewrites what looks like a path when it starts az for Windows: no script hands over such an
+// argument.
+func TestGitBash(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	caller, grants := "RELAY_CALLER_ONLY=true", "RELAY_GRANTS="
+	for _, command := range []struct {
+		script string
+		args   []string
+		env    []string
+	}{
+		{script: "grant-role", args: []string{"--principal", principal, "--api", apiClient, "--role", "Api.Read"}},
+		{script: "predown", env: []string{"RELAY_UNIQUE_NAME=orders"}},
+		{script: "preflight"},
+		{script: "preflight", env: []string{"RELAY_NEW_SERVICE=false", "RELAY_EXISTING_APIM=apim-old", "RELAY_EXISTING_APIM_GROUP=rg-old", "RELAY_CHOSEN_API=orders", "RELAY_CHOSEN_PATH=orders", "RELAY_EXISTING_VAULT=kv"}},
+		{script: "publish-regions", env: []string{"RELAY_APPS=app-1 app-2", "RELAY_PACKAGE=lib.sh"}},
+		{script: "registration", args: []string{"--name", "orders"}},
+		{script: "rotate-key"},
+		{script: "store-key", args: []string{key}, env: []string{caller}},
+		{script: "verify"},
+		{script: "wait-ready", env: []string{caller, grants}},
+	} {
+		t.Run(command.script, func(t *testing.T) {
+			c := newCloud(t)
+			c.edit(t, func(s *state) { s.Doctor = "true" })
+			c.env = append(append(c.env, "FAKE_GIT_BASH=1"), command.env...)
+			c.run(t, 0, "", command.script, command.args...)
+			if s := c.load(t); s.Addresses > 0 {
+				t.Errorf("%d arguments were rewritten: %q", s.Addresses, s.Calls)
+			}
+		})
+	}
+}
+
+func TestEachScriptSaysWhatItDoes(t *testing.T) {
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.Contains(file.Name(), ".") {
+			continue
+		}
+		c := newCloud(t)
+		for _, option := range []string{"-h", "--help"} {
+			if out := c.run(t, 0, "  "+file.Name(), file.Name(), option); strings.Contains(out, "set -eu") || strings.HasPrefix(out, "#") {
+				t.Errorf("%s %s: want its comment alone, got\n%s", file.Name(), option, out)
+			}
+		}
+		c.run(t, 2, "want", file.Name(), "--nonsense", "more")
+		c.wantWrites(t, 0)
+	}
+}
+
 // The checks above must find a script that has lost what they are there for.
 func TestChecksFindSeededFaults(t *testing.T) {
 	grant := []string{"--principal", principal, "--api", apiClient, "--role", "Api.Read"}
@@ -323,12 +490,20 @@ func TestChecksFindSeededFaults(t *testing.T) {
 	t.Run("rotate-key that does not mind the other key", func(t *testing.T) {
 		c := newCloud(t)
 		c.edit(t, func(s *state) { s.Dead = []string{"primary-1"} })
-		c.run(t, 0, "", seed(t, "rotate-key", `accepts "$SECRETS/other" ||`, `true ||`))
+		c.run(t, 0, "", seed(t, "rotate-key", `accepts other ||`, `true ||`))
+	})
+	t.Run("rotate-key with an address that Git Bash takes for a path", func(t *testing.T) {
+		c := newCloud(t)
+		c.env = append(c.env, "FAKE_GIT_BASH=1")
+		c.run(t, 1, "", seed(t, "rotate-key", `subscription="$management/subscriptions`, `subscription="/subscriptions`))
+		if c.load(t).Addresses == 0 {
+			t.Error("the seeded fault was not rewritten")
+		}
 	})
 	t.Run("verify that passes the key as an argument", func(t *testing.T) {
 		c := newCloud(t)
 		c.edit(t, func(s *state) { s.Doctor = "true" })
-		cmd := seed(t, "verify", `--headers "@$SECRETS/headers" --query ok`, `--headers "$(cat "$SECRETS/headers")" --query ok`)
+		cmd := seed(t, "verify", `--headers @headers --query ok`, `--headers "$(cat headers)" --query ok`)
 		c.run(t, 1, "", cmd)
 		if calls := strings.Join(c.load(t).Calls, "\n"); !strings.Contains(calls, "master-key") {
 			t.Error("the seeded fault did not show the key")
@@ -380,11 +555,11 @@ func newCloud(t *testing.T) *cloud {
 	}
 	c := &cloud{file: filepath.Join(dir, "state.json")}
 	c.env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "FAKE_AZ_STATE="+c.file, "RELAY_PAUSE=0", "RELAY_TRIES=3",
-		"AZURE_SUBSCRIPTION_ID=sub-1", "AZURE_RESOURCE_GROUP=rg", "AZURE_LOCATION=West Europe", "AZURE_PRINCIPAL_ID=me", `RELAY_HOSTS=["app-1.example"]`,
+		"AZURE_SUBSCRIPTION_ID=sub-1", "AZURE_RESOURCE_GROUP=rg", "AZURE_LOCATION=West Europe", "AZURE_ENV_NAME=dev", `RELAY_HOSTS=["app-1.example"]`,
 		"RELAY_APPS=app-1", "RELAY_API_URL=https://gateway.example/relay", "RELAY_TARGET_APP=api://x", "RELAY_TARGET_ROLE=Api.Read",
 		"RELAY_TARGET_TENANT_ID=tenant-1", "RELAY_APIM=apim", "RELAY_APIM_GROUP=rg", "RELAY_APIM_SUBSCRIPTION=sub-1", "RELAY_APIM_SID=relay",
-		"RELAY_VAULT=kv", "RELAY_KEY_NAME=apim-key")
-	c.save(t, &state{Keys: map[string]string{"primary": "primary-1", "secondary": "secondary-1"},
+		"RELAY_VAULT=kv", "RELAY_VAULT_ID="+vaultID, "RELAY_KEY_NAME=apim-key")
+	c.save(t, &state{TokenVersion: "2", Keys: map[string]string{"primary": "primary-1", "secondary": "secondary-1"},
 		Vault: map[string]string{"apim-key": "primary-1", "apim-key-secondary": "secondary-1"}})
 	return c
 }
