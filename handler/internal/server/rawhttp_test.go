@@ -264,12 +264,11 @@ func TestUploadsThatBreakOff(t *testing.T) {
 // A header that trickles in ends by its deadline; an idle connection is not held against it.
 func TestSlowHeadersEnd(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
-	srv := HTTPServer(r.server.Base().Handler, nil)
-	base := srv.Base()
-	if base.ReadHeaderTimeout <= 0 || base.ReadTimeout != 0 || base.WriteTimeout != 0 || base.IdleTimeout < 75*time.Second {
-		t.Errorf("time-outs: %+v", base)
+	srv := HTTPServer(r.server.Handler, nil)
+	if srv.ReadHeaderTimeout <= 0 || srv.ReadTimeout != 0 || srv.WriteTimeout != 0 || srv.IdleTimeout < 75*time.Second {
+		t.Errorf("time-outs: %+v", srv)
 	}
-	base.ReadHeaderTimeout = 50 * time.Millisecond
+	srv.ReadHeaderTimeout = 50 * time.Millisecond
 	conn, err := net.Dial("tcp4", listen(t, srv).Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

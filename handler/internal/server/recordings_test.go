@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
-	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
@@ -218,7 +217,7 @@ func newRig(t *testing.T, hostJSON string, functions map[string]string, change f
 
 // listening is a server on a port of its own.
 type listening struct {
-	*downstream.Server
+	*http.Server
 	Listener net.Listener
 	URL      string
 }
@@ -226,7 +225,7 @@ type listening struct {
 // Close waits for the exchanges that are in progress, as httptest's servers do.
 func (l *listening) Close() { _ = l.Shutdown(context.Background()) }
 
-func listen(t *testing.T, srv *downstream.Server) *listening {
+func listen(t *testing.T, srv *http.Server) *listening {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"apimrelay/handler/internal/app"
-	"apimrelay/handler/internal/downstream"
 	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
@@ -108,10 +107,11 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// HTTPServer wraps h for the host. No read or write time-out may cut a long upload or an event stream; idle connections are kept longer than the host
-// keeps them (74 s, recording E-idle-connection), so that it never writes into one that is closing.
-func HTTPServer(h http.Handler, log *slog.Logger) *downstream.Server {
-	return downstream.New(&http.Server{
+// HTTPServer wraps h for the host. No read or write time-out may cut a long upload or an event
+// stream. Idle connections are kept longer than the host keeps them (74 s, recording
+// E-idle-connection), so that it never writes into one that is closing.
+func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       3 * time.Minute,
@@ -119,7 +119,7 @@ func HTTPServer(h http.Handler, log *slog.Logger) *downstream.Server {
 		ErrorLog:          observe.StdLog(log),
 		// Without it net/http answers "OPTIONS *" by itself, and every exchange has its line in the log.
 		DisableGeneralOptionsHandler: true,
-	})
+	}
 }
 
 // budget is how long a call may take until its answer's header, and altogether; 0 = unbounded. The first is 230 s for HTTP, since Azure's load balancer

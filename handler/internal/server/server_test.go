@@ -110,7 +110,7 @@ func TestAnUnavailableIdentitySaysWhenToComeBack(t *testing.T) {
 		t.Errorf("answered %d, Retry-After %q, want 503 and 2", res.StatusCode, res.Header.Get("Retry-After"))
 	}
 	w := httptest.NewRecorder() // net/http itself would hide a body that answers HEAD
-	r.server.Base().Handler.ServeHTTP(w, httptest.NewRequest("HEAD", "/api/rest/x", nil))
+	r.server.Handler.ServeHTTP(w, httptest.NewRequest("HEAD", "/api/rest/x", nil))
 	if w.Code != 503 || w.Body.Len() != 0 {
 		t.Errorf("HEAD: answered %d with %q", w.Code, w.Body)
 	}
@@ -190,7 +190,7 @@ func TestHealthMakesNoCall(t *testing.T) {
 	const health = `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","route":"health"},{"type":"http","direction":"out","name":"res"}]}`
 	for status, healthy := range map[int]bool{200: true, 503: false} {
 		r := newRig(t, bothFlags, map[string]string{"health": health}, func(f *Function) { f.Relay = nil })
-		r.server.Base().Handler = New(Config{App: r.app, Functions: r.all, Healthy: func() bool { return healthy }})
+		r.server.Handler = New(Config{App: r.app, Functions: r.all, Healthy: func() bool { return healthy }})
 		if res, body := r.do(r.proxiedCall("GET", "/api/health", nil)); res.StatusCode != status || body != "" {
 			t.Errorf("healthy %v: answered %d %q", healthy, res.StatusCode, body)
 		}

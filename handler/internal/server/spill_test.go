@@ -45,7 +45,7 @@ func openBelow(t *testing.T, dir string) (n int) {
 const blobFunction = `{"bindings":[{"type":"queueTrigger","direction":"in","name":"msg","queueName":"in","connection":"AzureWebJobsStorage"},
 	{"type":"blob","direction":"out","name":"copy","path":"c/{rand-guid}","connection":"AzureWebJobsStorage"}]}`
 
-func (r *rig) spill() *invocation.Spill { return &r.server.Base().Handler.(*Server).spill }
+func (r *rig) spill() *invocation.Spill { return &r.server.Handler.(*Server).spill }
 
 // call sends a wrapped GET, or the event of the function q, as the host does.
 func (r *rig) call(ctx context.Context, function string) (*http.Response, []byte, error) {
