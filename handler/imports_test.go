@@ -22,7 +22,6 @@ var rules = []struct{ from, never, why string }{
 	{"handler/internal/relay", "handler/internal/identity", "it knows tokens, not where they come from"},
 	{"handler/internal/relay", "handler/internal/server", "one direction only"},
 	{"handler/internal/relay", "handler/internal/settings", "settings reads targets by it"},
-	{"handler/internal/upstream", "handler/internal/relay", "it knows connections, not whose calls they carry"},
 	{"handler/internal/app", "handler/internal/settings", "one direction only"},
 	{"handler/internal/cause", "handler/internal", "the ground floor: whoever finds a cause names it"},
 	{"internal", "handler", groundFloor},

@@ -64,9 +64,6 @@ func (m *moving) Read(p []byte) (int, error) {
 
 func (m *moving) Close() error { return nil }
 
-// Whole implements [upstream.Whole].
-func (m *moving) Whole() bool { return true }
-
 // again returns the body from its beginning, or false where it cannot be had again. The attempt before reads no more.
 func (u *upload) again() (io.ReadCloser, bool) {
 	if u == nil {
@@ -243,9 +240,3 @@ func (a *answer) Read(p []byte) (int, error) {
 }
 
 func (a *answer) Close() error { return a.body.Close() }
-
-// atHand tells whether the next piece need not be waited for, as far as is known.
-func (a *answer) atHand() bool {
-	b, ok := a.body.(interface{ Buffered() int })
-	return ok && b.Buffered() > 0
-}

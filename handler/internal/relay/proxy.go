@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
-	"sync"
 	"sync/atomic"
 )
 
@@ -14,8 +12,9 @@ import (
 // but the first 64 KiB of an upload, for a replay. Whatever goes wrong before the answer's header is answered by Options.Problem; after it, ServeHTTP
 // panics with http.ErrAbortHandler, as httputil.ReverseProxy does, for which the server cuts the caller's connection.
 //
-// It does what ReverseProxy does, by the same rules, and is not made of it: that copies the caller's header before most of it is dropped, traces 1xx
-// answers that the host drops, and takes each Content-Type apart, all of which was a tenth of a short call's processor time (docs/benchmarks.md).
+// It does what ReverseProxy does, by the same rules, and is not made of it: that copies the caller's
+// header before most of it is dropped, traces 1xx answers that the host drops, and takes each
+// Content-Type apart, all of which was a tenth of a short call's processor time.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	call := FromContext(req.Context())
 	if err := call.resolve(); err != nil {
@@ -146,49 +145,4 @@ func answerWith(w http.ResponseWriter, res *http.Response) error {
 		h[name] = append(h[name], values...)
 	}
 	return nil
-}
-
-// copyBuffer is the size of the pieces in which answers pass.
-const copyBuffer = 64 << 10
-
-var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
-
-// copyBody copies an answer's body. Of one that has no length, or is an event stream, nothing waits for what comes later, be it the header.
-func copyBody(w http.ResponseWriter, res *http.Response) error {
-	if res.Body == http.NoBody {
-		return nil
-	}
-	stream := res.ContentLength < 0 || eventStream(res.Header["Content-Type"])
-	if a, ok := res.Body.(*answer); stream && !(ok && a.atHand()) {
-		flush(w)
-	}
-	buffer := copyBuffers.Get().(*[copyBuffer]byte)
-	defer copyBuffers.Put(buffer)
-	for {
-		n, err := res.Body.Read(buffer[:])
-		if n > 0 {
-			if _, err := w.Write(buffer[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		case stream:
-			flush(w)
-		}
-	}
-}
-
-func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
-
-// eventStream tells server-sent events (html.spec.whatwg.org, server-sent events).
-func eventStream(contentType []string) bool {
-	if len(contentType) == 0 {
-		return false
-	}
-	media, _, _ := strings.Cut(contentType[0], ";")
-	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
 }

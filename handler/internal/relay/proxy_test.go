@@ -3,6 +3,7 @@ package relay
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,77 +11,95 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"apimrelay/handler/internal/upstream"
 )
 
-// events notes what happens to an answer on its way, in order: what is read, what is written, what is flushed.
+// events notes what is done with an answer and when, in order. It needs no lock: nobody may write
+// while somebody flushes.
 type events struct {
 	http.ResponseWriter
-	seen []string
+	began time.Time
+	seen  []string
+}
+
+func (e *events) note(what string) {
+	e.seen = append(e.seen, fmt.Sprint(what, " at ", time.Since(e.began)))
 }
 
 func (e *events) Write(p []byte) (int, error) {
-	e.seen = append(e.seen, "write "+string(p))
+	e.note("write " + string(p))
 	return e.ResponseWriter.Write(p)
 }
 
 func (e *events) FlushError() error {
-	e.seen = append(e.seen, "flush")
+	e.note("flush")
 	return nil
 }
 
-// piecemeal is a body that comes in pieces. The last comes with its end, as net/http reads chunks whose end is at hand.
+// piecemeal is a body whose pieces come one after the other, each after a wait of its own. The last
+// comes with the end, as net/http reads a body whose end is at hand.
 type piecemeal struct {
-	*events
-	rest   []string
-	atHand int
+	waits []time.Duration
+	text  string
+	err   error
 }
 
 func (p *piecemeal) Read(b []byte) (int, error) {
-	p.seen = append(p.seen, "read")
-	if len(p.rest) == 0 {
-		return 0, io.EOF
+	time.Sleep(p.waits[0])
+	if len(p.waits) == 1 {
+		return copy(b, p.text), p.err
 	}
-	n := copy(b, p.rest[0])
-	if p.rest = p.rest[1:]; len(p.rest) == 0 {
-		return n, io.EOF
-	}
+	p.waits = p.waits[1:]
+	n := copy(b, p.text[:1])
+	p.text = p.text[n:]
 	return n, nil
 }
 
-func (p *piecemeal) Close() error  { return nil }
-func (p *piecemeal) Buffered() int { return p.atHand }
+func (p *piecemeal) Close() error { return nil }
 
 func TestAnAnswerIsFlushedBeforeAnybodyWaits(t *testing.T) {
+	const us, s = time.Microsecond, time.Second // at hand, or not
 	for name, c := range map[string]struct {
-		length      int64
-		contentType string
-		atHand      int
-		pieces      []string
-		want        []string
+		waits []time.Duration
+		err   error
+		want  []string
 	}{
-		"a length: when the server likes": {3, "text/plain", 0, []string{"a", "bc"}, []string{"read", "write a", "read", "write bc"}},
-		"no length: the header first, then each piece but the last": {-1, "text/plain", 0, []string{"a", "b", "c"},
-			[]string{"flush", "read", "write a", "flush", "read", "write b", "flush", "read", "write c"}},
-		"no length, all at hand: in one piece": {-1, "text/plain", 9, []string{"abc"}, []string{"read", "write abc"}},
-		"events with a length":                 {3, "text/event-stream", 0, []string{"a", "bc"}, []string{"flush", "read", "write a", "flush", "read", "write bc"}},
-		"events in another spelling":           {1, "Text/Event-Stream ;charset=utf-8", 0, []string{"a"}, []string{"flush", "read", "write a"}},
-		"no events":                            {1, "text/event-stream-like", 0, []string{"a"}, []string{"read", "write a"}},
+		"all at hand": {[]time.Duration{us, us, us}, io.EOF,
+			[]string{"write a at 1µs", "write b at 2µs", "write c at 3µs"}},
+		"the header": {[]time.Duration{s}, io.EOF, []string{"flush at 1ms", "write abc at 1s"}},
+		"the header, and what follows": {[]time.Duration{s, us, us}, io.EOF,
+			[]string{"flush at 1ms", "write a at 1s", "write b at 1.000001s", "write c at 1.000002s"}},
+		"each piece": {[]time.Duration{0, s, s}, io.EOF,
+			[]string{"write a at 0s", "flush at 1ms", "write b at 1s", "flush at 1.001s", "write c at 2s"}},
+		"two pieces together": {[]time.Duration{0, us, s}, io.EOF,
+			[]string{"write a at 0s", "write b at 1µs", "flush at 1.001ms", "write c at 1.000001s"}},
+		"what comes before a cut": {[]time.Duration{0, s}, io.ErrUnexpectedEOF,
+			[]string{"write a at 0s", "flush at 1ms", "write bc at 1s"}},
+		"once in a long wait": {[]time.Duration{0, time.Hour}, io.EOF,
+			[]string{"write a at 0s", "flush at 1ms", "write bc at 1h0m0s"}},
 	} {
-		w := &events{ResponseWriter: httptest.NewRecorder()}
-		b := newBench(t, "https://gateway.example/orders", func(int, *http.Request) (*http.Response, error) {
-			res := answered(200, "", "Content-Type: "+c.contentType)
-			res.ContentLength, res.Body = c.length, &piecemeal{events: w, rest: c.pieces, atHand: c.atHand}
-			return res, nil
-		})
-		call := &Call{Function: b.function, Way: Proxied, Values: Values{Escaped: true}}
-		req := httptest.NewRequest(http.MethodGet, "/api/orders", nil)
-		b.relay.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), CallKey{}, call)))
-		if diff := cmp.Diff(c.want, w.seen); diff != "" {
-			t.Errorf("%s:\n%s", name, diff)
+		for _, length := range []int64{3, -1} {
+			synctest.Test(t, func(t *testing.T) {
+				w := &events{ResponseWriter: httptest.NewRecorder(), began: time.Now()}
+				b := newBench(t, "https://gateway.example/orders", func(int, *http.Request) (*http.Response, error) {
+					res := answered(200, "")
+					res.ContentLength, res.Body = length, &piecemeal{c.waits, "abc", c.err}
+					return res, nil
+				})
+				call := &Call{Function: b.function, Way: Proxied, Values: Values{Escaped: true}}
+				req := httptest.NewRequest(http.MethodGet, "/api/orders", nil)
+				b.relay.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), CallKey{}, call)))
+				if diff := cmp.Diff(c.want, w.seen); diff != "" {
+					t.Errorf("%s, length %d:\n%s", name, length, diff)
+				}
+				seen := len(w.seen)
+				if time.Sleep(time.Minute); len(w.seen) > seen {
+					t.Errorf("%s: flushed when the call was over", name)
+				}
+			})
 		}
 	}
 }
@@ -146,7 +165,7 @@ func TestTrailersPassWhetherTheyWereAnnouncedOrNot(t *testing.T) {
 	var head atomic.Pointer[string]
 	gateway := rawGateway(t, func(c net.Conn) { _, _ = io.WriteString(c, *head.Load()+"2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n") })
 	b := newBench(t, "http://"+gateway+"/orders", nil)
-	b.relay.transport.base = upstream.New(NewTransport())
+	b.relay.transport.base = NewTransport()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := &Call{Function: b.function, Way: Proxied, Values: Values{Escaped: true}}
 		b.relay.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), CallKey{}, call)))
@@ -157,7 +176,7 @@ func TestTrailersPassWhetherTheyWereAnnouncedOrNot(t *testing.T) {
 		"not announced": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
 		head.Store(&text)
-		for range 3 { // the first comes through net/http
+		for range 3 {
 			res, err := s.Client().Get(s.URL)
 			if err != nil {
 				t.Fatal(err)

@@ -20,9 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"apimrelay/handler/internal/memo"
 	"apimrelay/handler/internal/observe"
-	"apimrelay/handler/internal/upstream"
 )
 
 // Tokens is where a function's bearer tokens come from. Both methods are safe for concurrent use.
@@ -107,7 +105,7 @@ func FromContext(ctx context.Context) *Call {
 
 // Options are what a Relay is made of. The zero value works but for Problem.
 type Options struct {
-	// Transport sends the requests; nil = [upstream.New] of [NewTransport].
+	// Transport sends the requests; nil = [NewTransport].
 	Transport http.RoundTripper
 	// Problem answers a request that could not be relayed. The header is unsent when it is called.
 	Problem func(http.ResponseWriter, *http.Request, error)
@@ -128,7 +126,7 @@ type Relay struct {
 // New makes a Relay.
 func New(o Options) *Relay {
 	if o.Transport == nil {
-		o.Transport = upstream.New(NewTransport())
+		o.Transport = NewTransport()
 	}
 	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, counters: o.Counters, now: time.Now}
 	return &Relay{transport: t, problem: o.Problem}
@@ -139,7 +137,7 @@ func New(o Options) *Relay {
 // (learn.microsoft.com "Troubleshoot intermittent outbound connection errors in Azure App Service").
 func NewTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:                 new(proxies).of,
+		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -152,27 +150,6 @@ func NewTransport() *http.Transport {
 		WriteBufferSize: 16 << 10,
 		ReadBufferSize:  16 << 10,
 	}
-}
-
-// proxies remembers what http.ProxyFromEnvironment says of a gateway: asked for each request, it takes the host's name apart each time. The environment
-// is read once by net/http, and the hosts are those of the settings.
-type proxies struct{ byGateway memo.Memo[origin, proxy] }
-
-type origin struct{ scheme, host string }
-
-type proxy struct {
-	url *url.URL
-	err error
-}
-
-func (p *proxies) of(req *http.Request) (*url.URL, error) {
-	known := p.byGateway.Of(origin{req.URL.Scheme, req.URL.Host}, proxyFor)
-	return known.url, known.err
-}
-
-func proxyFor(o origin) (made proxy) {
-	made.url, made.err = http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: o.scheme, Host: o.host}})
-	return made
 }
 
 // resolve finds out where the call goes.

@@ -16,8 +16,6 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
-
-	"apimrelay/handler/internal/upstream"
 )
 
 func TestCredentialsOfACallAreOursAlone(t *testing.T) {
@@ -832,9 +830,9 @@ func TestARepeatOfTheHostIsNotSentTwice(t *testing.T) {
 		for _, body := range []string{"", "x"} {
 			t.Run(name+", body "+body, func(t *testing.T) {
 				b := newBench(t, gatewayServer.URL+"/orders", ok)
-				b.relay.transport.base = upstream.New(NewTransport())
+				b.relay.transport.base = NewTransport()
 				b.function.Attempts = 1
-				b.call(get(), nil) // later ones go past net/http
+				b.call(get(), nil) // its connection is kept
 				repeat := func() {
 					req := httptest.NewRequest(c.method, "/", strings.NewReader(body))
 					req.Header.Set("X-Cut", "yes")

@@ -5,10 +5,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"apimrelay/handler/internal/memo"
 )
 
 // Waits before a retry: full jitter between nothing and a bound that doubles (Brooker, "Exponential Backoff And Jitter").
@@ -147,9 +146,13 @@ func (b *retryBudget) refund() { b.add(retryTenths) }
 
 // retryBudgets holds one for each gateway, by host and port.
 type retryBudgets struct {
-	byHost memo.Memo[string, *retryBudget]
+	byHost sync.Map // of *retryBudget
 }
 
 func (b *retryBudgets) of(host string) *retryBudget {
-	return b.byHost.Of(host, func(string) *retryBudget { return newRetryBudget() })
+	known, ok := b.byHost.Load(host)
+	if !ok {
+		known, _ = b.byHost.LoadOrStore(host, newRetryBudget())
+	}
+	return known.(*retryBudget)
 }
