@@ -49,7 +49,7 @@ package: ## write the zip that is deployed: build/relay.zip, the same bytes on e
 
 .PHONY: deploy
 deploy: ## deploy everything with azd (docs/deploy.md)
-	@cd deploy && azd up
+	@azd up
 
 .PHONY: doctor
 doctor: app ## say why calls are refused, and how to mend it: here, or in a deployed app with APP=<name>

@@ -154,7 +154,8 @@ function documentation({ texts }) {
 }
 
 function ignored({ texts }) {
-  return ["/main.json", ".azure/"].filter((name) => !texts.get("deploy/.gitignore").split("\n").includes(name)).map((name) => `deploy/.gitignore: ${name} is missing`);
+  const wanted = { "deploy/.gitignore": "/main.json", ".gitignore": "/.azure/" };
+  return Object.entries(wanted).filter(([file, name]) => !texts.get(file).split("\n").includes(name)).map(([file, name]) => `${file}: ${name} is missing`);
 }
 
 const region = "deploy/modules/region.bicep";

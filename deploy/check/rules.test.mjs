@@ -153,7 +153,7 @@ function guids(model) {
 
 // azd deploys to the one resource that carries the tag of the service.
 function serviceTag(bicep, texts) {
-  const services = [...texts.get("deploy/azure.yaml").split("\nservices:\n")[1].split("\nhooks:")[0].matchAll(/^ {2}(\w+):$/gm)].map((m) => m[1]);
+  const services = [...texts.get("azure.yaml").split("\nservices:\n")[1].split("\nhooks:")[0].matchAll(/^ {2}(\w+):$/gm)].map((m) => m[1]);
   const tags = [...bicep.get("deploy/main.bicep").text.matchAll(/i == 0 \? \{ 'azd-service-name': '(\w+)' \} : \{\}/g)].map((m) => m[1]);
   const findings = services.join() === tags.join() ? [] : [`deploy/main.bicep: tags azd-service-name ${tags}, services in azure.yaml ${services}`];
   if (!bicep.get("deploy/main.bicep").text.includes("'azd-env-name': environmentName")) findings.push("deploy/main.bicep: the tag azd-env-name is missing");
@@ -232,7 +232,7 @@ verify("rules hold", rulesHold, [
   { fault: "a policy that waits for nothing", file: api, from: "  dependsOn: [\n    namedValues\n    audience\n  ]\n", to: "", want: /policy must wait for namedValues/ },
   { fault: "an app that starts before it may read its keys", file: "deploy/main.bicep", from: "      secretReader\n      telemetryRole\n      triggerRoles", to: "      telemetryRole\n      triggerRoles", want: /regions must wait for secretReader/ },
   { fault: "roles given before the app stands", file: "deploy/main.bicep", from: "    grants: grants\n  }\n  dependsOn: [\n    regions\n  ]\n", to: "    grants: grants\n  }\n", want: /identityGrants must wait for regions/ },
-  { fault: "another name of the service", file: "deploy/azure.yaml", from: "  relay:\n", to: "  api:\n", want: /azd-service-name/ },
+  { fault: "another name of the service", file: "azure.yaml", from: "  relay:\n", to: "  api:\n", want: /azd-service-name/ },
   { fault: "a subnet without delegation", file: "deploy/modules/network.bicep", from: "'Microsoft.App/environments'", to: "'Microsoft.Web/serverFarms'", want: /delegated/ },
   { fault: "v1 tokens", file: entra, from: "requestedAccessTokenVersion: 2", to: "requestedAccessTokenVersion: 1", want: /v2 tokens/ },
   { fault: "a slash behind the App ID URI", file: entra, from: "/${uniqueName}'", to: "/${uniqueName}/'", want: /without a slash/ },

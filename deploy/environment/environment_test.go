@@ -114,9 +114,9 @@ func TestChoices(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			deploy := project(t, tt.functions)
-			write(t, filepath.Join(deploy, "env", "dev.json"), tt.choices)
-			err := run([]string{"-deploy", deploy, "-n", "dev"}, noEnvironment, io.Discard, io.Discard)
+			root := project(t, tt.functions)
+			write(t, filepath.Join(root, "deploy", "env", "dev.json"), tt.choices)
+			err := run([]string{"-root", root, "-n", "dev"}, noEnvironment, io.Discard, io.Discard)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("got error %v, want none", err)
@@ -126,7 +126,7 @@ func TestChoices(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "0123456789abcdef") {
 				t.Error("the error shows the key")
 			}
-			if _, err := os.Stat(filepath.Join(deploy, ".azure")); err == nil {
+			if _, err := os.Stat(filepath.Join(root, ".azure")); err == nil {
 				t.Error("-n wrote something")
 			}
 		})
@@ -134,14 +134,14 @@ func TestChoices(t *testing.T) {
 }
 
 func TestChoicesReachAzdAndLeaveTheRestOfItsConfigAlone(t *testing.T) {
-	deploy := project(t, map[string]string{"nightly": `{"bindings":[{"type":"timerTrigger","schedule":"%PollSchedule%"}]}`})
-	write(t, filepath.Join(deploy, "env", "prod.json"), `{"locations":["a","b"],"timerMinutes":{"poll":90}}`)
-	config := filepath.Join(deploy, ".azure", "prod", "config.json")
+	root := project(t, map[string]string{"nightly": `{"bindings":[{"type":"timerTrigger","schedule":"%PollSchedule%"}]}`})
+	write(t, filepath.Join(root, "deploy", "env", "prod.json"), `{"locations":["a","b"],"timerMinutes":{"poll":90}}`)
+	config := filepath.Join(root, ".azure", "prod", "config.json")
 	write(t, config, `{"infra":{"parameters":{"other":1}},"services":{"x":true}}`)
 	environment := func(string) string { return "prod" }
 	var first []byte
 	for range 2 {
-		if err := run([]string{"-deploy", deploy}, environment, io.Discard, io.Discard); err != nil {
+		if err := run([]string{"-root", root}, environment, io.Discard, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(config)
@@ -173,15 +173,15 @@ func TestChoicesReachAzdAndLeaveTheRestOfItsConfigAlone(t *testing.T) {
 }
 
 func TestEnvironmentWithoutAFileOfItsOwnTakesTheDefault(t *testing.T) {
-	deploy := project(t, nil)
+	root := project(t, nil)
 	var out bytes.Buffer
-	if err := run([]string{"-deploy", deploy, "new"}, noEnvironment, &out, io.Discard); err != nil {
+	if err := run([]string{"-root", root, "new"}, noEnvironment, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "taking env/default.json") {
+	if !strings.Contains(out.String(), "taking default.json") {
 		t.Errorf("said %q", out.String())
 	}
-	if err := run([]string{"-deploy", deploy, "../evil"}, noEnvironment, io.Discard, io.Discard); err == nil {
+	if err := run([]string{"-root", root, "../evil"}, noEnvironment, io.Discard, io.Discard); err == nil {
 		t.Error("took a name that leads out of the folder")
 	}
 }
@@ -252,8 +252,8 @@ func TestLongestPauseOfATimer(t *testing.T) {
 		{schedule: "0 0 6 * * *", settings: map[string]any{"AzureWebJobs.tick.Disabled": "true"}},
 	}
 	for _, tt := range tests {
-		deploy := project(t, map[string]string{"tick": `{` + tt.more + `"bindings":[{"type":"timerTrigger","schedule":"` + tt.schedule + `"}]}`})
-		functions, err := readFunctions(filepath.Join(deploy, "..", "functions"))
+		root := project(t, map[string]string{"tick": `{` + tt.more + `"bindings":[{"type":"timerTrigger","schedule":"` + tt.schedule + `"}]}`})
+		functions, err := readFunctions(filepath.Join(root, "functions"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,8 +265,8 @@ func TestLongestPauseOfATimer(t *testing.T) {
 
 // The script gets the choices by its environment, and its refusal stops azd.
 func TestPreflightGetsTheChoices(t *testing.T) {
-	deploy := project(t, nil)
-	write(t, filepath.Join(deploy, "scripts", "preflight"), `echo "$RELAY_CHOSEN_GROUP|$RELAY_CHOSEN_REGIONS|$RELAY_NEW_SERVICE|$RELAY_EXISTING_APIM|$RELAY_CHOSEN_API|$RELAY_CHOSEN_PATH|$RELAY_EXISTING_VAULT"
+	root := project(t, nil)
+	write(t, filepath.Join(root, "deploy", "scripts", "preflight"), `echo "$RELAY_CHOSEN_GROUP|$RELAY_CHOSEN_REGIONS|$RELAY_NEW_SERVICE|$RELAY_EXISTING_APIM|$RELAY_CHOSEN_API|$RELAY_CHOSEN_PATH|$RELAY_EXISTING_VAULT"
 [ "$RELAY_CHOSEN_GROUP" != rg-gone ]
 `)
 	for choices, want := range map[string]string{
@@ -275,9 +275,9 @@ func TestPreflightGetsTheChoices(t *testing.T) {
 		`{"external":{"url":"https://a.example/x","targetApp":"api://x","role":"r"}}`:                                                                                                          "||false||relay|relay|",
 		`{"resourceGroup":"rg-gone"}`: "",
 	} {
-		write(t, filepath.Join(deploy, "env", "dev.json"), choices)
+		write(t, filepath.Join(root, "deploy", "env", "dev.json"), choices)
 		var out bytes.Buffer
-		err := run([]string{"-deploy", deploy, "-preflight", "dev"}, noEnvironment, &out, io.Discard)
+		err := run([]string{"-root", root, "-preflight", "dev"}, noEnvironment, &out, io.Discard)
 		switch {
 		case want == "" && err == nil:
 			t.Errorf("%s: want the script's refusal, got none", choices)
@@ -289,7 +289,7 @@ func TestPreflightGetsTheChoices(t *testing.T) {
 
 func noEnvironment(string) string { return "" }
 
-// project lays out deploy/ beside functions/ and gives the path of deploy/.
+// project lays out deploy/ beside functions/ and gives the path of both.
 func project(t *testing.T, functions map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -298,7 +298,7 @@ func project(t *testing.T, functions map[string]string) string {
 	for name, text := range functions {
 		write(t, filepath.Join(root, "functions", name, "function.json"), text)
 	}
-	return filepath.Join(root, "deploy")
+	return root
 }
 
 func write(t *testing.T, path, text string) {

@@ -1,9 +1,9 @@
 // Environment hands the choices of env/<name>.json to azd, after checking what neither Bicep nor Azure would say before half of the
-// resources stand. azd's hooks run it, in deploy/:
+// resources stand. azd's hooks run it, in the folder of azure.yaml:
 //
-//	go run ./environment             the environment that azd has selected (AZURE_ENV_NAME)
-//	go run ./environment -n prod     check only
-//	go run ./environment -preflight  then run scripts/preflight, which asks Azure about the choices
+//	go run ./deploy/environment             the environment that azd has selected (AZURE_ENV_NAME)
+//	go run ./deploy/environment -n prod     check only
+//	go run ./deploy/environment -preflight  then run scripts/preflight, which asks Azure about the choices
 //
 // azd takes a parameter that has no default and stands in no parameter file from the environment's own config: `infra.parameters` in
 // .azure/<name>/config.json (Azure/azure-dev cli/azd/pkg/infra/provisioning/bicep/bicep_provider.go, ensureParameters).
@@ -40,7 +40,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	flags.SetOutput(stderr)
 	checkOnly := flags.Bool("n", false, "check only, write nothing")
 	preflight := flags.Bool("preflight", false, "then run scripts/preflight, which asks Azure about what was chosen")
-	deploy := flags.String("deploy", ".", "the folder of azure.yaml")
+	root := flags.String("root", ".", "the folder of azure.yaml")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -51,11 +51,12 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	if !environmentName.MatchString(name) {
 		return fmt.Errorf("reading the environment's choices: want a name (AZURE_ENV_NAME, or an argument), got %q", name)
 	}
-	file := filepath.Join(*deploy, "env", name+".json")
+	folder := filepath.Join(*root, "deploy", "env")
+	file := filepath.Join(folder, name+".json")
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(stdout, "There is no %s: taking env/default.json. Copy it to make choices of your own.\n", file)
-		file = filepath.Join(*deploy, "env", "default.json")
+		fmt.Fprintf(stdout, "There is no %s: taking default.json beside it. Copy that to make choices of your own.\n", file)
+		file = filepath.Join(folder, "default.json")
 		data, err = os.ReadFile(file)
 	}
 	if err != nil {
@@ -65,7 +66,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	functions, err := readFunctions(filepath.Join(*deploy, "..", "functions"))
+	functions, err := readFunctions(filepath.Join(*root, "functions"))
 	if err != nil {
 		return err
 	}
@@ -82,15 +83,15 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 		fmt.Fprintf(stdout, "%s: nothing to object to\n", file)
 		return nil
 	}
-	if err := save(filepath.Join(*deploy, ".azure", name, "config.json"), c); err != nil || !*preflight {
+	if err := save(filepath.Join(*root, ".azure", name, "config.json"), c); err != nil || !*preflight {
 		return err
 	}
-	cmd := exec.Command("sh", "scripts/preflight")
-	cmd.Dir = *deploy
+	cmd := exec.Command("sh", "deploy/scripts/preflight")
+	cmd.Dir = *root
 	cmd.Env = append(os.Environ(), chosen(c)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("running scripts/preflight: %w", err)
+		return fmt.Errorf("running deploy/scripts/preflight: %w", err)
 	}
 	return nil
 }
