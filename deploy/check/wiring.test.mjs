@@ -175,7 +175,7 @@ function parameterFile({ bicep, texts }) {
 function environments({ texts }, types) {
   const findings = [];
   for (const [file, text] of texts) {
-    if (!/^deploy\/env\/[^/]+\.json$/.test(file)) continue;
+    if (!/^deploy\/(env|variants)\/[^/]+\.json$/.test(file)) continue;
     findings.push(...fits(file, JSON.parse(text), "configuration", types));
   }
   return findings;
@@ -191,7 +191,8 @@ function fits(at, value, type, types) {
   if (type === "int") return Number.isInteger(value) ? [] : [`${at}: wanted a number`];
   if (type === "bool" || type === "string") return typeof value === (type === "bool" ? "boolean" : type) ? [] : [`${at}: wanted a ${type}`];
   if (value === null || typeof value !== "object" || Array.isArray(value)) return [`${at}: wanted an object`];
-  if (type === "object" || type.startsWith("{")) return [];
+  if (type.startsWith("{")) return Object.entries(value).flatMap(([key, item]) => fits(`${at}: ${key}`, item, /\*: (\w+)/.exec(type)[1], types));
+  if (type === "object") return [];
   const findings = [];
   const { properties } = types.get(type);
   for (const [key, item] of Object.entries(value)) {

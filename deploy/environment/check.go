@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"apimrelay/deploy/functionjson"
 )
 
 // Names that a Flex Consumption app must not have: the platform sets them, or knows them no more
@@ -400,9 +402,10 @@ func checkSettings(c *choices, functions []function, fault func(string, ...any))
 				fault("settings: the function %s needs %s (%%%s%% in its function.json), or it is in error at start", f.name, name, name)
 			}
 		}
-		for _, connection := range f.connections {
-			if strings.EqualFold(connection, "AzureWebJobsStorage") {
-				continue
+		for _, named := range f.connections {
+			connection, resolved := functionjson.Resolve(named, c.texts())
+			if !resolved || strings.EqualFold(connection, "AzureWebJobsStorage") {
+				continue // a setting that is missing has its fault already
 			}
 			found := false
 			for name := range c.Settings {

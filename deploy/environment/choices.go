@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // choices is the content of env/<name>.json. types.bicep declares the same properties and says what each means; a check compares the two.
@@ -131,6 +132,19 @@ func (c *choices) existingService() *existing {
 		return nil
 	}
 	return c.API.Existing
+}
+
+// texts are the settings as the app will have them: the defaults of modules/region.bicep, and what is
+// chosen. check refuses values that are no text.
+func (c *choices) texts() map[string]string {
+	all := map[string]string{"PollSchedule": "0 */5 * * * *"}
+	for name, value := range c.Settings {
+		if strings.EqualFold(name, "PollSchedule") {
+			delete(all, "PollSchedule")
+		}
+		all[name], _ = value.(string)
+	}
+	return all
 }
 
 // newService reports whether the deployment makes an API Management service.

@@ -57,6 +57,8 @@ func TestChoices(t *testing.T) {
 		{name: "a number for a setting", choices: `{"settings":{"poll__ApimAttempts":3}}`, want: "app settings are text"},
 		{name: "a role by its name", choices: `{"triggerRoles":[{"kind":"serviceBus","name":"x","resourceGroup":"y","role":"Reader"}]}`, want: "want the GUID"},
 		{name: "a trigger without its connection", choices: `{"settings":{"Queue":"q"}}`, functions: map[string]string{"orders": queue}, want: "needs the connection Orders"},
+		{name: "a connection that a setting names", choices: `{"settings":{"Which":"Orders","Orders__fullyQualifiedNamespace":"x"}}`, functions: map[string]string{"orders": `{"bindings":[{"type":"serviceBusTrigger","queueName":"q","connection":"%Which%"}]}`}},
+		{name: "a connection that a setting names, not there", choices: `{"settings":{"Which":"Orders"}}`, functions: map[string]string{"orders": `{"bindings":[{"type":"serviceBusTrigger","queueName":"q","connection":"%Which%"}]}`}, want: "needs the connection Orders"},
 		{name: "a trigger without a name that it uses", choices: `{"settings":{"Orders__fullyQualifiedNamespace":"x"}}`, functions: map[string]string{"orders": queue}, want: "needs Queue"},
 		{name: "a trigger with all it needs", choices: `{"settings":{"queue":"q","ORDERS__fullyQualifiedNamespace":"x"}}`, functions: map[string]string{"orders": queue}},
 		{name: "no identity at all", choices: `{"identities":[]}`, want: "at least one, or leave it out"},
@@ -257,7 +259,7 @@ func TestLongestPauseOfATimer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := timerMinutes(functions, tt.settings)["tick"]; got != tt.want {
+		if got := timerMinutes(functions, (&choices{Settings: tt.settings}).texts())["tick"]; got != tt.want {
 			t.Errorf("%s %v %v: got %d minutes, want %d", tt.schedule, tt.more, tt.settings, got, tt.want)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,10 +14,8 @@ type function struct {
 	schedule    string   // the timer's, with its %names%
 	disabled    bool     // "disabled": true in its function.json
 	names       []string // %Name% in its function.json: app settings it cannot start without
-	connections []string
+	connections []string // as function.json has them, %Name% included
 }
-
-var percentName = regexp.MustCompile(`%([^%\s]+)%`)
 
 func readFunctions(folder string) ([]function, error) {
 	found, err := functionjson.Read(folder)
@@ -35,13 +32,11 @@ func readFunctions(folder string) ([]function, error) {
 				f.schedule, _ = binding["schedule"].(string)
 			}
 			if connection, _ := binding["connection"].(string); connection != "" {
-				f.connections = append(f.connections, strings.Trim(connection, "%"))
+				f.connections = append(f.connections, connection)
 			}
 			for _, value := range binding {
 				text, _ := value.(string)
-				for _, match := range percentName.FindAllStringSubmatch(text, -1) {
-					f.names = append(f.names, match[1])
-				}
+				f.names = append(f.names, functionjson.Names(text)...)
 			}
 		}
 		slices.Sort(f.names)

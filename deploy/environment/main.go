@@ -76,7 +76,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	if c.Timers == nil {
 		c.Timers = timers(functions)
 	}
-	minutes := timerMinutes(functions, c.Settings)
+	minutes := timerMinutes(functions, c.texts())
 	maps.Copy(minutes, c.TimerMinutes)
 	c.TimerMinutes = minutes
 	if *checkOnly {

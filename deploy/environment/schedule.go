@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"apimrelay/deploy/functionjson"
 )
 
 // Most of a day passes between two runs of a timer that is watched: an alert rule looks back two
@@ -15,29 +17,14 @@ const day = 24 * time.Hour
 // timerMinutes gives the longest pause of each timer, in minutes, rounded up. A timer is left out
 // whose schedule is not known here (a Key Vault reference, a setting that is missing), that is
 // switched off, or that runs less than once a day.
-func timerMinutes(functions []function, settings map[string]any) map[string]int {
-	lookUp := func(name string) (string, bool) {
-		for key, value := range settings {
-			if strings.EqualFold(key, name) {
-				text, isText := value.(string)
-				return text, isText
-			}
-		}
-		// The default of modules/region.bicep.
-		return "0 */5 * * * *", strings.EqualFold(name, "PollSchedule")
-	}
+func timerMinutes(functions []function, settings map[string]string) map[string]int {
 	all := map[string]int{}
 	for _, f := range functions {
-		off, _ := lookUp("AzureWebJobs." + f.name + ".Disabled")
+		off, _ := functionjson.Resolve("%AzureWebJobs."+f.name+".Disabled%", settings)
 		if !f.timer || f.disabled || strings.EqualFold(off, "true") || off == "1" {
 			continue
 		}
-		known := true
-		schedule := percentName.ReplaceAllStringFunc(f.schedule, func(name string) string {
-			value, found := lookUp(strings.Trim(name, "%"))
-			known = known && found
-			return value
-		})
+		schedule, known := functionjson.Resolve(f.schedule, settings)
 		if !known {
 			continue
 		}

@@ -2,9 +2,12 @@
 // deployment that never sleeps, the functions with events as a second one, which KEDA scales with what waits for them.
 //
 //	go run ./deploy/container/manifests > deploy/container/kubernetes/relay.yaml
+//	go run ./deploy/container/manifests -choices deploy/env/prod.json    with the settings chosen there
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -26,6 +29,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("manifests", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	functions := flags.String("functions", "functions", "the folder of the functions")
+	choices := flags.String("choices", "", "an environment's file, whose settings fill the %names% (default: <name> stands for each)")
 	image := flags.String("image", "registry.example/relay@sha256:0000000000000000000000000000000000000000000000000000000000000000", "image, by digest")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -34,7 +38,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	text, err := render(all, *image)
+	settings, err := readSettings(*choices)
+	if err != nil {
+		return err
+	}
+	text, err := render(all, settings, *image)
 	if err != nil {
 		return err
 	}
@@ -45,6 +53,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 type function struct {
 	name    string
 	trigger map[string]any
+	names   []string // %Name% in any of its bindings: settings that it cannot start without
 }
 
 func (f function) kind() string { return strings.ToLower(f.text("type")) }
@@ -59,8 +68,54 @@ func (f function) text(name string) string {
 	return ""
 }
 
-// resident tells functions that KEDA cannot wake: HTTP calls come to a process that is there, and nobody counts a clock's ticks.
-func (f function) resident() bool { return f.kind() == "httptrigger" || f.kind() == "timertrigger" }
+// resident tells functions that KEDA cannot wake: HTTP calls come to a process that is there, Event Grid's among them, and nobody counts
+// a clock's ticks.
+func (f function) resident() bool {
+	return f.kind() == "httptrigger" || f.kind() == "eventgridtrigger" || f.kind() == "timertrigger"
+}
+
+// connection is the name of the connection, as the settings resolve it.
+func (f function) connection(settings map[string]string) string {
+	name, _ := functionjson.Resolve(f.text("connection"), settings)
+	return cmp.Or(strings.Trim(name, "%"), "AzureWebJobsStorage")
+}
+
+// resolved is a property of the trigger with the settings in the place of their %names%. Of one that is not there <name> is left, which the
+// ConfigMap has as well.
+func (f function) resolved(name string, settings map[string]string) string {
+	text, _ := functionjson.Resolve(f.text(name), settings)
+	for _, missing := range functionjson.Names(text) {
+		text = strings.ReplaceAll(text, "%"+missing+"%", "<"+missing+">")
+	}
+	return text
+}
+
+// readSettings reads the settings of an environment's file. What names an identity stays out: in a cluster it is the service account.
+func readSettings(file string) (map[string]string, error) {
+	settings := map[string]string{"PollSchedule": "0 */5 * * * *"}
+	if file == "" {
+		return settings, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings: %w", err)
+	}
+	var chosen struct{ Settings map[string]string }
+	if err := json.Unmarshal(data, &chosen); err != nil {
+		return nil, fmt.Errorf("reading the settings: %s: %w", file, err)
+	}
+	for name, value := range chosen.Settings {
+		lower := strings.ToLower(name)
+		if strings.HasSuffix(lower, "__credential") || strings.HasSuffix(lower, "__clientid") {
+			continue
+		}
+		if strings.EqualFold(name, "PollSchedule") {
+			name = "PollSchedule"
+		}
+		settings[name] = value
+	}
+	return settings, nil
+}
 
 func readFunctions(folder string) ([]function, error) {
 	found, err := functionjson.Read(folder)
@@ -76,7 +131,14 @@ func readFunctions(folder string) ([]function, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("reading the functions: %s: want a binding whose type ends with Trigger, got none", f.File)
 		}
-		all = append(all, function{name: f.Name, trigger: f.Bindings[i]})
+		made := function{name: f.Name, trigger: f.Bindings[i]}
+		for _, binding := range f.Bindings {
+			for _, value := range binding {
+				text, _ := value.(string)
+				made.names = append(made.names, functionjson.Names(text)...)
+			}
+		}
+		all = append(all, made)
 	}
 	return all, nil
 }

@@ -22,7 +22,7 @@ func TestEventsHaveADeploymentOfTheirOwnThatKedaScales(t *testing.T) {
 		"poll":   `{"type":"timerTrigger","schedule":"%PollSchedule%"}`,
 		"orders": `{"type":"serviceBusTrigger","queueName":"orders","connection":"Orders"}`,
 		"news":   `{"type":"serviceBusTrigger","topicName":"news","subscriptionName":"relay","connection":"Orders"}`,
-		"jobs":   `{"type":"queueTrigger","queueName":"jobs"}`,
+		"jobs":   `{"type":"queueTrigger","queueName":"%JobsQueue%"}`,
 		"files":  `{"type":"blobTrigger","path":"inbox/{name}","connection":"Files"}`,
 		"meters": `{"type":"eventHubTrigger","eventHubName":"meters","connection":"Meters"}`,
 	} {
@@ -57,6 +57,44 @@ func TestTriggersWithoutScalerAreRefused(t *testing.T) {
 	write(t, filepath.Join(root, "changes", "function.json"), `{"bindings":[{"type":"http"}]}`)
 	if err := run([]string{"-functions", root}, io.Discard, io.Discard); err == nil {
 		t.Error("took a function without trigger")
+	}
+}
+
+// What an environment chooses stands in the ConfigMap and, resolved, with KEDA, which knows no %names%.
+func TestChosenSettingsFillTheNames(t *testing.T) {
+	root := t.TempDir()
+	for name, binding := range map[string]string{
+		"health": `{"type":"httpTrigger","authLevel":"anonymous"}`,
+		"orders": `{"type":"serviceBusTrigger","queueName":"in-%ordersqueue%","connection":"%Which%"}`,
+		"files":  `{"type":"blobTrigger","path":"%Inbox%/{name}","connection":"Files"}`,
+		"events": `{"type":"eventGridTrigger"}`,
+	} {
+		write(t, filepath.Join(root, name, "function.json"), `{"bindings":[`+binding+`]}`)
+	}
+	choices := filepath.Join(t.TempDir(), "prod.json")
+	write(t, choices, `{"locations":["westeurope"],"settings":{
+		"OrdersQueue":"orders","Which":"Orders","Inbox":"inbox","Files__blobServiceUri":"https://stfiles.blob.core.windows.net",
+		"Orders__fullyQualifiedNamespace":"sb-contoso.servicebus.windows.net","Orders__credential":"managedidentity","Orders__clientId":"<client-id>"}}`)
+	var out bytes.Buffer
+	if err := run([]string{"-functions", root, "-choices", choices}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`queueName: "in-orders"`, `namespace: "sb-contoso"`, `blobContainerName: "inbox"`, `accountName: "stfiles"`,
+		`  OrdersQueue: "orders"`, `  Orders__fullyQualifiedNamespace: "sb-contoso.servicebus.windows.net"`,
+		`  Files__queueServiceUri: "https://stfiles.queue.core.windows.net"`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %s in\n%s", want, out.String())
+		}
+	}
+	for _, not := range []string{"%", "__credential", "client-id>"} {
+		if strings.Contains(out.String(), not) {
+			t.Errorf("want no %s", not)
+		}
+	}
+	if err := run([]string{"-functions", root, "-choices", choices + ".not"}, io.Discard, io.Discard); err == nil {
+		t.Error("took an environment's file that is not there")
 	}
 }
 

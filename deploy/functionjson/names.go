@@ -1,0 +1,33 @@
+package functionjson
+
+import (
+	"regexp"
+	"strings"
+)
+
+var percentName = regexp.MustCompile(`%([^%\s]+)%`)
+
+// Names gives the app settings that a text of a function.json names as %Name%, in their order.
+func Names(text string) []string {
+	var names []string
+	for _, match := range percentName.FindAllStringSubmatch(text, -1) {
+		names = append(names, match[1])
+	}
+	return names
+}
+
+// Resolve puts the settings in the place of their %names%; known is false where one is missing, and
+// its %name% then stays. Names are looked up without regard to case, as the host does it.
+func Resolve(text string, settings map[string]string) (resolved string, known bool) {
+	known = true
+	resolved = percentName.ReplaceAllStringFunc(text, func(name string) string {
+		for key, value := range settings {
+			if strings.EqualFold(key, strings.Trim(name, "%")) {
+				return value
+			}
+		}
+		known = false
+		return name
+	})
+	return resolved, known
+}
