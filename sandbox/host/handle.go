@@ -122,6 +122,9 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 				return err
 			}
 			sent, err := inv.proxy(ctx, req.conn)
+			if sent && context.Cause(ctx) == errTimeout {
+				req.conn.reset(req) // half an answer is all that the caller gets
+			}
 			in.worker.caughtUp()
 			begun.Store(sent)
 			return err

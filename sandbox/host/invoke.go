@@ -23,7 +23,7 @@ type invocation struct {
 	attempt func(ctx context.Context, inv *invocation, retry string) error
 
 	record *Invocation
-	timed  bool // a time-out was logged while the exchange went on (proxied)
+	timed  bool // a time-out was logged while the exchange went on
 }
 
 const byHostAPI = "This function was programmatically called via the host APIs."
@@ -112,14 +112,31 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	err := newException(timeoutException, "Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)
 	inv.finish(started, err)
 	inv.timed = true
-	if inv.way == "proxied" {
-		return <-done
+	// The host waits for the function's task once more, and kills the handler if that does not
+	// end, whatever the way (Azure/azure-functions-host
+	// src/WebJobs.Script.WebHost/WebScriptHostExceptionHandler.cs, OnTimeoutExceptionAsync).
+	// What ends in time is passed on where it streams (recording P-ans-slow-12s, whose answer
+	// came within a millisecond of the kill); any other answer is the failure's 500.
+	grace, stopGrace := h.clock.after(h.durations.TimeoutGrace)
+	defer stopGrace()
+	select {
+	case ended := <-done:
+		if inv.way == "proxied" {
+			return ended
+		}
+		return err
+	case <-grace:
 	}
-	h.clock.sleep(ctx, h.durations.TimeoutGrace)
 	h.log(Warning, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler",
 		"A function timeout has occurred. Restarting worker process executing invocationId '%s'.", inv.id)
 	cancel(errTimeout)
 	inv.in.worker.restart()
+	if inv.way == "proxied" {
+		// The exchange writes to the caller itself. A caller that reads slowly holds it up no longer.
+		_ = inv.req.conn.net.SetWriteDeadline(time.Unix(1, 0))
+		<-done
+		_ = inv.req.conn.net.SetWriteDeadline(time.Time{})
+	}
 	return err
 }
 

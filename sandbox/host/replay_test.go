@@ -166,6 +166,11 @@ func parseAnswer(t *testing.T, r *recording) answer {
 	if r.Name == "D-ans-100mb" {
 		a.BodyBytes = 16384
 	}
+	if r.Name == "P-ans-slow-12s" {
+		// The recorder's 12 s are functionTimeout and the grace behind it to the millisecond. Nobody
+		// can play that race; a second earlier the answer comes within the grace, as it did there.
+		a.Delay--
+	}
 	return a
 }
 

@@ -122,21 +122,23 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// budget is how long a call may take until its answer's header, and altogether; 0 = unbounded. The first is 230 s for HTTP, since Azure's load balancer
-// gives up then, functionTimeout for all, less a margin; ApimTimeout is an upper bound of it. The second is functionTimeout where the host kills the
-// process that overstays (wrapped and forwarded; proxied it only takes note: recording P-ans-slow-12s).
+// budget is how long a call may take until its answer's header, and altogether; 0 = unbounded.
+// The first is 230 s for HTTP, since Azure's load balancer gives up then, functionTimeout for all,
+// less a margin; ApimTimeout is an upper bound of it. The second is functionTimeout less the
+// margin, whatever the way: two seconds after functionTimeout the host kills the process that all
+// invocations share (Azure/azure-functions-host 4.1037,
+// src/WebJobs.Script.WebHost/WebScriptHostExceptionHandler.cs, OnTimeoutExceptionAsync). The answer
+// of recording P-ans-slow-12s, 12 s at a functionTimeout of 10 s, came just before that.
 func (s *Server) budget(f *settings.Function, way relay.Way) (header, limit time.Duration) {
-	whole := s.app.FunctionTimeout
-	if way != relay.Event && (whole == 0 || whole > frontEndLimit) {
-		header = lessMargin(frontEndLimit)
-	} else {
-		header = lessMargin(whole)
+	limit = lessMargin(s.app.FunctionTimeout)
+	header = limit
+	if way != relay.Event {
+		if frontEnd := lessMargin(frontEndLimit); header == 0 || header > frontEnd {
+			header = frontEnd
+		}
 	}
 	if f.Timeout > 0 && (header == 0 || f.Timeout < header) {
 		header = f.Timeout
-	}
-	if way != relay.Proxied {
-		limit = lessMargin(whole)
 	}
 	return header, limit
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -364,14 +365,14 @@ func TestBudgets(t *testing.T) {
 		way                      relay.Way
 		header, limit            time.Duration
 	}{
-		"proxied, five minutes":      {5 * time.Minute, 0, relay.Proxied, 220 * time.Second, 0},
+		"proxied, five minutes":      {5 * time.Minute, 0, relay.Proxied, 220 * time.Second, 290 * time.Second},
 		"forwarded, five minutes":    {5 * time.Minute, 0, relay.Forwarded, 220 * time.Second, 290 * time.Second},
 		"wrapped, one minute":        {time.Minute, 0, relay.Wrapped, 54 * time.Second, 54 * time.Second},
 		"event, half an hour":        {30 * time.Minute, 0, relay.Event, 1790 * time.Second, 1790 * time.Second},
 		"event, unbounded":           {0, 0, relay.Event, 0, 0},
 		"proxied, unbounded":         {0, 0, relay.Proxied, 220 * time.Second, 0},
 		"event, unbounded, setting":  {0, time.Minute, relay.Event, time.Minute, 0},
-		"a setting below the budget": {5 * time.Minute, 30 * time.Second, relay.Proxied, 30 * time.Second, 0},
+		"a setting below the budget": {5 * time.Minute, 30 * time.Second, relay.Proxied, 30 * time.Second, 290 * time.Second},
 		"a setting above the budget": {time.Minute, time.Hour, relay.Event, 54 * time.Second, 54 * time.Second},
 		"ten seconds":                {10 * time.Second, 0, relay.Wrapped, 9 * time.Second, 9 * time.Second},
 		"one second":                 {time.Second, 0, relay.Event, 500 * time.Millisecond, 500 * time.Millisecond},
@@ -383,6 +384,53 @@ func TestBudgets(t *testing.T) {
 				t.Errorf("budget %v and %v, want %v and %v", header, limit, c.header, c.limit)
 			}
 		})
+	}
+}
+
+// Two seconds after functionTimeout the host kills the handler and all calls in it.
+func TestAnAnswerThatOutlastsFunctionTimeoutIsCutInEveryWay(t *testing.T) {
+	for way, agent := range map[string]string{"proxied": "", "forwarded": "Azure-Functions-Host/4.1037.0.0"} {
+		for name, length := range map[string]int{"a stream": -1, "a body of known length": 1 << 20} {
+			t.Run(way+", "+name, func(t *testing.T) {
+				r := newRig(t, `{"version":"2.0","functionTimeout":"00:00:01","customHandler":{"description":{"defaultExecutablePath":"handler"},
+					"enableForwardingHttpRequest":true,"enableProxyingHttpRequest":true}}`, map[string]string{"rest": restFunction}, nil)
+				r.answer = func(w http.ResponseWriter, req *http.Request, _ []byte) {
+					if length > 0 {
+						w.Header().Set("Content-Length", strconv.Itoa(length))
+					}
+					for req.Context().Err() == nil {
+						_, _ = io.WriteString(w, "more")
+						_ = http.NewResponseController(w).Flush()
+						select {
+						case <-time.After(10 * time.Millisecond):
+						case <-req.Context().Done():
+						}
+					}
+				}
+				req := r.proxiedCall("GET", "/api/rest/x", nil)
+				if agent != "" {
+					req.Header.Set("User-Agent", agent)
+					req.Header.Del("X-Ms-Invocation-Id")
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				res, err := http.DefaultTransport.RoundTrip(req.WithContext(ctx))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				_, err = io.Copy(io.Discard, res.Body)
+				if err == nil || ctx.Err() != nil {
+					t.Fatalf("the answer ended with %v, want it cut", err)
+				}
+				r.server.Close() // the line is written
+				for _, want := range []string{`"problem":"answer-cut"`, `"way":"` + way + `"`, `"level":"ERROR"`, "no answer within the budget"} {
+					if !strings.Contains(r.log.String(), want) {
+						t.Errorf("the log does not hold %s: %s", want, r.log.String())
+					}
+				}
+			})
+		}
 	}
 }
 
