@@ -48,12 +48,16 @@ type Span struct {
 	resend                  int
 }
 
-// Begin begins the span of an invocation, with the ids that tr has: log lines and spans have the same ones. End it.
+// Begin begins the span of an invocation, with the ids that tr has: log lines and spans have the
+// same ones. Where spans are exported, an invalid tr begins a trace of our own. End it.
 func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 	if t == nil {
 		return nil
 	}
 	t.inFlight.Add(1)
+	if t.spans != nil && !tr.Valid() {
+		tr = NewTrace()
+	}
 	s := &Span{t: t, trace: tr, name: in.Function, method: knownMethod(in.Method), path: in.Path,
 		id: in.ID, trigger: in.Trigger, way: in.Way, route: in.Route}
 	s.labels.function, s.labels.trigger = in.Function, faasTrigger(in.Trigger)

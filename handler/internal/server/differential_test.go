@@ -288,9 +288,6 @@ func (d *differential) send(w *wayIn, c call) (outcome, error) {
 
 // settle takes out what is new in every exchange, or belongs to one connection.
 func (o *outcome) settle(c call) {
-	if len(c.header("traceparent")) == 0 {
-		o.Header.Del("Traceparent")
-	}
 	o.Header.Del("Content-Length") // the body tells
 	for _, name := range []string{"Content-Length", "Connection", "Keep-Alive", "Transfer-Encoding"} {
 		o.AnswerHeader.Del(name)

@@ -25,10 +25,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, f *Function, outp
 	x := exchangeOf(r.Context())
 	trigger := f.Settings.App.Trigger
 	x.function, x.trigger, x.call.Way = f, trigger.Type, relay.Event
-	x.trace = observe.NewTrace()
-	if trace, known := observe.Continue(r.Header); known {
-		x.trace = trace
-	}
+	x.trace, _ = observe.Continue(r.Header)
 	x.call.Set = traceHeaders(x.trace)
 	s.begin(x, "")
 	if f.Relay == nil {

@@ -25,13 +25,13 @@ func (s *Server) routed(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, errNoRoute)
 		return
 	}
-	trace, known := observe.Continue(r.Header)
-	if !known {
-		trace = observe.NewTrace()
-		trace.Inject(r.Header)
+	if trace, known := observe.Continue(r.Header); known {
+		x.trace = trace
+		x.traceID = r.Header["Traceparent"][0][3:35] // it is there, and valid
+	} else {
+		delete(r.Header, "Traceparent")
+		delete(r.Header, "Tracestate")
 	}
-	x.trace = trace
-	x.traceID = r.Header["Traceparent"][0][3:35] // it is there, and valid: as it came, or as it was just made
 	s.relayHTTP(w, r, match, query)
 }
 

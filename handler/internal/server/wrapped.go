@@ -90,11 +90,9 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 	call.Header.Del("Accept-Encoding")
 	trace, known := observe.Continue(r.Header)
 	if !known {
-		trace, known = observe.Continue(call.Header)
+		trace, _ = observe.Continue(call.Header)
 	}
-	if !known {
-		trace = observe.NewTrace()
-	}
+	call.Header.Del("Traceparent")
 	call.Header.Del("Tracestate")
 	x.trace = trace
 	x.call.Set = traceHeaders(trace)
@@ -104,7 +102,10 @@ func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) 
 // blank is what all requests that come wrapped have in common.
 var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 
-// traceHeaders passes the context on as it came: without an exporter there is no span of ours that the next one could be below.
+// traceHeaders passes the context on as it came: without an exporter there is no span of ours
+// that the next one could be below. Where none came there is none: one that is made up, and so
+// not sampled, would keep every backend from recording whose sampler follows its parent
+// (OpenTelemetry specification, "ParentBased", which is the default).
 func traceHeaders(t observe.Trace) http.Header {
 	if t.Parent != [8]byte{} {
 		t.SpanID = t.Parent
