@@ -977,8 +977,8 @@ var Table = []Cause{
 	{
 		Code:     AnswerCut,
 		Title:    "the answer broke off on its way",
-		Means:    []string{"The gateway's connection ended amid the body, or no time was left for it."},
-		Fix:      "look at the gateway and the backend",
+		Means:    []string{"The gateway's connection ended amid the body.", "The answer outlasted functionTimeout less a margin; the error says so."},
+		Fix:      "look at the gateway and the backend; for long answers raise functionTimeout in host.json",
 		Problems: []string{"answer-cut"},
 	},
 	{

@@ -254,10 +254,15 @@ func TestExportBegins(t *testing.T) {
 		t.Errorf("want the new trace marked as recorded, got %+v", got)
 	}
 	root.End(0, "")
+	own := telemetry.Begin(Trace{}, Invocation{})
+	if got := own.Trace(Trace{}); !sampled(got) || !got.Valid() {
+		t.Errorf("want a recorded trace of our own where none came in, got %+v", got)
+	}
+	own.End(0, "")
 	one, two := telemetry.Begin(NewTrace(), Invocation{Function: "one"}), telemetry.Begin(NewTrace(), Invocation{Function: "two", Trigger: "timerTrigger"})
 	one.End(0, "")
 	time.AfterFunc(5*idle, func() { two.End(0, "") })
-	c.until(t, "all, after the last", func() bool { return len(c.spans) == 3 })
+	c.until(t, "all, after the last", func() bool { return len(c.spans) == 4 })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.requests > 2 {
@@ -465,5 +470,11 @@ func TestMetricsAloneLeaveTheTraceAsItCame(t *testing.T) {
 	header := http.Header{"Traceparent": {came}}
 	if attempt.Inject(header); header.Get("Traceparent") != came {
 		t.Errorf("the gateway gets %q, want %q", header.Get("Traceparent"), came)
+	}
+	none := telemetry.Begin(Trace{}, Invocation{Function: "orders"})
+	defer none.End(200, "")
+	header = make(http.Header)
+	if none.Inject(header); none.Trace(Trace{}).Valid() || len(header) > 0 {
+		t.Errorf("a trace was made up: %v", header)
 	}
 }
