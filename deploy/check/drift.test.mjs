@@ -102,7 +102,7 @@ function choices({ texts, bicep }) {
 
 function forbidden({ texts }) {
   const rules = ["FUNCTIONS_WORKER_RUNTIME", "WEBSITE_RUN_FROM_PACKAGE", "WEBSITE_TIME_ZONE", "TZ", "WEBSITE_LOAD_CERTIFICATES"];
-  return rules.filter((name) => !texts.get("deploy/environment/check.go").includes(`"${name}"`)).map((name) => `deploy/environment/check.go: ${name} may be set`);
+  return rules.filter((name) => !texts.get("deploy/environment/settings.go").includes(`"${name}"`)).map((name) => `deploy/environment/settings.go: ${name} may be set`);
 }
 
 // The queries ask for keys that the log lines have.

@@ -170,9 +170,40 @@ function http(findings, at, inputs) {
   for (const key of ["interval", "minimumInterval", "maximumInterval"]) if (key in retry && !duration.test(retry[key])) findings.push(`${at}: retryPolicy: ${key}: want a duration like PT7S, got ${retry[key]}`);
 }
 
+// Tools that a workflow fetches are of a version that we name: what is newest today is not what was tried,
+// and a job that may sign in to Azure runs it.
+function pins({ texts }) {
+  const findings = [];
+  const compilers = new Set();
+  for (const [file, text] of texts) {
+    if (!/^\.github\/workflows\/.*\.yml$/.test(file)) continue;
+    const workflow = parseDocument(text).toJS();
+    for (const [, version] of text.matchAll(/\bBICEP_VERSION: (\S+)/g)) compilers.add(version);
+    for (const [, version] of text.matchAll(/bicep install(?: --version (\S+))?/g)) {
+      if (!version) findings.push(`${file}: az bicep install: want --version`);
+      else if (!version.startsWith('"$')) compilers.add(version);
+    }
+    for (const [name, job] of Object.entries(workflow.jobs)) {
+      for (const step of job.steps) {
+        if (/^Azure\/setup-azd@/i.test(step.uses ?? "") && !/^\d+\.\d+\.\d+$/.test(step.with?.version)) findings.push(`${file}: ${name}: setup-azd: want a version, got ${step.with?.version}`);
+      }
+      const token = (job.permissions ?? workflow.permissions)?.["id-token"] === "write";
+      if (token && !job.environment) findings.push(`${file}: ${name}: id-token: write wants an environment, whose name is part of what Azure trusts`);
+      if (workflow.permissions?.["id-token"]) findings.push(`${file}: id-token: write belongs to the one job that signs in`);
+    }
+  }
+  if (compilers.size !== 1) findings.push(`.github/workflows: want one version of the Bicep compiler, got ${[...compilers].join(", ")}`);
+  return findings;
+}
+
 const azd = "azure.yaml";
+const deploys = ".github/workflows/deploy.yml";
 const relay = "deploy/workflows/relay.json";
 const seeds = [
+  { fault: "the newest compiler", file: ".github/workflows/check.yml", from: "bicep install --version v0.49.2", to: "bicep install", want: /want --version/ },
+  { fault: "two compilers", file: deploys, from: "BICEP_VERSION: v0.49.2", to: "BICEP_VERSION: v0.48.1", want: /one version of the Bicep compiler/ },
+  { fault: "the newest azd", file: deploys, from: '          version: "1.28.1"\n', to: '          version: latest\n', want: /setup-azd: want a version/ },
+  { fault: "a token for every job", file: deploys, from: "permissions:\n  contents: read\n\nconcurrency", to: "permissions:\n  contents: read\n  id-token: write\n\nconcurrency", want: /belongs to the one job/ },
   { fault: "a key that azd does not know", file: azd, from: "requiredVersions:", to: "requiredVersion:", want: /there is no requiredVersion/ },
   { fault: "an azd that deletes what is not its own", file: azd, from: ">= 1.28.1", to: ">= 1.9.0", want: /1\.28\.1/ },
   { fault: "another folder of the infrastructure", file: azd, from: "path: deploy", to: "path: infra", want: /there is no infra\/main\.bicep/ },
@@ -186,4 +217,4 @@ const seeds = [
   { fault: "a pause that is none", file: relay, from: '"PT7S"', to: '"7s"', want: /want a duration/ },
   { fault: "a start in the future", file: relay, from: "2026-01-01T06:00:00Z", to: "2126-01-01T06:00:00Z", want: /in the past/ },
 ];
-verify("closed tables hold", (project) => [azureYaml, parameters, workflow].flatMap((check) => check(project)), seeds);
+verify("closed tables hold", (project) => [azureYaml, parameters, workflow, pins].flatMap((check) => check(project)), seeds);

@@ -8,28 +8,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"apimrelay/deploy/functionjson"
 )
-
-// Names that a Flex Consumption app must not have: the platform sets them, or knows them no more
-// (learn.microsoft.com "Migrate to the Flex Consumption plan", "App settings reference for Azure Functions").
-var forbidden = []string{
-	"ENABLE_ORYX_BUILD", "FUNCTIONS_EXTENSION_VERSION", "FUNCTIONS_WORKER_RUNTIME", "FUNCTIONS_WORKER_RUNTIME_VERSION",
-	"SCM_DO_BUILD_DURING_DEPLOYMENT", "TZ", "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING", "WEBSITE_CONTENTSHARE", "WEBSITE_LOAD_CERTIFICATES",
-	"WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT", "WEBSITE_MOUNT_ENABLED", "WEBSITE_RUN_FROM_PACKAGE", "WEBSITE_TIME_ZONE",
-	"WEBSITES_CONTAINER_START_TIME_LIMIT",
-}
-
-// own are the settings that the deployment itself makes of other choices: region.bicep. PollSchedule is there as a default only.
-var own = []string{
-	"ApimKey", "ApimKeySecondary", "ApimUrl", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "APPLICATIONINSIGHTS_CONNECTION_STRING",
-	"AzureWebJobsStorage", "FunctionIdentity", "TargetApp", "TargetRole", "TargetTenantID",
-}
 
 // policyRoles are the app roles that the policies ask for: policies/api.xml wants the first of every
 // call, policies/operation-write.xml the second.
 var policyRoles = []string{"Api.Read", "Api.Write"}
+
+// changing are the methods whose operations must say who may use them.
+var changing = []string{"DELETE", "PATCH", "POST", "PUT"}
 
 var (
 	guid   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -273,8 +259,11 @@ func checkAPI(c *choices, fault func(string, ...any)) {
 			fault("%s: name: want letters, digits, - and _", at)
 		}
 		oneOf(fault, at+": method", item.Method, "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-		if item.Access != "" {
+		switch {
+		case item.Access != "":
 			oneOf(fault, at+": access", item.Access, "read", "write")
+		case slices.Contains(changing, item.Method):
+			fault("%s: access: want write, or read for a %s that changes nothing: left out it would ask for Api.Read alone", at, item.Method)
 		}
 		if err := checkTemplate(item.URLTemplate); err != nil {
 			fault("%s: urlTemplate: %w", at, err)
@@ -362,61 +351,6 @@ func checkNetwork(c *choices, fault func(string, ...any)) {
 	}
 	if c.StorageQueues || c.StorageTables {
 		fault("network: isolated: private endpoints are made for blobs only, so storageQueues and storageTables would not be reached")
-	}
-}
-
-func checkSettings(c *choices, functions []function, fault func(string, ...any)) {
-	has := func(name string) bool {
-		for key := range c.Settings {
-			if strings.EqualFold(key, name) {
-				return true
-			}
-		}
-		return false
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
-		value := c.Settings[name]
-		text, isText := value.(string)
-		base, key := "", name
-		if i := strings.Index(name, "__"); i >= 0 {
-			base, key = name[:i], name[i+2:]
-		}
-		switch {
-		case !isText:
-			fault("settings: %s: app settings are text: want a string, got %v", name, value)
-		case slices.ContainsFunc(forbidden, func(f string) bool { return strings.EqualFold(f, name) }):
-			fault("settings: %s must not be set on Flex Consumption", name)
-		case slices.ContainsFunc(own, func(o string) bool {
-			return strings.EqualFold(o, name) || strings.EqualFold(o, base) && o == "AzureWebJobsStorage"
-		}):
-			fault("settings: %s is made by the deployment from the other choices", name)
-		case (strings.EqualFold(key, "ApimKey") || strings.EqualFold(key, "ApimKeySecondary")) && !strings.HasPrefix(text, "@Microsoft.KeyVault("):
-			fault("settings: %s: want a Key Vault reference, @Microsoft.KeyVault(SecretUri=…): a key must not lie in this file", name)
-		case strings.Contains(strings.ToLower(text), "sharedaccesskey=") || strings.Contains(strings.ToLower(text), "accountkey="):
-			fault("settings: %s holds a connection string with a key: want %s__fullyQualifiedNamespace (or its like), %s__credential and a role (triggerRoles), or a Key Vault reference", name, name, name)
-		}
-	}
-	for _, f := range functions {
-		for _, name := range f.names {
-			if name != "PollSchedule" && !has(name) {
-				fault("settings: the function %s needs %s (%%%s%% in its function.json), or it is in error at start", f.name, name, name)
-			}
-		}
-		for _, named := range f.connections {
-			connection, resolved := functionjson.Resolve(named, c.texts())
-			if !resolved || strings.EqualFold(connection, "AzureWebJobsStorage") {
-				continue // a setting that is missing has its fault already
-			}
-			found := false
-			for name := range c.Settings {
-				lower, want := strings.ToLower(name), strings.ToLower(connection)
-				found = found || lower == want || lower == "azurewebjobs"+want || strings.HasPrefix(lower, want+"__")
-			}
-			if !found {
-				fault("settings: the function %s needs the connection %s: add %s__fullyQualifiedNamespace (Service Bus, Event Hubs), %s__blobServiceUri and kin (storage) or %s__accountEndpoint (Cosmos DB)",
-					f.name, connection, connection, connection, connection)
-			}
-		}
 	}
 }
 

@@ -87,6 +87,10 @@ func TestChoices(t *testing.T) {
 		{name: "a part that stands twice", choices: operations(`{"name":"a","method":"GET","urlTemplate":"/{id}/x/{*ID}"}`), want: "stands twice"},
 		{name: "parts and a rest", choices: operations(`{"name":"a","method":"GET","urlTemplate":"/{id}/x/{*rest}"}`)},
 		{name: "a method in small letters", choices: operations(`{"name":"a","method":"get","urlTemplate":"/"}`), want: `got "get"`},
+		{name: "a method that changes, access unsaid", choices: operations(`{"name":"a","method":"PUT","urlTemplate":"/*"}`), want: "access: want write, or read for a PUT"},
+		{name: "a method that changes nothing here", choices: operations(`{"name":"a","method":"POST","urlTemplate":"/search","access":"read"}`)},
+		{name: "a method that reads, access unsaid", choices: operations(`{"name":"a","method":"HEAD","urlTemplate":"/*"}`)},
+		{name: "a private key", choices: `{"settings":{"ApimClientCertificate":"-----BEGIN PRIVATE KEY-----\nMII"}}`, want: "holds a private key"},
 		{name: "an access that there is not", choices: operations(`{"name":"a","method":"GET","urlTemplate":"/","access":"Write"}`), want: `got "Write"`},
 		{name: "a gateway without https", choices: `{"api":{"gatewayUrl":"http://api.contoso.com"}}`, want: "want https:// and a host"},
 		{name: "a gateway with a path", choices: `{"api":{"gatewayUrl":"https://api.contoso.com/"}}`, want: "without a path"},
@@ -285,6 +289,66 @@ func TestPreflightGetsTheChoices(t *testing.T) {
 			t.Errorf("%s: want the script's refusal, got none", choices)
 		case want != "" && (err != nil || strings.TrimSpace(out.String()) != want):
 			t.Errorf("%s: got %q and error %v, want %q", choices, out.String(), err, want)
+		}
+	}
+}
+
+func TestHeadersThatLookLikeKeysAreRefused(t *testing.T) {
+	for value, refused := range map[string]bool{
+		"Api-Version: v1": false,
+		"Api-Version: 2024-05-01-preview; Accept: application/json":              false,
+		`{"Accept":"application/json;v=2.0","Api-Version":"v2"}`:                 false,
+		"X-Tenant: 11111111-2222-3333-4444-555555555555":                         false,
+		"X-Client: orders-relay-production-europe-west":                          false,
+		"X-Agent: AppleWebKit/537.36":                                            false,
+		"X-Partner: @Microsoft":                                                  false,
+		"@Microsoft.KeyVault(SecretUri=https://v.example/secrets/partner-key-1)": false,
+		"X-Api-Key: abc": true,
+		"X-Partner: 0123456789abcdef0123456789abcdef":         true,
+		"Api-Version: v1; X-Partner: aB3dE5fG7hJ9kL1mN3pQ":    true,
+		"X-Partner: Bearer x":                                 true,
+		`{"X-Partner":"k3j4h5g6f7d8s9a0q1w2e3r4t5"}`:          true,
+		"X-Partner: QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo3OA==": true,
+		"X-Session: 1": true,
+		"api-key=abc":  true,
+	} {
+		for _, name := range []string{"ApimHeaders", "poll__ApimHeaders", "OTEL_EXPORTER_OTLP_HEADERS"} {
+			faults := check(&choices{Settings: map[string]any{name: value}}, nil)
+			if got := len(faults) > 0; got != refused {
+				t.Errorf("%s=%s: got %v, want refused %v", name, value, faults, refused)
+			}
+			for _, fault := range faults {
+				if _, secret, found := strings.Cut(value, ": "); found && len(secret) > 3 && strings.Contains(fault.Error(), secret) {
+					t.Errorf("the fault shows the value: %v", fault)
+				}
+			}
+		}
+	}
+}
+
+// A function with an address of its own takes key and token along, unless it has its own.
+func TestAnotherHostIsWarnedOf(t *testing.T) {
+	const reference = `"@Microsoft.KeyVault(SecretUri=https://v.example/secrets/k)"`
+	tests := []struct{ choices, want, not string }{
+		{`{"settings":{"partner__ApimUrl":"https://partner.example/other"}}`, "partner__ApimKey, partner__TargetApp, partner__FunctionIdentity", ""},
+		{`{"external":{"url":"https://orders.example/v1","targetApp":"api://x","role":"r"},"settings":{"partner__ApimUrl":"https://partner.example/other"}}`, "names partner.example, where the other functions call orders.example", ""},
+		{`{"external":{"url":"https://orders.example/v1","targetApp":"api://x","role":"r","keyHeader":"none"},"settings":{"partner__ApimUrl":"https://partner.example/other"}}`, "a token for our API", "subscription key"},
+		{`{"external":{"url":"https://orders.example/v1","targetApp":"api://x","role":"r"},"settings":{"partner__ApimUrl":"https://ORDERS.example/other"}}`, "", "warning"},
+		{`{"api":{"gatewayUrl":"https://api.contoso.com"},"settings":{"partner__ApimUrl":"https://api.contoso.com/other/{id}"}}`, "", "warning"},
+		{`{"api":{"existing":{"name":"apim-contoso","resourceGroup":"g"}},"settings":{"partner__ApimUrl":"https://apim-contoso.azure-api.net/other"}}`, "", "warning"},
+		{`{"settings":{"partner__ApimUrl":"https://apim-abcdefghijk23.azure-api.net/other"}}`, "", "warning"},
+		{`{"settings":{"partner__ApimUrl":"https://partner.example/other","partner__apimkeysecondary":` + reference + `}}`, "a token for our API", "our subscription key"},
+		{`{"settings":{"partner__ApimUrl":"https://partner.example/other","partner__ApimKey":` + reference + `,"partner__TargetApp":"api://partner"}}`, "", "warning"},
+	}
+	for _, tt := range tests {
+		root := project(t, nil)
+		write(t, filepath.Join(root, "deploy", "env", "dev.json"), tt.choices)
+		var out bytes.Buffer
+		if err := run([]string{"-root", root, "-n", "dev"}, noEnvironment, &out, io.Discard); err != nil {
+			t.Errorf("%s: %v", tt.choices, err)
+		}
+		if !strings.Contains(out.String(), tt.want) || tt.not != "" && strings.Contains(out.String(), tt.not) {
+			t.Errorf("%s: said %q, want %q and not %q", tt.choices, out.String(), tt.want, tt.not)
 		}
 	}
 }

@@ -73,6 +73,9 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	if faults := check(c, functions); len(faults) > 0 {
 		return fmt.Errorf("checking %s: %w", file, errors.Join(faults...))
 	}
+	for _, warning := range strangers(c) {
+		fmt.Fprintf(stdout, "warning: %s: %s\n", file, warning)
+	}
 	if c.Timers == nil {
 		c.Timers = timers(functions)
 	}
