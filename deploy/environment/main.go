@@ -126,6 +126,7 @@ func chosen(c *choices) []string {
 		"RELAY_CHOSEN_API=" + apiName,
 		"RELAY_CHOSEN_PATH=" + cmp.Or(apiPath, apiName),
 		fmt.Sprintf("RELAY_NEW_SERVICE=%t", c.newService()),
+		fmt.Sprintf("RELAY_OWN_REGISTRATION=%t", c.External == nil && c.Registration == nil),
 		"RELAY_EXISTING_APIM=" + apim.Name,
 		"RELAY_EXISTING_APIM_GROUP=" + apim.ResourceGroup,
 		"RELAY_EXISTING_APIM_SUBSCRIPTION=" + apim.Subscription,

@@ -28,6 +28,7 @@ type state struct {
 	Groups        map[string]string // by name: its tag azd-env-name
 	Pipeline      bool              // a service principal is signed in
 	Roles         []string          // of whoever is signed in, by name
+	Directory     []string          // their roles in Entra, by template
 	Deleted       map[string]string // by part of the address: the lines of the answer
 	Paths         map[string]string // of an existing service: the API that holds the path
 	AccessPolicy  bool              // the existing vault goes by access policies
@@ -307,6 +308,8 @@ func (s *state) rest(method, url string, option func(string) string) (out, fault
 		s.write("secret " + name)
 		s.Vault[name] = body.Properties.Value
 		return "", ""
+	case strings.Contains(url, "/me/transitiveMemberOf/"):
+		return strings.Join(s.Directory, "\n"), ""
 	case strings.Contains(url, "/deletedVaults?"), strings.Contains(url, "/deletedservices?"):
 		for part, lines := range s.Deleted {
 			if strings.Contains(url, part) {

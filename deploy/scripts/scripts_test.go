@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -189,6 +190,16 @@ func TestRegistration(t *testing.T) {
 	if got, want := fmt.Sprint(s.Applications["orders"].roles()), "[Api.Read Api.Write]"; got != want {
 		t.Errorf("roles %s, want %s", got, want)
 	}
+	ids := map[string]bool{}
+	for _, r := range s.Applications["orders"].AppRoles {
+		ids[r.ID] = true
+		if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(r.ID) {
+			t.Errorf("the id of %s: got %q, want a random GUID", r.Value, r.ID)
+		}
+	}
+	if len(ids) != 2 {
+		t.Errorf("got %d ids for two roles", len(ids))
+	}
 	if s.Applications["orders"].API.Version != 2 || !s.Required["client-of-orders"] {
 		t.Errorf("got %+v, required %v: want v2 tokens and assignment required", s.Applications["orders"], s.Required)
 	}
@@ -248,6 +259,8 @@ func TestPreflight(t *testing.T) {
 		{name: "a path that some environment's API holds", env: existingService, cloud: func(s *state) { s.Paths = map[string]string{"orders/v1": "orders-abcdefghijk23"} }, want: "warning: the path orders/v1"},
 		{name: "a registration with v1 tokens", env: []string{"RELAY_CHOSEN_CLIENT_ID=x"}, cloud: func(s *state) { s.TokenVersion = "" }, status: 1, want: "tokens of version 1"},
 		{name: "a registration with v2 tokens", env: []string{"RELAY_CHOSEN_CLIENT_ID=x"}},
+		{name: "no right in Entra", cloud: func(s *state) { s.Directory = nil }, want: "warning: no right to make a registration"},
+		{name: "no right in Entra, and none needed", env: []string{"RELAY_OWN_REGISTRATION=false"}, cloud: func(s *state) { s.Directory = nil }},
 		{name: "no right to give roles", cloud: func(s *state) { s.Roles = []string{"Contributor"} }, want: "warning: no right to write role assignments"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -559,7 +572,7 @@ func newCloud(t *testing.T) *cloud {
 		"RELAY_APPS=app-1", "RELAY_API_URL=https://gateway.example/relay", "RELAY_TARGET_APP=api://x", "RELAY_TARGET_ROLE=Api.Read",
 		"RELAY_TARGET_TENANT_ID=tenant-1", "RELAY_APIM=apim", "RELAY_APIM_GROUP=rg", "RELAY_APIM_SUBSCRIPTION=sub-1", "RELAY_APIM_SID=relay",
 		"RELAY_VAULT=kv", "RELAY_VAULT_ID="+vaultID, "RELAY_KEY_NAME=apim-key")
-	c.save(t, &state{TokenVersion: "2", Keys: map[string]string{"primary": "primary-1", "secondary": "secondary-1"},
+	c.save(t, &state{TokenVersion: "2", Directory: []string{"158c047a-c907-4556-b7ef-446551a6b5f7"}, Keys: map[string]string{"primary": "primary-1", "secondary": "secondary-1"},
 		Vault: map[string]string{"apim-key": "primary-1", "apim-key-secondary": "secondary-1"}})
 	return c
 }
