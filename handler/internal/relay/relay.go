@@ -111,10 +111,8 @@ type Options struct {
 	Problem func(http.ResponseWriter, *http.Request, error)
 	// Facts renders what may be said of a token in a log; nil = nothing.
 	Facts func(token string) slog.Value
-	// Telemetry counts retries and refusals; nil = nothing is exported.
-	Telemetry *observe.Telemetry
 	// Counters count retries, replays and refusals; nil = nothing is counted.
-	Counters *Counters
+	Counters *observe.Counters
 }
 
 // Relay sends authorized calls. It is safe for concurrent use.
@@ -128,7 +126,7 @@ func New(o Options) *Relay {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
 	}
-	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, counters: o.Counters, now: time.Now}
+	t := &transport{base: o.Transport, facts: o.Facts, counters: o.Counters, now: time.Now}
 	return &Relay{transport: t, problem: o.Problem}
 }
 
