@@ -213,7 +213,7 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	settings.Scrub()
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,
-		Facts:     func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		Facts:     func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
 		Healthy:   func() bool { return healthy(functions, byFunction) },
 		Telemetry: p.telemetry,
 		Counters:  counters,

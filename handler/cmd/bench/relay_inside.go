@@ -50,7 +50,7 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 	}
 	return server.New(server.Config{
 		App: a, Functions: functions, Log: log, Counters: new(observe.Counters),
-		Facts: func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		Facts: func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
 	}), log, nil
 }
 

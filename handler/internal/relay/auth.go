@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -20,7 +19,7 @@ import (
 // transport is what happens to each request: the token is fetched here, so that without one nothing is sent.
 type transport struct {
 	base     http.RoundTripper
-	facts    func(string) slog.Value
+	facts    func(string) observe.Token
 	counters *observe.Counters
 	now      func() time.Time
 	budgets  retryBudgets
@@ -242,7 +241,8 @@ func (c *Call) again(req *http.Request) bool { return c.Way == Event || idempote
 // refused notes what may be said of a token that the gateway refused.
 func (c *Call) refused(t *transport, token string) {
 	if t.facts != nil {
-		c.Outcome.Token = t.facts(token)
+		facts := t.facts(token)
+		c.Outcome.Token = &facts
 	}
 }
 

@@ -33,8 +33,8 @@ type Config struct {
 	Functions []*Function
 	// Transport sends the relay's requests; nil = relay.NewTransport.
 	Transport http.RoundTripper
-	// Facts renders what may be said of a token in a log; nil = nothing.
-	Facts func(token string) slog.Value
+	// Facts are what may be said of a token in a log; nil = nothing.
+	Facts func(token string) observe.Token
 	// Healthy tells whether any function can work; nil = always.
 	Healthy func() bool
 	// Doctor answers the doctor function; nil = 404.
