@@ -16,11 +16,11 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/doctor"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/internal/policy"
 )
 
 const doctorUsage = `usage: handler doctor [flags]             say why calls are refused, and how to mend it
-       handler doctor -policy FILE        hold the token against a policy, rule by rule
+       handler doctor -policy FILE        hold the token against a policy, rule by rule: any policy of
+                                          API Management, as the portal shows it
        handler doctor -log LINE           explain a past call by its log line; "-" reads lines from standard input
        handler doctor -request            print what to ask of the team that owns the API
        handler doctor -show FILE          print a report that the function doctor answered; "-" for standard input
@@ -34,7 +34,7 @@ not run.
 // doctorOptions are the command line's.
 type doctorOptions struct {
 	root, settings      string
-	policy, namedValues string
+	policies            policyFlags
 	log, show           string
 	logGiven            bool // -log "" is a line too
 	json, call, offline bool
@@ -45,9 +45,9 @@ type doctorOptions struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	app       *app.App
-	set       *settings.Settings
-	evaluated *policy.Policy // nil without -policy
+	app  *app.App
+	set  *settings.Settings
+	read *doctor.Policies // nil where no policy was given
 }
 
 // runDoctor is the command. Its exit statuses: 0, 1 findings, 2 could not run.
@@ -75,8 +75,7 @@ func parseDoctor(args []string, stderr io.Writer) (*doctorOptions, error) {
 	f.Usage = func() { fmt.Fprint(stderr, doctorUsage); f.PrintDefaults() }
 	f.StringVar(&o.root, "root", "", "script root: the `folder` with host.json and the functions")
 	f.StringVar(&o.settings, "settings", "", "`file` like local.settings.json with the app settings; the environment's own go first")
-	f.StringVar(&o.policy, "policy", "", "policy `file` of API Management to hold the token against")
-	f.StringVar(&o.namedValues, "named-values", "", "`file` with the policy's named values: a JSON object of texts")
+	o.policies.register(f)
 	f.StringVar(&o.log, "log", "", "log `line` to explain; - for lines on standard input")
 	f.StringVar(&o.show, "show", "", "print the report in a `file`; - for standard input")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -99,8 +98,8 @@ func parseDoctor(args []string, stderr io.Writer) (*doctorOptions, error) {
 	switch {
 	case f.NArg() > 0:
 		err = fmt.Errorf("unknown argument %q", f.Arg(0))
-	case o.namedValues != "" && o.policy == "":
-		err = errors.New("-named-values without -policy")
+	default:
+		err = o.policies.check()
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "handler doctor: %v\n", err)
@@ -116,11 +115,12 @@ func (o *doctorOptions) run(ctx context.Context) (int, error) {
 	if err := o.readSettings(); err != nil {
 		return 0, err
 	}
-	if err := o.readPolicy(); err != nil {
+	var err error
+	if o.read, err = o.policies.read(); err != nil {
 		return 0, err
 	}
 	d := doctor.Options{
-		Settings: o.set, Lookup: os.LookupEnv, Policy: o.evaluated, Call: o.call, Offline: o.offline, Values: o.values,
+		Settings: o.set, Lookup: os.LookupEnv, Policies: o.read, Call: o.call, Offline: o.offline, Values: o.values,
 	}
 	switch {
 	case o.logGiven:
@@ -260,36 +260,6 @@ func readLocalSettings(file string) (map[string]string, error) {
 		return nil, fmt.Errorf("reading the settings: %s: want settings under Values, got none", file)
 	}
 	return content.Values, nil
-}
-
-func (o *doctorOptions) readPolicy() error {
-	if o.policy == "" {
-		return nil
-	}
-	f, err := os.Open(o.policy)
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w", err)
-	}
-	defer f.Close()
-	document, err := policy.Parse(o.policy, f)
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w", err)
-	}
-	values := map[string]string{}
-	if o.namedValues != "" {
-		data, err := os.ReadFile(o.namedValues)
-		if err != nil {
-			return fmt.Errorf("reading the named values: %w", err)
-		}
-		if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &values) != nil {
-			return fmt.Errorf("reading the named values: %s: want a JSON object of texts", o.namedValues)
-		}
-	}
-	o.evaluated, err = policy.Merge(policy.Scopes{API: document}, values)
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w; named values are given by -named-values FILE, a JSON object", err)
-	}
-	return nil
 }
 
 // terminal tells whether a person watches.

@@ -210,6 +210,48 @@ func TestDoctorHoldsTheTokenAgainstAPolicyOffline(t *testing.T) {
 	}
 }
 
+// A policy that nobody interprets whole is judged as far as it can be, and never stops the other checks.
+func TestDoctorJudgesAnyPolicy(t *testing.T) {
+	p := newPatient(t)
+	for _, row := range []struct {
+		name, text string
+		status     int
+		says       []string
+	}{
+		{
+			"a check behind C#, beside statements of every kind",
+			"<policies><inbound><base />\n<set-variable name=\"v\" value=\"@(context.Request.Headers[\"a\"][0] + \"<\")\" />\n" +
+				"<validate-azure-ad-token tenant-id=\"" + sandbox.TenantID + "\" />\n</inbound></policies>",
+			0, []string{":3 <validate-azure-ad-token> issuer", "not looked at: set-variable (line 2)", "-global-policy FILE"},
+		},
+		{
+			"a refusal under a condition is a warning",
+			"<policies><inbound><choose><when condition=\"@(true)\">\n<validate-azure-ad-token tenant-id=\"" + sandbox.TenantID +
+				"\"><required-claims><claim name=\"roles\"><value>Api.Other</value></claim></required-claims></validate-azure-ad-token></when></choose></inbound></policies>",
+			0, []string{"<validate-azure-ad-token> claim roles, if line 1 holds", "where none of these conditions holds"},
+		},
+		{
+			"a broken document is a finding, and the other checks are made",
+			"<policies>\n<inbound>\n</policies>",
+			1, []string{":3: not well-formed XML", "#policy-unreadable", "FunctionIdentity names an identity"},
+		},
+	} {
+		file := filepath.Join(t.TempDir(), "their.xml")
+		if err := os.WriteFile(file, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, out, failed := p.doctor(p.all(), "", "-offline", "-policy", file)
+		if status != row.status {
+			t.Errorf("%s: want exit status %d, got %d\n%s%s", row.name, row.status, status, out, failed)
+		}
+		for _, want := range row.says {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: want %q in\n%s", row.name, want, out)
+			}
+		}
+	}
+}
+
 func TestDoctorExplainsLinesFromStandardInput(t *testing.T) {
 	p := newPatient(t)
 	line := `{"time":"2026-11-25T10:00:00Z","level":"INFO","msg":"invocation","function":"poll","way":"proxied","method":"GET","path":"/api/x","status":401,` +

@@ -48,9 +48,9 @@ func explainAudience(got, allowed []string) (string, []Fix) {
 
 // explainIssuer says why no issuer fits and what would. The version of a token follows from the registration of the API it is for, whatever
 // endpoint it came from: https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats
-func explainIssuer(got string, allowed, metadata []string) (string, []Fix) {
+func explainIssuer(got string, allowed, metadata []string) (why string, fixes []Fix, differs string) {
 	if got == "" {
-		return "the token has no issuer", []Fix{{SideCaller, "send the token as the issuer made it"}}
+		return "the token has no issuer", []Fix{{SideCaller, "send the token as the issuer made it"}}, ""
 	}
 	list := Fix{SidePolicy, "add <issuers><issuer>" + clip(got) + "</issuer></issuers>"}
 	is, known := readIssuer(got)
@@ -59,22 +59,22 @@ func explainIssuer(got string, allowed, metadata []string) (string, []Fix) {
 		switch {
 		case strings.Contains(want, "{tenantid}"):
 			return "the metadata is of no certain tenant and its issuer a template, which no token carries",
-				[]Fix{{SidePolicy, "take the metadata of the tenant instead of common or organizations"}, list}
+				[]Fix{{SidePolicy, "take the metadata of the tenant instead of common or organizations"}, list}, ""
 		case !known || !ok:
 		case !strings.EqualFold(is.tenant, other.tenant):
 			return fmt.Sprintf("the token comes from tenant %s, the policy trusts %s", is.tenant, other.tenant), []Fix{
 				{SideCaller, "run in the tenant that the policy trusts: a managed identity gets tokens of its own tenant only"},
 				{SidePolicy, "trust the token's tenant by its openid-config, if its callers are meant"},
-			}
+			}, "tenant"
 		case is.version != other.version:
 			return fmt.Sprintf("the token is of version %d, the policy's metadata of version %d", is.version, other.version), []Fix{
 				{SideRegistration, fmt.Sprintf("set requestedAccessTokenVersion to %d on the API's registration and get a new token", other.version)},
 				{SidePolicy, metadataOfVersion(is.version, metadata)}, list,
-			}
+			}, "version"
 		}
 	}
 	return "the token comes from an issuer that the policy does not trust",
-		[]Fix{{SideCaller, "get the token from an issuer that the policy trusts"}, list}
+		[]Fix{{SideCaller, "get the token from an issuer that the policy trusts"}, list}, ""
 }
 
 // metadataOfVersion names the address of the other version's metadata.
@@ -96,13 +96,17 @@ func metadataOfVersion(version int, metadata []string) string {
 // explain says why a required claim is missing or has no value that is allowed.
 func (c claimRule) explain(t *token, got []string, there bool) (string, []Fix) {
 	if c.name != "roles" {
+		if !there && c.name == "scp" {
+			return "the token has no scp: a managed identity's token carries roles and never a user's scopes", []Fix{
+				{SidePolicy, "ask for an app role in the claim roles instead of, or beside, the scope"}}
+		}
 		if !there {
 			return "the token has no claim " + c.name, []Fix{{SideRegistration, "let the token carry the claim " + c.name},
 				{SidePolicy, "drop the claim from required-claims, if it is not needed"}}
 		}
 		why := "no value is one of those that the policy lists"
 		if !c.any {
-			why = "not every value that the policy lists is in the token: match is \"all\""
+			why = "every value that the policy lists is wanted, and not all are in the token: match is \"all\""
 		}
 		if len(got) == 1 && c.separator == "" && strings.ContainsAny(got[0], " ,") {
 			why += "; the claim is one text, which a separator would split"
@@ -129,7 +133,7 @@ func (c claimRule) explain(t *token, got []string, there bool) (string, []Fix) {
 		}
 	}
 	if !c.any && len(c.values) > 1 {
-		return "the caller lacks one of the roles: match is \"all\"", []Fix{grant, {SidePolicy, "set match=\"any\", if one of the roles is enough"}}
+		return "every one of the roles is wanted, and the caller lacks one: match is \"all\"", []Fix{grant, {SidePolicy, "set match=\"any\", if one of the roles is enough"}}
 	}
 	return "the caller has other roles", []Fix{grant,
 		{SidePolicy, "list " + list(got) + ", if that role may call (the role's value, not its display name)"}}

@@ -249,7 +249,7 @@ func (v *validator) issuer(e *evaluation, t *token) outcome {
 		o.rule.Result, o.rule.Want, o.rule.Why = NotChecked, "", "the policy names no issuer"
 	default:
 		o.rule.Result = Refuse
-		o.rule.Why, o.rule.Fixes = explainIssuer(got, allowed, v.metadata)
+		o.rule.Why, o.rule.Fixes, o.rule.Differs = explainIssuer(got, allowed, v.metadata)
 		if len(allowed) == 0 {
 			// Never "not checked": with several openid-configs the keys of one would vouch for the issuer of another.
 			o.rule.Why = "no issuer is known: the metadata was not fetched"

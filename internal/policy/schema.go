@@ -11,8 +11,7 @@ import (
 type spec struct {
 	attrs    []attrSpec
 	children []childSpec
-	// ordered: the children keep the order of the list. The reference of each policy asks for it ("Set the policy's elements and child
-	// elements in the order provided in the policy statement"), and API Management's schema refuses others for the validate policies.
+	// ordered: the children keep the order of the list, as API Management's schema wants it.
 	ordered bool
 	text    textKind
 	// statements: the children are statements, which more checks.
@@ -42,7 +41,7 @@ const (
 	anyText           // taken as written
 )
 
-const noExpressions = "C# policy expressions are not interpreted here: per-method rules live in operation policies with <base />"
+const noExpressions = "C# policy expressions are not interpreted here"
 
 // holds reports whether a text has a named value in it that is still to be filled in: its type cannot be checked yet.
 func holds(text string) bool { return strings.Contains(text, "{{") }

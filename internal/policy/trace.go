@@ -10,6 +10,8 @@ const (
 	NotChecked Result = "not checked" // the policy does not ask, or what the check needs was not handed in
 	NotRun     Result = "not run"     // an earlier statement ended the section
 	Done       Result = "done"        // a statement that changes something instead of checking
+	// CannotTell stands for a rule whose values are known when a request comes: only Judge gives it.
+	CannotTell Result = "cannot tell"
 )
 
 // Rule is one line of the explanation: one check of one statement. It holds public facts only, never a token, a key or a header's value.
@@ -25,6 +27,11 @@ type Rule struct {
 	Got       string  `json:"got,omitempty"`
 	Why       string  `json:"why,omitempty"` // one sentence, lower case
 	Fixes     []Fix   `json:"fixes,omitempty"`
+	// Differs says in a word how an issuer differs from those that the policy trusts: "version" or
+	// "tenant"; "" means otherwise.
+	Differs string `json:"differs,omitempty"`
+	// When says under which condition the statement runs, as "if line 12 holds"; "" means always.
+	When string `json:"when,omitempty"`
 }
 
 // Fix is one change that would make a refused rule pass. The fixes of a rule are alternatives.

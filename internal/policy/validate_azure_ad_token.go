@@ -20,7 +20,7 @@ var validateAzureADToken = kind{
 			{name: "authentication-endpoint"}, {name: "failed-validation-httpcode", check: number(200, 599)},
 			{name: "failed-validation-error-message"}, {name: "output-token-variable-name"}, {name: "id"},
 		},
-		ordered: true,
+		// The service takes these children in any order, unlike those of validate-jwt.
 		children: []childSpec{
 			{name: "backend-application-ids", max: 1, spec: listOf("application-id")},
 			{name: "client-application-ids", max: 1, spec: listOf("application-id")},

@@ -18,6 +18,9 @@ type element struct {
 	pieces   []string // of the text, while it is read
 	file     string
 	line     int
+	// foreign holds the namespaces of this element and its attributes. A policy has none; a body that
+	// one makes may.
+	foreign Errors
 }
 
 type attribute struct {
@@ -78,8 +81,9 @@ const (
 	maxAttributes = 64
 )
 
-// parseXML reads one document into a tree. It is stricter than encoding/xml, which lets pass what API Management's parser would not:
-// attributes given twice, several roots, text around the root.
+// parseXML reads one document into a tree. It is stricter than encoding/xml, which lets pass what no
+// XML reader should: attributes given twice, several roots, text around the root. A namespace is a
+// fault of its element, kept there: a body that a policy makes may have some.
 func parseXML(file string, r io.Reader) (*element, Errors) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
@@ -89,12 +93,18 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 		return nil, Errors{{File: file, Line: 1, Text: fmt.Sprintf("policy is larger than the %d bytes that API Management takes", MaxSize)}}
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data, unfinished := escapeExpressions(file, data)
+	if unfinished != nil {
+		return nil, Errors{unfinished}
+	}
 	var (
 		root   *element
 		open   []*element
 		faults Errors
 		dec    = xml.NewDecoder(bytes.NewReader(data))
 	)
+	// The text has been turned into UTF-8, whatever its declaration says.
+	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	fault := func(line int, format string, args ...any) {
 		faults = append(faults, &Error{File: file, Line: line, Text: fmt.Sprintf(format, args...)})
 	}
@@ -106,14 +116,14 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 			break
 		}
 		if err != nil {
-			fault(syntaxFault(data, line, err))
+			fault(syntaxFault(line, err))
 			return nil, faults
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
 			e := &element{name: t.Name.Local, file: file, line: line}
 			if t.Name.Space != "" {
-				fault(line, "element <%s> has a namespace: policies have none", t.Name.Local)
+				e.foreign = append(e.foreign, e.fault("element <%s> has a namespace: policies have none", e.name))
 			}
 			lines := attributeLines(data[start:dec.InputOffset()], line)
 			if len(t.Attr) > maxAttributes {
@@ -126,7 +136,10 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 					at = lines[i]
 				}
 				if a.Name.Space != "" || a.Name.Local == "xmlns" {
-					fault(at, "attribute %q of <%s> is a namespace: policies have none", a.Name.Local, e.name)
+					e.foreign = append(e.foreign, &Error{
+						File: file, Line: at,
+						Text: fmt.Sprintf("attribute %q of <%s> is a namespace: policies have none", a.Name.Local, e.name),
+					})
 					continue
 				}
 				if _, twice := e.lookup(a.Name.Local); twice {
@@ -173,17 +186,12 @@ func parseXML(file string, r io.Reader) (*element, Errors) {
 	return root, faults
 }
 
-// syntaxFault turns encoding/xml's error into ours, with the cause that is likelier than a slip of the pen: a C# expression, whose quotes and
-// generics are no well-formed XML.
-func syntaxFault(data []byte, line int, err error) (int, string, string) {
+// syntaxFault returns the line and the text of encoding/xml's error.
+func syntaxFault(line int, err error) (int, string, string) {
 	text := err.Error()
 	var syntax *xml.SyntaxError
 	if errors.As(err, &syntax) {
 		line, text = syntax.Line, syntax.Msg
-	}
-	lines := bytes.Split(data, []byte("\n"))
-	if line >= 1 && line <= len(lines) && (bytes.Contains(lines[line-1], []byte("@(")) || bytes.Contains(lines[line-1], []byte("@{"))) {
-		text += " (" + noExpressions + ")"
 	}
 	return line, "not well-formed XML: %s", text
 }

@@ -39,7 +39,10 @@ tells apart; *tells* is the command that does.
 - On a laptop: ` + "`build/app/handler doctor`" + ` (settings from the environment, else from local.settings.json).
 - A deployed app: ` + "`make doctor APP=<name>`" + `.
 - A past call: ` + "`handler doctor -log '<the log line>'`" + `.
-- A policy, before it is deployed: ` + "`handler doctor -offline -policy policy.xml -named-values named-values.json`" + `.
+- A policy, before or after it is deployed, in any form that API Management hands out:
+  ` + "`handler doctor -offline -policy policy.xml -named-values named-values.json`" + `. The policies of the other
+  scopes go with ` + "`-global-policy`, `-product-policy` and `-operation-policy`, fragments with `-fragments DIR`" + `.
+  Checks of tokens and headers are judged wherever they stand; the report names every other statement as not looked at.
 
 Written from handler/internal/cause by ` + "`go test ./handler/internal/cause -run TestPage -update`" + `.
 `

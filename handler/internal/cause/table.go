@@ -706,6 +706,57 @@ var Table = []Cause{
 		},
 		Fix: "add validate-jwt: deploy/policies/api.xml is an example",
 	},
+	{
+		Code:  PolicyUnreadable,
+		Title: "the policy cannot be read",
+		Means: []string{
+			"The file is no XML: an element or a quote is not closed, or it was cut off.",
+			"It is something else than a policy: want <policies> or <fragment> as its root.",
+			"A C# expression in it has no end.",
+		},
+		Tells: "the line that the finding names",
+		Fix: "take the policy from the service again: az rest --url " +
+			"<API>/policies/policy?api-version=2024-05-01&format=rawxml",
+	},
+	{
+		Code:  PolicyUnknown,
+		Title: "the policy alone does not tell whether the token passes",
+		Means: []string{
+			"An expression or a named value that was not given decides the rule.",
+			"The check stands in a policy of another scope, or in a fragment.",
+			"A header that the policy wants comes from a caller, or from a front end of the gateway.",
+			"Something else than a policy statement for tokens decides, such as an authorizer that " +
+				"the policy asks.",
+		},
+		Tells: "the line that the warning names",
+		Fix: "give what is missing: -named-values FILE, -global-policy FILE, -product-policy FILE, " +
+			"-operation-policy FILE, -fragments DIR; or make a call and read its trace in the portal",
+	},
+	{
+		Code:  PolicyBeforeCheck,
+		Title: "a statement may change the outcome of the policy's check",
+		Means: []string{
+			"It sets or removes Authorization before the check reads it.",
+			"It answers before the check is reached.",
+			"on-error replaces the gateway's own answers, so that they tell no cause.",
+		},
+		Tells: "the line that the warning names",
+		Fix:   "if it is not meant so, move the statement behind the check",
+	},
+	{
+		Code:  PolicyOrder,
+		Title: "the policy's elements stand in an order that API Management does not take",
+		Means: []string{"The children of validate-jwt have one order."},
+		Fix: "put them in this order: openid-config, issuer-signing-keys, decryption-keys, " +
+			"audiences, issuers, required-claims",
+		Link: "https://learn.microsoft.com/azure/api-management/validate-jwt-policy",
+	},
+	{
+		Code:  PolicyHeader,
+		Title: "the policy wants another value of a header than the relay sends",
+		Means: []string{"check-header lists other values, or a statement before it removes the header."},
+		Fix:   "send the header with a value that the policy lists: setting ApimHeaders",
+	},
 
 	// The way to the gateway, and its answers.
 	{

@@ -49,7 +49,7 @@ var checks = []check{
 	{id: "token-audience", title: "the token is for TargetApp", of: ofIdentity, needs: []string{"token-claims"}, run: checkAudience, anchor: cause.TokenAudience},
 	{id: "token-time", title: "the token is valid now", of: ofIdentity, needs: []string{"token"}, run: checkTime, anchor: cause.TokenTime},
 	{id: "token-role", title: "the token carries the role that the API wants", of: ofRole, needs: []string{"token-claims"}, run: checkRole, anchor: cause.RoleMissing},
-	{id: "policy", title: "the token passes the policy", of: ofCall, needs: []string{"token"}, run: checkPolicy, anchor: cause.TokenRefused},
+	{id: "policy", title: "the token passes the policy", of: ofCall, after: []string{"token"}, run: checkPolicy, anchor: cause.TokenRefused},
 
 	{id: "gateway-name", title: "the gateway's name resolves", of: ofGateway, run: checkName, anchor: cause.GatewayName},
 	{id: "gateway-connection", title: "the gateway takes connections, and its certificate is trusted", of: ofGateway, needs: []string{"gateway-name"},

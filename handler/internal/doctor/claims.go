@@ -169,7 +169,7 @@ func (v *visit) roleOf(f token.Facts) outcome {
 		saw += ", issued " + stamp(f.IssuedAt)
 	}
 	switch {
-	case want == "" && v.o.Policy != nil:
+	case want == "" && v.o.Policies != nil:
 		return notRun(saw + ": the policy judges them")
 	case want == "":
 		return notRun(saw + "; expectation unknown: set TargetRole, or give -policy FILE")

@@ -36,7 +36,6 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/settings"
-	"apimrelay/internal/policy"
 )
 
 // times bound what is asked: the longest way, a token and a control request and then a call, stays below the whole, of which 15 s are promised.
@@ -62,9 +61,9 @@ type Options struct {
 	// Held returns the token in hand for a function, "" where there is none; nil: there never is one. Without one in hand a token is fetched.
 	Held func(f *settings.Function) string
 
-	Policy  *policy.Policy // to hold the token against, offline; nil: none
-	Call    bool           // also call methods other than GET and HEAD
-	Offline bool           // send nothing to the gateway
+	Policies *Policies // to hold the token against, offline; nil: none
+	Call     bool      // also call methods other than GET and HEAD
+	Offline  bool      // send nothing to the gateway
 	// Values fill expressions in ApimUrl and the remainder of a catch-all, by name in lower case, for the probes.
 	Values map[string]string
 

@@ -326,7 +326,7 @@ func (v *visit) refusedCall(a answer, saw string) outcome {
 			return find(cause.TokenTime, saw+"; "+r.Saw, v.fill())
 		}
 	}
-	if v.o.Policy != nil && v.waits["policy"].status != Warning {
+	if v.passes("policy") {
 		return find(cause.TokenSignature, saw+"; every rule of the policy that can be checked offline passes", v.fill())
 	}
 	if h.readable {

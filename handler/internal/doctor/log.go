@@ -239,7 +239,7 @@ func (l *logLine) tokenAnchor(v *visit) cause.Code {
 			return o.anchor
 		}
 	}
-	if v.o.Policy != nil {
+	if v.o.Policies != nil && len(v.o.Policies.Faults) == 0 {
 		for _, o := range l.policy(v) {
 			if o.status == Finding {
 				return o.anchor
@@ -279,7 +279,7 @@ func (l *logLine) tokenNow(v *visit) []outcome {
 		}
 		all = append(all, one.o)
 	}
-	if v.o.Policy != nil {
+	if v.o.Policies != nil && len(v.o.Policies.Faults) == 0 {
 		for _, o := range l.policy(v) {
 			if o.anchor == cause.TokenTime {
 				o.status, o.anchor, o.fix = NotRun, "", ""
@@ -314,7 +314,7 @@ func (l *logLine) policy(v *visit) []outcome {
 	if !l.Time.IsZero() {
 		now = l.Time
 	}
-	return v.explain(v.o.Policy.Evaluate(policy.Input{Now: now, Offline: true, Claims: claims}), f)
+	return v.explain(v.o.Policies.Sources.Judge(v.o.Policies.NamedValues, policy.Input{Now: now, Claims: claims}), f)
 }
 
 // startLine explains a line about the start, or about a token.

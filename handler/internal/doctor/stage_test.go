@@ -225,11 +225,11 @@ func (s *stage) load() Options {
 	o.Settings = settings.Load(settings.Index(environ), app.Load(root, settings.Index(environ).Lookup))
 	o.Lookup = os.LookupEnv
 	if s.policy != "" {
-		p, err := policy.Merge(policy.Scopes{API: parsePolicy(s.t, "their.xml", s.policy)}, s.values)
+		d, err := policy.Read("their.xml", strings.NewReader(s.policy))
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		o.Policy = p
+		o.Policies = &Policies{Sources: policy.Sources{Scopes: policy.Scopes{API: d}}, NamedValues: s.values}
 	}
 	return o
 }

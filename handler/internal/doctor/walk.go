@@ -276,6 +276,18 @@ func (v *visit) found(id string) (Result, bool) {
 	return Result{}, false
 }
 
+// passes reports whether a check that this one waits for has an ok and nothing against it.
+func (v *visit) passes(id string) bool {
+	seen := false
+	for _, r := range v.waits[id].results {
+		if r.Status == Finding || r.Status == Warning {
+			return false
+		}
+		seen = seen || r.Status == OK
+	}
+	return seen
+}
+
 // outcome is what a check says.
 type outcome struct {
 	status   Status
@@ -299,6 +311,12 @@ func find(anchor cause.Code, saw string, fill cause.Gaps) outcome {
 func warn(anchor cause.Code, saw string, fill cause.Gaps) outcome {
 	o := find(anchor, saw, fill)
 	o.status = Warning
+	return o
+}
+
+// titled gives the outcome a title of its own.
+func (o outcome) titled(title string) outcome {
+	o.title = title
 	return o
 }
 
