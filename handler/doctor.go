@@ -132,6 +132,7 @@ func (o *doctorOptions) run(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		report.Program = version()
 		return report.Exit(), o.write(report)
 	case o.request:
 		return 0, doctor.WriteRequest(ctx, o.stdout, d)
@@ -144,6 +145,7 @@ func (o *doctorOptions) run(ctx context.Context) (int, error) {
 		d.Progress, done = progress(o.stderr)
 	}
 	report := doctor.Run(ctx, d)
+	report.Program = version()
 	done()
 	return report.Exit(), o.write(report)
 }

@@ -62,6 +62,7 @@ func (d *doctorFunction) report(ctx context.Context) *doctor.Report {
 		}
 		return value
 	}})
+	report.Program = version()
 	var states []token.State
 	for _, s := range d.all {
 		states = append(states, s.State())

@@ -285,6 +285,7 @@ func TestTheFunctionDoctorAnswersJSONAndMakeDoctorPrintsIt(t *testing.T) {
 	stop()
 	_ = cmd.Wait()
 	var report struct {
+		Program  string
 		OK       bool
 		Checks   []struct{ Anchor string }
 		Counters struct {
@@ -297,6 +298,9 @@ func TestTheFunctionDoctorAnswersJSONAndMakeDoctorPrintsIt(t *testing.T) {
 	}
 	if err := json.Unmarshal(body, &report); err != nil || report.OK {
 		t.Fatalf("want findings as JSON, got %v\n%s", err, body)
+	}
+	if report.Program == "" || !bytes.Contains(log.Bytes(), []byte(`"text":"apimrelay `+report.Program+`: 1 function, identity `)) {
+		t.Errorf("want one version in the report and the line of the start, got %q and\n%s", report.Program, log.Bytes())
 	}
 	c := report.Counters
 	if len(c.Tokens) != 1 || !c.Tokens[0].InHand || c.Tokens[0].Refreshes["new"] != 1 || c.Refusals["token-refused"] == 0 {

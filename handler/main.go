@@ -22,7 +22,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -82,26 +82,6 @@ func usage(stderr io.Writer, fault string) int {
 	return exitUsage
 }
 
-// version is the module's version, or the commit it was built from.
-func version() string {
-	if release != "" {
-		return release
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
-	return info.Main.Version
-}
-
-// release is set by the linker where a package is made from a tag: -X main.release=1.2.3.
-var release string
-
 // serve listens before it does anything that can take time, and goes on whatever is wrong with the app: a handler that ends is started three times, and
 // then the host gives up on all functions. What is wrong fails the invocations, and stands on stderr.
 func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
@@ -121,6 +101,7 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	p := assemble(env, stdout, stderr)
 	log.SetFlags(0)
 	log.SetOutput(observe.StdLog(p.log).Writer()) // net/http's transport writes there
+	p.logStart()
 	for _, s := range p.sources {
 		s.Prefetch()
 	}
@@ -229,6 +210,41 @@ func root(lookup func(string) (string, bool)) string {
 		return dir
 	}
 	return "."
+}
+
+// logStart writes the one line that says which program this is and what it relays for whom.
+func (p *program) logStart() {
+	var functions int
+	var identities, gateways []string
+	once := func(list *[]string, name string) {
+		if !slices.Contains(*list, name) {
+			*list = append(*list, name)
+		}
+	}
+	for _, f := range p.settings.Functions {
+		if f.App.Reserved() {
+			continue
+		}
+		functions++
+		if len(f.Faults) == 0 {
+			once(&identities, f.Identity.String())
+			once(&gateways, f.Target.Host())
+		}
+	}
+	noun := "functions"
+	if functions == 1 {
+		noun = "function"
+	}
+	text := fmt.Sprintf("apimrelay %s: %d %s, identity %s, gateway %s", version(), functions, noun,
+		orNone(identities), orNone(gateways))
+	p.log.Info("start", "text", text, "version", version(), "functions", functions)
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, "; ")
 }
 
 // logFaults writes what is wrong, each on a line of its own, faults first.

@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	out := flags.String("o", "build/relay.zip", "the zip to write")
 	root := flags.String("root", "", "folder of host.json and functions/ (default: the module's root)")
 	handler := flags.String("handler", "", "a handler already built for linux/amd64 (default: it is built)")
-	ldflags := flags.String("ldflags", "", "more linker flags, for instance -X main.release=1.2.3")
+	release := flags.String("version", "", "the handler's version (default: the tag of this commit, else devel and the commit)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -47,7 +47,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		defer os.RemoveAll(staging)
 		*handler = filepath.Join(staging, "handler")
-		if err := build(ctx, module, "./handler", *handler, *ldflags, stderr); err != nil {
+		if *release == "" {
+			*release = version(ctx, module)
+		}
+		if err := build(ctx, module, "./handler", *handler, *release, stderr); err != nil {
 			return err
 		}
 	}
@@ -78,10 +81,12 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(file), nil
 }
 
-// build compiles the program of pkg for the platform of Azure Functions. Everything that could put this machine into the binary is off:
-// paths, version control state, the environment's own flags.
-func build(ctx context.Context, module, pkg, out, ldflags string, stderr io.Writer) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= "+ldflags), "-o", out, pkg)
+// build compiles the program of pkg for the platform of Azure Functions. Everything that could put
+// this machine into the binary is off: paths, version control state, the environment's own flags.
+// What the program is to say of its version is given to it.
+func build(ctx context.Context, module, pkg, out, release string, stderr io.Writer) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -buildid= -X main.release="+release, "-o", out, pkg)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=")
 	cmd.Stdout, cmd.Stderr = stderr, stderr

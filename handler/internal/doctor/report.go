@@ -32,8 +32,9 @@ type Result struct {
 
 // Report is the result of a run.
 type Report struct {
-	Version int      `json:"version"` // of the format: 1
-	OK      bool     `json:"ok"`      // no finding
+	Version int      `json:"version"`           // of the format: 1
+	Program string   `json:"program,omitempty"` // version of the program that looked; "" where it did not say
+	OK      bool     `json:"ok"`                // no finding
 	Checks  []Result `json:"checks"`
 	// Counters stand only in the answer of the function doctor: a command has just started.
 	Counters *Counters `json:"counters,omitempty"`

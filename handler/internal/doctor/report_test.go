@@ -33,6 +33,7 @@ func fixed() *Report {
 		{ID: "policy", Title: "the token passes the policy", Functions: []string{"poll"}, Status: NotRun, Saw: "no policy was given: -policy FILE"},
 		{ID: "call", Title: "the gateway accepts the token", Functions: []string{"relay"}, Status: OK},
 	})
+	r.Program = "1.2.3"
 	r.Counters = &Counters{
 		Tokens: []TokenCounters{{Identity: "system-assigned managed identity", Resource: "api://x", InHand: true, AgeS: 60, LeftS: 3600, Hash: "0123456789ab", Requests: 2, Forced: 1,
 			Refreshes: map[string]uint64{"new": 1, "same": 1, "refused": 0, "unavailable": 0}}},

@@ -17,6 +17,9 @@ var words = map[Status]string{OK: "ok     ", Warning: "warning", Finding: "FINDI
 // WriteTable writes the report for people: a line for each check, and below those that are not in order what was seen, the fix and where to read on.
 func (r *Report) WriteTable(w io.Writer) error {
 	out := bufio.NewWriter(w)
+	if r.Program != "" {
+		fmt.Fprintf(out, "apimrelay %s\n\n", r.Program)
+	}
 	width := 0
 	for _, one := range r.Checks {
 		width = max(width, utf8.RuneCountInString(one.Title))
