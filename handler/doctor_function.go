@@ -12,7 +12,7 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/doctor"
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/token"
 )
@@ -23,7 +23,7 @@ type doctorFunction struct {
 	settings *settings.Settings
 	sources  map[*app.Function]*token.Source
 	all      []*token.Source
-	counters *relay.Counters
+	counters *observe.Counters
 	// running lets callers at the same time share one run: each sends requests to the gateway.
 	running singleflight.Group
 }
@@ -70,11 +70,7 @@ func (d *doctorFunction) report(ctx context.Context) *doctor.Report {
 	counts := d.counters.Counts()
 	report.Counters = &doctor.Counters{
 		Tokens: doctor.TokensOf(states, time.Now()), Retries: counts.Retries,
-		Replays:  map[string]uint64{"key": counts.ReplayedKey, "token": counts.ReplayedToken},
-		Refusals: make(map[string]uint64),
-	}
-	for class, n := range counts.Refusals {
-		report.Counters.Refusals[string(class)] = n
+		Replays: counts.Replays, Refusals: counts.Refusals,
 	}
 	return report
 }

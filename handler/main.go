@@ -165,7 +165,6 @@ type program struct {
 func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	a := app.Load(root(env.Lookup), env.Lookup)
 	set := settings.Load(env, a)
-	settings.Scrub()
 	p := &program{settings: set, log: slog.New(observe.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)
 
@@ -187,15 +186,15 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 		functions = append(functions, sf)
 	}
 	p.sources = sources.All()
-	var err error
-	if p.telemetry, err = observe.Start(env.Lookup, version, p.log); err != nil {
-		p.log.Error("telemetry is off", "error", err.Error())
-	}
-	p.telemetry.ObserveTokens(p.tokenStats)
-	counters := new(relay.Counters)
+	counters := new(observe.Counters)
+	// OpenTelemetry's SDK reads its variables from the process, too; then the secrets leave it.
+	p.telemetry = observe.Start(observe.Config{
+		Lookup: os.LookupEnv, Version: version, Counters: counters, Tokens: p.tokenStats, Log: p.log,
+	})
+	settings.Scrub()
 	p.handler = server.New(server.Config{
 		App: a, Functions: functions, Log: p.log,
-		Facts:     func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		Facts:     func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
 		Healthy:   func() bool { return healthy(functions, byFunction) },
 		Telemetry: p.telemetry,
 		Counters:  counters,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -10,60 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	collectormetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
-	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/otlptest"
 )
-
-// collector takes OTLP over HTTP and keeps the spans, and of each metric what came last.
-type collector struct {
-	mu      sync.Mutex
-	spans   []*tracepb.Span
-	metrics map[string]*metricspb.Metric
-}
-
-func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var body io.Reader = r.Body
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		body, _ = gzip.NewReader(r.Body)
-	}
-	b, _ := io.ReadAll(body)
-	var req collectortrace.ExportTraceServiceRequest
-	if strings.HasSuffix(r.URL.Path, "/v1/traces") && proto.Unmarshal(b, &req) == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, resource := range req.ResourceSpans {
-			for _, scope := range resource.ScopeSpans {
-				c.spans = append(c.spans, scope.Spans...)
-			}
-		}
-	}
-	var measured collectormetrics.ExportMetricsServiceRequest
-	if strings.HasSuffix(r.URL.Path, "/v1/metrics") && proto.Unmarshal(b, &measured) == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, resource := range measured.ResourceMetrics {
-			for _, scope := range resource.ScopeMetrics {
-				for _, m := range scope.Metrics {
-					if c.metrics == nil {
-						c.metrics = map[string]*metricspb.Metric{}
-					}
-					c.metrics[m.Name] = m
-				}
-			}
-		}
-	}
-	w.Header().Set("Content-Type", "application/x-protobuf")
-}
 
 // shippedApp is a script root with the functions and the host.json that ship.
 func shippedApp(t *testing.T) string {
@@ -82,26 +35,10 @@ func shippedApp(t *testing.T) string {
 	return root
 }
 
-func (c *collector) wait(t *testing.T, n int) []*tracepb.Span {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		c.mu.Lock()
-		spans := append([]*tracepb.Span(nil), c.spans...)
-		c.mu.Unlock()
-		if len(spans) >= n {
-			return spans
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the collector has %d spans, want %d", len(spans), n)
-		}
-	}
-}
-
 // Caller, host, handler and gateway are one trace: the caller's trace id goes through, and each span is below the one before.
 func TestOneTraceFromCallerToGateway(t *testing.T) {
-	var spans collector
-	otlp := httptest.NewServer(&spans)
-	defer otlp.Close()
+	collector := otlptest.New(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	upstream := make(chan http.Header, 1)
 	gateway := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { upstream <- r.Header.Clone() }))
 	defer gateway.Close()
@@ -116,7 +53,7 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 	p := assemble(settings.Index([]string{
 		"FUNCTIONS_APP_ROOT_PATH=" + root, "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
 		"FunctionIdentity=RunAs=App", "ApimUrl=" + gateway.URL + "/orders", "ApimKey=canary-key", "PollSchedule=0 0 0 1 1 *",
-		"IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header", "OTEL_EXPORTER_OTLP_ENDPOINT=" + otlp.URL,
+		"IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header",
 	}), &out, &out)
 	handler := httptest.NewServer(p.handler)
 	defer handler.Close()
@@ -129,9 +66,7 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 		"wrapped":  {"POST", "/relay", wrapped, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spans.mu.Lock()
-			spans.spans = nil
-			spans.mu.Unlock()
+			collector.Reset()
 			req, _ := http.NewRequestWithContext(t.Context(), c.method, handler.URL+c.path, strings.NewReader(c.body))
 			req.Header.Set("X-Azure-Functions-InvocationId", "6a465e51-2395-4392-9acd-360e8b8fca7c")
 			if c.traceparent != "" {
@@ -146,7 +81,7 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 				t.Fatalf("answered %d, log %s", res.StatusCode, out.String())
 			}
 			byParent := map[string]*tracepb.Span{}
-			for _, s := range spans.wait(t, 2) {
+			for _, s := range collector.Until(t, "two spans", func(s otlptest.State) bool { return len(s.Spans) == 2 }).Spans {
 				if got := hex.EncodeToString(s.TraceId); got != traceID {
 					t.Errorf("span %s is in the trace %s, want %s", s.Name, got, traceID)
 				}
@@ -177,9 +112,8 @@ func TestOneTraceFromCallerToGateway(t *testing.T) {
 
 // Two identities with tokens for one resource are two series, told apart by their names, which are no secrets.
 func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
-	var c collector
-	otlp := httptest.NewServer(&c)
-	defer otlp.Close()
+	collector := otlptest.New(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	identity := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"access_token":"canary-token`+r.URL.Query().Get("client_id")+`","expires_on":"4102444800","resource":"x","token_type":"Bearer"}`)
 	}))
@@ -191,7 +125,7 @@ func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
 	p := assemble(settings.Index([]string{
 		"FUNCTIONS_APP_ROOT_PATH=" + shippedApp(t), "TargetApp=api://" + t.Name(), "TargetTenantID=5a9d0b0c-0000-4000-8000-000000000001",
 		"FunctionIdentity=RunAs=App", "poll__FunctionIdentity=RunAs=App;AppId=" + writer, "ApimUrl=http://127.0.0.1:1/orders", "ApimKey=canary-key",
-		"PollSchedule=0 0 0 1 1 *", "IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header", "OTEL_EXPORTER_OTLP_ENDPOINT=" + otlp.URL,
+		"PollSchedule=0 0 0 1 1 *", "IDENTITY_ENDPOINT=" + identity.URL, "IDENTITY_HEADER=canary-header",
 	}), &out, &out)
 	for _, s := range p.sources {
 		if _, err := s.Token(t.Context()); err != nil {
@@ -201,14 +135,10 @@ func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
 	if err := p.telemetry.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	metrics := collector.State().Metrics
 	fetched := map[string]int64{}
-	for _, point := range c.metrics["apimrelay.token.refreshes"].GetSum().GetDataPoints() {
-		labels := map[string]string{}
-		for _, kv := range point.Attributes {
-			labels[kv.Key] = kv.Value.GetStringValue()
-		}
+	for _, point := range metrics["apimrelay.token.refreshes"].GetSum().GetDataPoints() {
+		labels := otlptest.Attributes(point.Attributes)
 		if strings.Contains(point.String(), "canary") || labels["apimrelay.resource"] != "api://"+t.Name() {
 			t.Errorf("labels %v", labels)
 		}
@@ -218,9 +148,9 @@ func TestTwoIdentitiesAreApartInTheMetrics(t *testing.T) {
 	}
 	want := map[string]int64{"system-assigned managed identity": 1, "user-assigned managed identity, client id " + writer: 1}
 	if diff := cmp.Diff(want, fetched); diff != "" {
-		t.Errorf("new tokens by identity (-want +got):\n%s\n%v", diff, c.metrics)
+		t.Errorf("new tokens by identity (-want +got):\n%s\n%v", diff, metrics)
 	}
-	if n := len(c.metrics["apimrelay.token.age"].GetGauge().GetDataPoints()); n != 2 {
+	if n := len(metrics["apimrelay.token.age"].GetGauge().GetDataPoints()); n != 2 {
 		t.Errorf("%d ages, want one for each identity", n)
 	}
 }

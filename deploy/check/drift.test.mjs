@@ -87,6 +87,10 @@ function executable({ texts }) {
 function timers({ texts, bicep }) {
   const shipped = [...texts].filter(([file, text]) => /^functions\/[^/]+\/function\.json$/.test(file) && /"timerTrigger"/.test(text)).map(([file]) => file.split("/")[1]);
   const listed = all(/var timers = choices\.\?timers \?\? \[(.*?)\]/.exec(bicep.get("deploy/main.bicep").text)[1], /'(\w+)'/g);
+  // Every five minutes, and the longest pause of it.
+  const [schedule] = all(bicep.get("deploy/modules/region.bicep").text, /PollSchedule: '0 \*\/(\d+) \* \* \* \*'/g);
+  const [pause] = all(bicep.get("deploy/main.bicep").text, /timerMinutes \?\? \{ poll: (\d+) \}/g);
+  if (!schedule || schedule !== pause) return [`deploy/main.bicep: timerMinutes of poll ${pause}, PollSchedule every ${schedule} minutes`];
   return shipped.join() === listed.join() ? [] : [`deploy/main.bicep: timers ${listed}, shipped ${shipped}`];
 }
 

@@ -104,6 +104,38 @@ const meant = [
   [main, "ownGroup", "", same("choices.?resourceGroup == null"), "a group of somebody else where one is named"],
   [main, "tags", "", /'azd-env-name': environmentName/, "azd's tag"],
   ["deploy/modules/gateway.bicep", "service", "sku.capacity", same("sku == 'Consumption' ? 0 : 1"), "no units in the Consumption tier"],
+  ["deploy/modules/gateway.bicep", "service", "properties.customProperties", same("contains(classicTiers, sku) ? legacyOff : null"), "the switches where the tier knows them"],
+  ["deploy/modules/gateway.bicep", "classicTiers", "", same("['Basic', 'Developer', 'Premium', 'Standard']"), "the classic tiers"],
+  ["deploy/modules/gateway.bicep", "logger", "properties.credentials", same("{ connectionString: '{{telemetry-address}}' identityClientId: 'SystemAssigned' }"), "the service's own identity, and the named value"],
+  ["deploy/modules/gateway.bicep", "address", "name", same("'telemetry-address'"), "the named value that the logger names"],
+  ["deploy/modules/gateway.bicep", "logger", "name", same("'telemetry'"), "the logger that the API's diagnostics name"],
+  [api, "diagnostics", "properties.loggerId", same("resourceId('Microsoft.ApiManagement/service/loggers', serviceName, 'telemetry')"), "the service's logger"],
+  [region, "account", "sku.name", same("zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'"), "several zones where they are chosen"],
+  [region, "site", "properties.functionAppConfig.scaleAndConcurrency.triggers", /^httpConcurrency == null \? null : /, "the platform's own where nothing is chosen"],
+  [region, "site", "properties.functionAppConfig.runtime.version", same("'1.0'"), "the version of custom handlers"],
+  ["deploy/modules/network.bicep", "network", "properties.subnets", /name: 'app' properties: \{ addressPrefix: cidrSubnet\(addressPrefix, 26, 0\).*name: 'endpoints' properties: \{ addressPrefix: cidrSubnet\(addressPrefix, 26, 1\)/, "two subnets, each a quarter of its own"],
+  [main, "subnets", "", /app: resourceId\([^)]*, 'app'\) endpoints: resourceId\([^)]*, 'endpoints'\)/, "the subnets that network.bicep makes"],
+  [api, "apiOperations", "properties.templateParameters", same("map(skip(split(item.urlTemplate, '{'), 1), part => { name: replace(split(part, '}')[0], '*', '') type: 'string' required: true })"), "each {name} of the path, {*rest} included"],
+  [api, "diagnostics", "properties.sampling.percentage", /^([1-9]\d?|100)$/, "a percentage"],
+  [api, "product", "properties.approvalRequired", same("false"), "no approval: the template subscribes by itself"],
+  [region, "callers", "", /^map\( range\(0, length\(identities\)\), i => empty\(federatedApps\[i\]\) \? 'RunAs=App;AppId=\$\{identities\[i\]\.clientId\}' : join\( \[ 'RunAs=App' 'AppId=\$\{federatedApps\[i\]\}' 'TenantId=\$\{targetTenantId\}' 'FederatedIdentity=\$\{identities\[i\]\.clientId\}' \], ';' \) \)$/, "FunctionIdentity as the program reads it"],
+  [region, "appSettings", "properties", /toObject\(disabledTimers, name => 'AzureWebJobs\.\$\{name\}\.Disabled', name => 'true'\)/, "timers switched off in further regions"],
+  [region, "appSettings", "properties", /replace\(item\.value, '<client-id>', systemAssigned \? '' : identities\[0\]\.clientId\)/, "the client id where a setting asks for it"],
+  ["deploy/modules/alerts.bicep", "watched", "", same("filter(timers, timer => timer.minutes > 0 && timer.minutes <= 1440)"), "timers that run at least once a day"],
+  ["deploy/modules/alerts.bicep", "timerRules", "", /window: filter\(windows, window => window\.minutes >= 2 \* timer\.minutes\)\[0\]\.duration query: replace\(missed, '<function>', timer\.name\)/, "the shortest window that holds two runs of this timer"],
+  ["deploy/modules/workflow.bicep", "principalId", "", same("systemAssigned ? workflow.identity.principalId : ''"), "its own principal"],
+  [region, "principalId", "", same("systemAssigned ? site.identity.principalId : ''"), "its own principal"],
+  [main, "identityList", "", /roles: \[choices\.\?external\.\?role \?\? 'Api\.Read'\]/, "one identity that may read, where none is chosen"],
+  [main, "identityNames", "", /^systemAssigned \? \[\] : map\(/, "no identities where the app has its own"],
+  [main, "functionIdentities", "", /range\(1, length\(identityList\) - 1\).*role: identityList\[i\]\.roles\[0\]/, "all identities but the first, each with its first role"],
+  [main, "domains", "", /AzureUSGovernment: \{ gateway: 'azure-api\.us', site: 'azurewebsites\.us' \} AzureChinaCloud: \{ gateway: 'azure-api\.cn', site: 'chinacloudsites\.cn' \}/, "the domains of the other clouds"],
+  [main, "zones", "", /newService \? \{ gateway: .* \} : \{\}, closedApp \? \{ site: .* \} : \{\} \)$/, "a zone where there is a record for it"],
+  [main, "regions", "params.keyUri", same("keyNeeded ? '${keyAddress}${keyName}' : ''"), "the first secret"],
+  [main, "regions", "params.secondaryKeyUri", same("callerOnly ? '' : '${keyAddress}${secondaryKeyName}'"), "the second secret, of an API of our own"],
+  [main, "developerGrants", "params.grants", same("map(roles, role => { index: 0, role: role })"), "every role for the one developer"],
+  [main, "alerts", "params.timers", same("map(timers, name => { name: name, minutes: timerMinutes[?name] ?? 0 })"), "no alert where the pause is not known"],
+  [main, "regions", "params.disabledTimers", same("i == 0 ? [] : timers"), "timers in the first region only"],
+  [main, "workflow", "params.keyHeader", same("empty(keyHeader) ? 'Ocp-Apim-Subscription-Key' : keyHeader"), "API Management's own header unless another is chosen"],
   ["deploy/modules/authentication.bicep", "settings", "properties.platform.enabled", same("true"), "authentication that is on"],
   ["deploy/modules/authentication.bicep", "settings", "properties.globalValidation.requireAuthentication", same("true"), "no call without a token"],
   ["deploy/modules/authentication.bicep", "settings", "properties.globalValidation.unauthenticatedClientAction", same("'Return401'"), "a refusal, no page to sign in"],
@@ -120,7 +152,180 @@ function asMeant({ bicep }) {
   }
   const placeholder = bicep.get("deploy/modules/secret-placeholder.bicep");
   if (!/^@onlyIfNotExists\(\)\nresource secret /m.test(placeholder.text)) findings.push(`${placeholder.file}: secret: without @onlyIfNotExists() each deployment undoes the key that was stored`);
-  return [...findings, ...settings(bicep), ...swapped(bicep), ...kinds(bicep), ...defaults(bicep), ...alerts(bicep), ...ports(bicep)];
+  return [...findings, ...conditions(bicep), ...logic(bicep), ...fixed(bicep), ...places(bicep), ...operations(bicep), ...settings(bicep), ...swapped(bicep), ...kinds(bicep), ...defaults(bicep), ...alerts(bicep), ...ports(bicep)];
+}
+
+// When each conditional thing is made. A new one is entered here.
+const when = {
+  [main]: {
+    group: "(ownGroup)",
+    vault: "(newVault)",
+    placeholder: "(callerOnly && keyNeeded)",
+    dns: "(newNetworks)",
+    networks: "(newNetworks)",
+    vaultEndpoint: "(isolated && (newNetworks || newVault))",
+    entra: "(ownRegistration)",
+    gateway: "(newService)",
+    gatewayEndpoint: "(isolated && newService)",
+    api: "(!callerOnly)",
+    telemetryRole: "(!systemAssigned)",
+    secretReader: "(!systemAssigned && keyNeeded)",
+    triggerRoles: "(!systemAssigned)",
+    identityGrants: "(ownRegistration && !systemAssigned)",
+    workflow: "(withLogicApp)",
+    siteTelemetryRoles: "(systemAssigned)",
+    siteSecretReaders: "(systemAssigned && keyNeeded)",
+    workflowSecretReader: "(systemWorkflow)",
+    siteGrants: "(ownRegistration && systemAssigned)",
+    workflowGrants: "(ownRegistration && systemWorkflow)",
+    developerGrants: "(ownRegistration && !empty(developerId))",
+  },
+  [region]: {
+    hostRoles: "(!systemAssigned)",
+    blobEndpoint: "(isolated)",
+    siteRoles: "(systemAssigned)",
+    siteEndpoint: "(closedApp)",
+    authenticationSettings: "(authentication != null)",
+    siteLogs: "(!empty(logsTo))",
+    blobLogs: "(!empty(logsTo))",
+  },
+  [api]: { writePolicies: "((item.?access ?? 'read') == 'write')", diagnostics: "(logged)" },
+  "deploy/modules/gateway.bicep": { logs: "(sku != 'Consumption')" },
+  "deploy/modules/workflow.bicep": { logs: "(!empty(logsTo))" },
+  "deploy/modules/endpoint.bicep": { records: "(!empty(zoneId))" },
+  "deploy/modules/network.bicep": { toHub: "(name != hub)", fromHub: "(name != hub)" },
+  "deploy/modules/trigger-role.bicep": {
+    account: "(kind == 'storage')",
+    onStorage: "(kind == 'storage')",
+    bus: "(kind == 'serviceBus')",
+    onServiceBus: "(kind == 'serviceBus')",
+    hubs: "(kind == 'eventHubs')",
+    onEventHubs: "(kind == 'eventHubs')",
+    database: "(kind == 'cosmosDb')",
+    onCosmosDb: "(kind == 'cosmosDb')",
+  },
+};
+
+function conditions(bicep) {
+  const findings = [];
+  for (const model of bicep.values()) {
+    for (const item of [...model.resources, ...model.modules]) {
+      const got = item.condition ? flat(item.condition) : undefined;
+      const want = when[model.file]?.[item.name];
+      if (got !== want) findings.push(`${model.file}:${item.line}: ${item.name}: want it made ${want ? `if ${want}` : "always"}, got ${got ?? "always"}`);
+    }
+  }
+  return findings;
+}
+
+// What the choices come to, as main.bicep and its outputs say it.
+const derived = {
+  ownGroup: "choices.?resourceGroup == null",
+  systemAssigned: "(choices.?identityKind ?? 'UserAssigned') == 'SystemAssigned'",
+  callerOnly: "choices.?external != null",
+  ownRegistration: "!callerOnly && choices.?registration == null",
+  newService: "!callerOnly && choices.?api.?existing == null",
+  newVault: "choices.?vault == null",
+  closedApp: "isolated && (choices.?network.?closedApp ?? false)",
+  newNetworks: "isolated && choices.?network.?subnets == null",
+  developerId: "development ? deployerId : ''",
+  logsTo: "(choices.?resourceLogs ?? false) ? workspaceId : ''",
+  apiId: "newService ? apiName : uniqueName",
+  keyName: "newVault ? 'apim-key' : 'apim-key-${suffix}'",
+  keyNames: "callerOnly ? [keyName] : [keyName, secondaryKeyName]",
+  keyNeeded: "keyHeader != 'none'",
+  withLogicApp: "keyNeeded && (choices.?logicApp ?? true)",
+  systemWorkflow: "withLogicApp && systemAssigned",
+  RELAY_UNIQUE_NAME: "ownRegistration ? uniqueName : ''",
+  RELAY_KEY_NAME: "keyNeeded ? keyName : ''",
+  RELAY_APIM: "callerOnly ? '' : apimName",
+  RELAY_APIM_GROUP: "callerOnly ? '' : apimGroup",
+  RELAY_APIM_SUBSCRIPTION: "callerOnly ? '' : apimSubscription",
+  RELAY_APIM_SID: "callerOnly ? '' : apiId",
+  RELAY_CALLER_ONLY: "callerOnly",
+  RELAY_TARGET_APP: "targetApp",
+  RELAY_TARGET_TENANT_ID: "targetTenantId",
+  RELAY_TARGET_ROLE: "targetRole",
+  RELAY_API_URL: "apimUrl",
+  RELAY_VAULT: "vaultName",
+  RELAY_VAULT_ID: "vaultId",
+  AZURE_RESOURCE_GROUP: "groupName",
+};
+
+function logic(bicep) {
+  const findings = [];
+  const model = bicep.get(main);
+  for (const [name, want] of Object.entries(derived)) {
+    const got = value(model, name, "");
+    if (got !== want) findings.push(`${main}: ${name}: want ${want}, got ${got || "nothing"}`);
+  }
+  return findings;
+}
+
+// Names that Azure gives: a child or a category by another name is none.
+const childNames = {
+  "Microsoft.ApiManagement/service/apis/policies": ["'policy'"],
+  "Microsoft.ApiManagement/service/apis/operations/policies": ["'policy'"],
+  "Microsoft.ApiManagement/service/products/policies": ["'policy'"],
+  "Microsoft.ApiManagement/service/apis/diagnostics": ["'applicationinsights'"],
+  "Microsoft.Web/sites/config": ["'appsettings'", "'authsettingsV2'"],
+  "Microsoft.Web/sites/basicPublishingCredentialsPolicies": ["'ftp'", "'scm'"],
+  "Microsoft.Storage/storageAccounts/blobServices": ["'default'"],
+  "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": ["'default'"],
+};
+const categories = { "deploy/modules/region.bicep": ["FunctionAppLogs", "StorageWrite", "StorageDelete"], "deploy/modules/workflow.bicep": ["WorkflowRuntime"], "deploy/modules/gateway.bicep": ["GatewayLogs"], "deploy/modules/vault.bicep": ["AuditEvent"] };
+const idsOnly = ["Microsoft.App/environments", "Microsoft.Authorization/roleDefinitions", "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions", "Microsoft.Network/virtualNetworks/subnets"];
+const protocols = ["Protocols.Tls10", "Protocols.Tls11", "Backend.Protocols.Tls10", "Backend.Protocols.Tls11", "Ciphers.TripleDes168"].map((name) => `Microsoft.WindowsAzure.ApiManagement.Gateway.Security.${name}`);
+function fixed(bicep) {
+  const findings = [];
+  const made = new Set([...bicep.values()].flatMap((model) => model.resources.map((r) => r.type)));
+  for (const model of bicep.values()) {
+    for (const resource of model.resources) {
+      const name = flat(resource.body.get("name")?.value.text ?? "");
+      if (childNames[resource.type] && !childNames[resource.type].includes(name)) findings.push(`${model.file}:${resource.line}: ${resource.name}: name: want ${childNames[resource.type].join(" or ")}, got ${name}`);
+      if (/^Microsoft\.Network\/privateDnsZones/.test(resource.type) && !resource.existing && flat(resource.body.get("location")?.value.text ?? "") !== "'global'") findings.push(`${model.file}:${resource.line}: ${resource.name}: location: want 'global'`);
+    }
+    for (const [, type] of model.text.matchAll(/'(Microsoft\.\w+(?:\/\w+)+)'/g)) if (!made.has(type) && !idsOnly.includes(type)) findings.push(`${model.file}: ${type} is no type of ours: an id of it leads nowhere`);
+    const logs = [...model.text.matchAll(/category: '(\w+)'\s+enabled: (\w+)/g)];
+    if (categories[model.file] || logs.length) {
+      const got = logs.map((m) => m[1]);
+      if (got.join() !== (categories[model.file] ?? []).join()) findings.push(`${model.file}: categories of logs: want ${categories[model.file]}, got ${got}`);
+      for (const [, name, on] of logs) if (on !== "true") findings.push(`${model.file}: the category ${name} is off`);
+    }
+  }
+  const gateway = bicep.get("deploy/modules/gateway.bicep");
+  const off = [...gateway.text.matchAll(/'(Microsoft\.WindowsAzure\.[^']+)': '(\w+)'/g)];
+  if (off.map((m) => m[1]).join() !== protocols.join() || off.some((m) => m[2] !== "False")) findings.push(`${gateway.file}: legacyOff: want ${protocols.join(", ")}, all False`);
+  return findings;
+}
+
+// The first region and the first identity stand for all; with a system-assigned one there is none to name.
+function places(bicep) {
+  const findings = [];
+  for (const file of [main, region]) {
+    for (const [index, source] of bicep.get(file).text.split("\n").entries()) {
+      for (const [all, place] of source.matchAll(/\b(?:identityIds|identities|all|callers|locations|networkNames|subnets)\[\??(\d+)\]/g)) if (place !== "0") findings.push(`${file}:${index + 1}: ${all}: want the first`);
+      for (const [, start] of source.matchAll(/\brange\((\d+), length\((?:locations|identityList|identities)\)\)/g)) if (start !== "0") findings.push(`${file}:${index + 1}: range(${start}, …): leaves out the first`);
+      const named = /^\s*(identityId|principalId): (?!siteIds|workflowId|regions|workflow\.|site\.id)(.*)$/.exec(source);
+      if (named && !/^systemAssigned \? (?:'' : (?:identityIds\[0\]|identities(?:\.outputs\.all)?\[0\]\.principalId)|site\.identity\.principalId : '')$/.test(named[2])) findings.push(`${file}:${index + 1}: ${named[1]}: want nothing with a system-assigned identity, else the first one's, got ${named[2]}`);
+    }
+  }
+  return findings;
+}
+
+// The operations of an API that chooses none: those that change something ask for the writer's role.
+function operations(bicep) {
+  const text = value(bicep.get(main), "operations", "");
+  const all = [...text.matchAll(/\{ name: '([\w-]+)' method: '(\w+)' urlTemplate: '([^']*)' access: '(\w+)' \}/g)];
+  const findings = all.length === (text.match(/name:/g) ?? []).length && all.length > 0 ? [] : [`${main}: operations: want name, method, urlTemplate and access of each`];
+  for (const [, name, method, template, access] of all) {
+    const reads = ["GET", "HEAD", "OPTIONS"].includes(method);
+    if (!reads && !["DELETE", "PATCH", "POST", "PUT"].includes(method)) findings.push(`${main}: operations: ${name}: there is no method ${method}`);
+    if (access !== (reads ? "read" : "write")) findings.push(`${main}: operations: ${name}: ${method} with access ${access}`);
+    if (template !== "/" && template !== "/*") findings.push(`${main}: operations: ${name}: want the root or all paths, got ${template}`);
+    if (!name.startsWith(`${method.toLowerCase()}-`)) findings.push(`${main}: operations: ${name} is ${method}`);
+  }
+  return findings;
 }
 
 // App settings: each name with its own value.
@@ -257,7 +462,14 @@ function alerts(bicep) {
 // The host listens on port 80 in its image: ingress and probes ask there.
 function ports(bicep) {
   const { file, text } = bicep.get("deploy/container/containerapp.bicep");
-  return [...text.matchAll(/\b(port|targetPort): (\d+)/g)].filter(([, , port]) => port !== "80").map(([, key, port]) => `${file}: ${key} ${port}: the host listens on port 80`);
+  const findings = [...text.matchAll(/\b(port|targetPort): (\d+)/g)].filter(([, , port]) => port !== "80").map(([, key, port]) => `${file}: ${key} ${port}: the host listens on port 80`);
+  const [, path] = /httpGet: \{\s*path: '([^']*)'/.exec(text) ?? [];
+  if (path !== "/api/health") findings.push(`${file}: probes: want /api/health, got ${path}`);
+  if (!/allowInsecure: false/.test(text)) findings.push(`${file}: ingress: want HTTPS only`);
+  for (const [, name] of text.matchAll(/name: '(AzureWebJobsStorage__\w+|APPLICATIONINSIGHTS_\w+)'/g)) if (!(name in appSettings)) findings.push(`${file}: ${name}: the host has no such setting`);
+  const secrets = [...text.matchAll(/\{ name: '([\w-]+)', uri:/g)].map((m) => m[1]);
+  for (const [, setting, name] of text.matchAll(/name: '(\w+)', secretRef: '([\w-]+)'/g)) if (name !== { ApimKey: "apim-key", ApimKeySecondary: "apim-key-secondary" }[setting] || !secrets.includes(name)) findings.push(`${file}: ${setting}: there is no secret ${name} for it`);
+  return findings;
 }
 
 verify("sources mean what they should", asMeant, [

@@ -46,6 +46,10 @@ const wanted = {
   "Microsoft.Storage/storageAccounts": [
     ["properties.allowSharedKeyAccess", /^false$/, "no keys"],
     ["properties.allowBlobPublicAccess", /^false$/, "nothing public"],
+    ["properties.defaultToOAuthAuthentication", /^true$/, "identities"],
+    ["properties.allowCrossTenantReplication", /^false$/, "no copy in another tenant"],
+    ["properties.isLocalUserEnabled", /^false$/, "no users of its own"],
+    ["name", /^take\(.*, 24\)$/, "a name of 24 characters at most"],
     ["properties.minimumTlsVersion", /^'TLS1_2'$/, "TLS 1.2"],
     ["properties.supportsHttpsTrafficOnly", /^true$/, "HTTPS only"],
     ["name", /^[^-]*$/, "no dash in the name of a storage account"],
@@ -57,6 +61,7 @@ const wanted = {
   ],
   "Microsoft.Web/sites": [
     ["kind", /^'functionapp,linux'$/, "a Function App on Linux"],
+    ["properties.siteConfig.http20Enabled", /^true$/, "HTTP/2"],
     ["properties.serverFarmId", /./, "a plan"],
     ["properties.httpsOnly", /^true$/, "HTTPS only"],
     ["properties.keyVaultReferenceIdentity", /./, "an identity for Key Vault references"],
@@ -92,7 +97,16 @@ const wanted = {
     ["identifierUris", /^\[\s*'api:\/\/\$\{tenant\(\)\.tenantId\}\/[^/]*'\s*\]$/, "api://<tenant>/<name> without a slash at its end"],
     ["api.preAuthorizedApplications", /^development\s*\?/, "Azure CLI in development only"],
     ["api.oauth2PermissionScopes", /type: 'Admin'/, "a delegated scope that asks for an administrator's consent"],
+    ["appRoles", /isEnabled: true/, "roles that are on"],
+    ["api.oauth2PermissionScopes", /isEnabled: true/, "a scope that is on"],
     ["appRoles", /allowedMemberTypes: \['Application', 'User'\]/, "the same kinds of member for all choices: an enabled role cannot be changed"],
+  ],
+  "Microsoft.Network/virtualNetworks/virtualNetworkPeerings": [["properties.allowVirtualNetworkAccess", /^true$/, "a way that is open"]],
+  "Microsoft.Network/privateDnsZones/virtualNetworkLinks": [["properties.registrationEnabled", /^false$/, "no records of virtual machines"]],
+  "Microsoft.Insights/scheduledQueryRules": [
+    ["properties.enabled", /^true$/, "an alert that is on"],
+    ["properties.skipQueryValidation", /^true$/, "no look at tables that a new component does not have yet"],
+    ["properties.autoMitigate", /^true$/, "an alert that ends by itself"],
   ],
   "Microsoft.Graph/servicePrincipals": [["appRoleAssignmentRequired", /^true$/, "no token without a role"]],
 };

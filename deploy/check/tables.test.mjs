@@ -151,7 +151,7 @@ function workflow({ texts }) {
     const secure = action.runtimeConfiguration?.secureData?.properties ?? [];
     for (const part of ["inputs", "outputs"]) if (!secure.includes(part)) findings.push(`${at}: secureData: want ${part} among the properties: keys and answers would stand in the run history`);
     for (const part of secure) among(findings, `${at}: secureData`, part, ["inputs", "outputs"]);
-    if (action.type === "Http") http(findings, at, action.inputs);
+    if (action.type === "Http") http(findings, at, name, action.inputs);
   }
   if (!Object.values(actions).some((action) => Object.keys(action.runAfter ?? {}).length === 0)) findings.push(`${file}: actions: none of them is the first`);
   // workflow.bicep merges the identity into actions by their names; another name would be a new action.
@@ -159,14 +159,24 @@ function workflow({ texts }) {
   return findings;
 }
 
-function http(findings, at, inputs) {
+// The one call reads the secret, the other hands it on: each part by its own parameter.
+const calls = {
+  Read_key: { uri: "@{parameters('keyUri')}?api-version=7.4", audience: "@parameters('vaultAudience')", headers: undefined },
+  Call_API: { uri: "@parameters('url')", audience: "@parameters('audience')", headers: { "@{parameters('keyHeader')}": "@body('Read_key')?['value']" } },
+};
+
+function http(findings, at, name, inputs) {
+  const want = calls[name];
+  for (const [part, got] of Object.entries({ uri: inputs.uri, audience: inputs.authentication?.audience, headers: inputs.headers })) {
+    if (want && JSON.stringify(got) !== JSON.stringify(want[part])) findings.push(`${at}: ${part}: want ${JSON.stringify(want[part])}, got ${JSON.stringify(got)}`);
+  }
   if (!closed(findings, `${at}: inputs`, inputs, ["method!", "uri!", "headers", "queries", "body", "authentication!", "retryPolicy!"])) return;
   among(findings, `${at}: method`, inputs.method, ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"]);
   if (closed(findings, `${at}: authentication`, inputs.authentication, ["type!", "audience!", "identity"])) among(findings, `${at}: authentication: type`, inputs.authentication.type, ["ManagedServiceIdentity"]);
   const retry = inputs.retryPolicy;
   if (!closed(findings, `${at}: retryPolicy`, retry, ["type!", "count", "interval", "minimumInterval", "maximumInterval"])) return;
   among(findings, `${at}: retryPolicy: type`, retry.type, ["exponential", "fixed", "none"]);
-  if (retry.type !== "none" && !(Number.isInteger(retry.count) && retry.count >= 1 && retry.count <= 90)) findings.push(`${at}: retryPolicy: count: want 1 to 90, got ${retry.count}`);
+  if (retry.type !== "none" && !(Number.isInteger(retry.count) && retry.count >= 1 && retry.count <= 10)) findings.push(`${at}: retryPolicy: count: want 1 to 10, got ${retry.count}`);
   for (const key of ["interval", "minimumInterval", "maximumInterval"]) if (key in retry && !duration.test(retry[key])) findings.push(`${at}: retryPolicy: ${key}: want a duration like PT7S, got ${retry[key]}`);
 }
 

@@ -272,13 +272,13 @@ func TestLongestPauseOfATimer(t *testing.T) {
 // The script gets the choices by its environment, and its refusal stops azd.
 func TestPreflightGetsTheChoices(t *testing.T) {
 	root := project(t, nil)
-	write(t, filepath.Join(root, "deploy", "scripts", "preflight"), `echo "$RELAY_CHOSEN_GROUP|$RELAY_CHOSEN_REGIONS|$RELAY_NEW_SERVICE|$RELAY_EXISTING_APIM|$RELAY_CHOSEN_API|$RELAY_CHOSEN_PATH|$RELAY_EXISTING_VAULT"
+	write(t, filepath.Join(root, "deploy", "scripts", "preflight"), `echo "$AZURE_ENV_NAME|$RELAY_CHOSEN_GROUP|$RELAY_CHOSEN_REGIONS|$RELAY_NEW_SERVICE|$RELAY_EXISTING_APIM|$RELAY_CHOSEN_API|$RELAY_CHOSEN_PATH|$RELAY_EXISTING_VAULT"
 [ "$RELAY_CHOSEN_GROUP" != rg-gone ]
 `)
 	for choices, want := range map[string]string{
-		`{}`: "||true||relay|relay|",
-		`{"resourceGroup":"rg-a","locations":["a","b"],"api":{"name":"orders","path":"orders/v1","existing":{"name":"apim","resourceGroup":"rg"}},"vault":{"name":"kv","resourceGroup":"rg"}}`: "rg-a|a b|false|apim|orders|orders/v1|kv",
-		`{"external":{"url":"https://a.example/x","targetApp":"api://x","role":"r"}}`:                                                                                                          "||false||relay|relay|",
+		`{}`: "dev|||true||relay|relay|",
+		`{"resourceGroup":"rg-a","locations":["a","b"],"api":{"name":"orders","path":"orders/v1","existing":{"name":"apim","resourceGroup":"rg"}},"vault":{"name":"kv","resourceGroup":"rg"}}`: "dev|rg-a|a b|false|apim|orders|orders/v1|kv",
+		`{"external":{"url":"https://a.example/x","targetApp":"api://x","role":"r"}}`:                                                                                                          "dev|||false||relay|relay|",
 		`{"resourceGroup":"rg-gone"}`: "",
 	} {
 		write(t, filepath.Join(root, "deploy", "env", "dev.json"), choices)

@@ -91,7 +91,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	}
 	cmd := exec.Command("sh", "deploy/scripts/preflight")
 	cmd.Dir = *root
-	cmd.Env = append(os.Environ(), chosen(c)...)
+	cmd.Env = append(append(os.Environ(), "AZURE_ENV_NAME="+name), chosen(c)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("running deploy/scripts/preflight: %w", err)

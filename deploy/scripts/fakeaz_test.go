@@ -26,6 +26,7 @@ type state struct {
 	Unresolved    int      // so many more times the references are not resolved
 	Doctor        string
 	Groups        map[string]string // by name: its tag azd-env-name
+	Resources     string            // the lines of all that bears the environment's tag
 	Pipeline      bool              // a service principal is signed in
 	Roles         []string          // of whoever is signed in, by name
 	Directory     []string          // their roles in Entra, by template
@@ -142,6 +143,11 @@ func (s *state) answer(args []string) (out, fault string) {
 	case "group exists":
 		_, found := s.Groups[option("--name")]
 		return fmt.Sprint(found), ""
+	case "resource list":
+		if option("--tag") != "azd-env-name=dev" {
+			return "", ""
+		}
+		return s.Resources, ""
 	case "group show":
 		return s.Groups[option("--name")], ""
 	case "ad signed-in-user":

@@ -242,6 +242,12 @@ func TestPreflight(t *testing.T) {
 		{name: "a chosen group that is not there", env: []string{"RELAY_CHOSEN_GROUP=rg-mine"}, status: 1, want: "there is no group rg-mine"},
 		{name: "a chosen group", env: []string{"RELAY_CHOSEN_GROUP=rg-mine"}, cloud: func(s *state) { s.Groups = map[string]string{"rg-mine": ""} }},
 		{name: "somebody else's group under our name", cloud: func(s *state) { s.Groups = map[string]string{"rg-dev": ""} }, status: 1, want: "azd down would take it away"},
+		{name: "the environment in another group", env: []string{"RELAY_CHOSEN_GROUP=rg-mine"}, cloud: func(s *state) {
+			s.Groups, s.Resources = map[string]string{"rg-mine": ""}, "rg-dev\twesteurope\nrg-mine\twesteurope"
+		}, status: 1, want: "stands in the group rg-dev"},
+		{name: "the environment in its group, and one of its name in another region", cloud: func(s *state) {
+			s.Groups, s.Resources = map[string]string{"rg-dev": "dev"}, "RG-dev\twesteurope\nrg-other\tnortheurope"
+		}},
 		{name: "our own group", cloud: func(s *state) { s.Groups = map[string]string{"rg-dev": "dev"} }},
 		{name: "a pipeline without an address", env: []string{"RELAY_NEW_SERVICE=true"}, cloud: func(s *state) { s.Pipeline = true }, status: 1, want: "api.publisherEmail"},
 		{name: "a pipeline with one", env: []string{"RELAY_NEW_SERVICE=true", "RELAY_CHOSEN_PUBLISHER=a@contoso.com"}, cloud: func(s *state) { s.Pipeline = true }},

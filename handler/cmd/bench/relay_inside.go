@@ -49,8 +49,8 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 		}})
 	}
 	return server.New(server.Config{
-		App: a, Functions: functions, Log: log, Counters: new(relay.Counters),
-		Facts: func(t string) slog.Value { f, _ := token.ReadFacts(t); return f.LogValue() },
+		App: a, Functions: functions, Log: log, Counters: new(observe.Counters),
+		Facts: func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
 	}), log, nil
 }
 

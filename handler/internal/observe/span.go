@@ -1,11 +1,18 @@
 package observe
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Invocation describes what the host called. Empty fields are left out.
@@ -28,134 +35,130 @@ type Attempt struct {
 	Resend int    // 0 for the first attempt
 }
 
-// Span is one timed operation: an invocation, or an attempt within it. nil is a span of telemetry switched off. Its methods may be called
-// by one goroutine at a time, but attempts of one invocation by several. Its memory is never another span's: whoever still holds it after
-// its end, and ends it again, does nothing.
+// Span is one timed operation: an invocation, or an attempt within it. nil is a span of telemetry
+// that is off, and all of its methods work. They may be called by one goroutine at a time, but
+// attempts of one invocation by several.
 type Span struct {
-	t       *Telemetry
-	trace   Trace
-	begun   time.Time
-	ended   atomic.Bool
-	attempt bool
-	cold    bool
-	labels  labels
-	name    string // without the route
-	method  string // as in names and attributes
-	path    string
-
-	id, trigger, way, route string // of an invocation
-	host                    string // of an attempt, with the port as the URL has it
-	resend                  int
+	t        *Telemetry
+	ctx      context.Context
+	span     trace.Span
+	attempt  bool
+	begun    time.Time
+	duration []attribute.KeyValue // of the metric
+	ended    atomic.Bool
 }
 
-// Begin begins the span of an invocation, with the ids that tr has: log lines and spans have the
-// same ones. Where spans are exported, an invalid tr begins a trace of our own. End it.
+// Begin begins the span of an invocation, below the span that tr names, or in a trace of its own
+// where tr is none. End it.
 func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 	if t == nil {
 		return nil
 	}
 	t.inFlight.Add(1)
-	if t.spans != nil && !tr.Valid() {
-		tr = NewTrace()
+	method := knownMethod(in.Method)
+	name := in.Function
+	if method != "" {
+		name = strings.TrimSpace(method + " " + in.Route)
 	}
-	s := &Span{t: t, trace: tr, name: in.Function, method: knownMethod(in.Method), path: in.Path,
-		id: in.ID, trigger: in.Trigger, way: in.Way, route: in.Route}
-	s.labels.function, s.labels.trigger = in.Function, faasTrigger(in.Trigger)
-	if s.method != "" {
-		s.name = s.method
+	duration := texts("faas.name", in.Function, "faas.trigger", faasTrigger(in.Trigger))
+	all := append(texts("faas.invocation_id", in.ID, "azure.functions.trigger", in.Trigger,
+		"apimrelay.way", in.Way, "http.request.method", method, "http.route", in.Route,
+		"url.path", in.Path), duration...)
+	if !t.started.Swap(true) {
+		all = append(all, attribute.Bool("faas.coldstart", true))
 	}
-	if !t.started.Load() {
-		s.cold = !t.started.Swap(true)
-	}
-	s.begin()
+	s := &Span{t: t, begun: time.Now(), duration: duration}
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), tr.at)
+	s.ctx, s.span = t.tracer.Start(ctx, name, trace.WithTimestamp(s.begun),
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(all...))
 	return s
 }
 
-// Attempt begins the span of one request to the gateway, below s. End it before s, when the answer's header is there or the attempt has
-// failed.
+// Attempt begins the span of one request to the gateway, below s. End it before s, when the answer's
+// header is there or the attempt has failed.
 func (s *Span) Attempt(a Attempt) *Span {
 	if s == nil {
 		return nil
 	}
-	host, portText, _ := strings.Cut(a.Host, ":")
-	if strings.HasPrefix(a.Host, "[") {
-		host, portText, _ = strings.Cut(strings.TrimPrefix(a.Host, "["), "]")
-		portText = strings.TrimPrefix(portText, ":")
-	}
-	port := 443
-	if a.Scheme == "http" {
-		port = 80
-	}
-	if portText != "" {
-		port, _ = strconv.Atoi(portText)
-	}
 	method := knownMethod(a.Method)
-	child := &Span{t: s.t, trace: s.trace.Child(), attempt: true, name: method, method: method, path: a.Path, host: a.Host, resend: a.Resend}
-	child.labels.method, child.labels.host, child.labels.port, child.labels.scheme = method, host, port, a.Scheme
-	child.begin()
+	duration := append(texts("http.request.method", method, "url.scheme", a.Scheme), server(a)...)
+	all := append(texts("url.full", a.Scheme+"://"+a.Host+a.Path), duration...)
+	if a.Resend > 0 {
+		all = append(all, attribute.Int("http.request.resend_count", a.Resend))
+	}
+	child := &Span{t: s.t, attempt: true, begun: time.Now(), duration: duration}
+	child.ctx, child.span = s.t.tracer.Start(s.ctx, method, trace.WithTimestamp(child.begun),
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(all...))
 	return child
 }
 
-func (s *Span) begin() {
-	if s.t.sampler.sample(s.trace) {
-		s.trace.Flags |= flagSampled
-	} else {
-		s.trace.Flags &^= flagSampled
+// server is the address and port of an attempt.
+func server(a Attempt) []attribute.KeyValue {
+	host, port, err := net.SplitHostPort(a.Host)
+	if err != nil {
+		host, port = strings.Trim(a.Host, "[]"), map[string]string{"http": "80", "https": "443"}[a.Scheme]
 	}
-	s.begun = time.Now()
+	number, _ := strconv.Atoi(port)
+	return append(texts("server.address", host), attribute.Int("server.port", number))
 }
 
-// Trace returns the span's place in its trace, marked as sampled where it is recorded; tr where no spans are exported.
+// Trace returns the span's place in its trace; tr where no spans are exported.
 func (s *Span) Trace(tr Trace) Trace {
-	if s == nil || s.t.spans == nil {
+	if s == nil || !s.t.traces {
 		return tr
 	}
-	return s.trace
+	return Trace{s.span.SpanContext()}
 }
 
-// Inject replaces the trace context of a request that is made below the span. Where no spans are exported it does nothing: the request
-// then goes on with the context that came in, since there is no span of ours for the next one to be below.
-func (s *Span) Inject(header http.Header) {
-	if s != nil && s.t.spans != nil {
-		s.trace.Inject(header)
-	}
-}
+// Inject puts the request that a header belongs to below the span. Where no spans are exported the
+// request goes on with the trace that came in, or none: there is no span of ours to be below.
+func (s *Span) Inject(header http.Header) { s.Trace(Trace{}).Inject(header) }
 
-// End ends the span. status is that of the answer, 0 where there was none. failure is a short constant word for why it failed, such as a
-// problem's code, "" where it did not. Of an attempt any status from 400 is a failure, of an invocation from 500 (OpenTelemetry's semantic
-// conventions for HTTP spans, status).
+// End ends the span; ending it again does nothing. status is that of the answer, 0 where there was
+// none. failure is a short constant word for why it failed, such as a problem's code, "" where it
+// did not. Of an attempt any status from 400 is a failure, of an invocation from 500 (OpenTelemetry's
+// semantic conventions for HTTP spans, status).
 func (s *Span) End(status int, failure string) {
 	if s == nil || s.ended.Swap(true) {
 		return
 	}
-	took := time.Since(s.begun)
+	now := time.Now()
 	if failure == "" && (status >= 500 || s.attempt && status >= 400) {
 		failure = strconv.Itoa(status)
 	}
-	t := s.t
-	if t.spans != nil && s.trace.Flags&flagSampled != 0 {
-		if b := t.spans.next(); b != nil {
-			t.spans.done(s.appendTo(b, t.limits, took, status, failure))
+	outcome := texts("error.type", failure)
+	if status > 0 {
+		outcome = append(outcome, attribute.Int("http.response.status_code", status))
+	}
+	s.span.SetAttributes(outcome...)
+	if failure != "" {
+		s.span.SetStatus(codes.Error, "")
+	}
+	s.span.End(trace.WithTimestamp(now))
+	seconds := s.t.invocations
+	if s.attempt {
+		seconds = s.t.attempts
+	}
+	seconds.Record(context.Background(), now.Sub(s.begun).Seconds(),
+		metric.WithAttributes(append(s.duration, outcome...)...))
+	if !s.attempt && s.t.inFlight.Add(-1) == 0 {
+		s.t.timer.Reset(idle)
+	}
+}
+
+// texts makes attributes of names and values in turn; those without a value are left out.
+func texts(pairs ...string) []attribute.KeyValue {
+	all := make([]attribute.KeyValue, 0, len(pairs))
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		if pairs[1] != "" {
+			all = append(all, attribute.String(pairs[0], pairs[1]))
 		}
 	}
-	if t.metrics != nil {
-		s.labels.status, s.labels.failure = status, failure
-		if s.attempt {
-			t.metrics.attempts.record(s.labels, took.Seconds())
-		} else {
-			t.metrics.invocations.record(s.labels, took.Seconds())
-		}
-	}
-	if !s.attempt && t.inFlight.Add(-1) == 0 {
-		t.timer.Reset(idle)
-	}
+	return all
 }
 
 // faasTrigger groups triggers as the semantic conventions for functions do.
 func faasTrigger(trigger string) string {
-	if trigger == "httpTrigger" { // as nearly everybody writes what nearly every call is
-		return "http"
-	}
 	switch strings.ToLower(trigger) {
 	case "":
 		return ""
@@ -165,17 +168,19 @@ func faasTrigger(trigger string) string {
 		return "timer"
 	case "blobtrigger", "cosmosdbtrigger", "sqltrigger":
 		return "datasource"
-	case "queuetrigger", "servicebustrigger", "eventhubtrigger", "eventgridtrigger", "kafkatrigger", "rabbitmqtrigger":
+	case "queuetrigger", "servicebustrigger", "eventhubtrigger", "eventgridtrigger", "kafkatrigger",
+		"rabbitmqtrigger":
 		return "pubsub"
 	}
 	return "other"
 }
 
-// knownMethod keeps a caller from making up names of spans and series of metrics, as the semantic conventions ask.
+// knownMethod keeps a caller from making up names of spans and series of metrics, as the semantic
+// conventions ask.
 func knownMethod(method string) string {
 	switch method {
-	case "", http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
-		http.MethodTrace, http.MethodConnect:
+	case "", http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		return method
 	}
 	return "_OTHER"

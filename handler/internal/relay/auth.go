@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -19,13 +18,12 @@ import (
 
 // transport is what happens to each request: the token is fetched here, so that without one nothing is sent.
 type transport struct {
-	base      http.RoundTripper
-	facts     func(string) slog.Value
-	telemetry *observe.Telemetry
-	counters  *Counters
-	now       func() time.Time
-	budgets   retryBudgets
-	sent      sent
+	base     http.RoundTripper
+	facts    func(string) observe.Token
+	counters *observe.Counters
+	now      func() time.Time
+	budgets  retryBudgets
+	sent     sent
 }
 
 // bearers keeps the value of an Authorization header from one request to the next: a token has a kilobyte or two. Each function has its own, or two
@@ -109,8 +107,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		class, message := classify(res)
 		if class != NoRefusal {
 			call.Outcome.Refusal, call.Outcome.Message = class, message
-			t.counters.refused(class)
-			t.telemetry.Refusal(f.Name, string(class))
+			t.counters.Refusal(f.Name, string(class))
 			call.refused(t, token)
 		}
 		switch {
@@ -121,7 +118,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 					drain(res)
 					key, send = other, next
 					call.Outcome.Replays = append(call.Outcome.Replays, "key")
-					t.counters.replayed("key")
+					t.counters.Replay(f.Name, "key")
 					continue
 				}
 			}
@@ -140,7 +137,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				drain(res)
 				token, send = fresh, next
 				call.Outcome.Replays = append(call.Outcome.Replays, "token")
-				t.counters.replayed("token")
+				t.counters.Replay(f.Name, "token")
 				continue
 			}
 		case retryable(res.StatusCode) && tries < f.Attempts && call.again(req) && body.repeatable():
@@ -184,8 +181,7 @@ func (t *transport) retry(ctx context.Context, call *Call, body *upload, wait ti
 	if err := sleep(ctx, wait); err != nil {
 		return nil, err
 	}
-	t.telemetry.Retry(call.Function.Name, reason)
-	t.counters.retried()
+	t.counters.Retry(call.Function.Name, reason)
 	return next, nil
 }
 
@@ -245,7 +241,8 @@ func (c *Call) again(req *http.Request) bool { return c.Way == Event || idempote
 // refused notes what may be said of a token that the gateway refused.
 func (c *Call) refused(t *transport, token string) {
 	if t.facts != nil {
-		c.Outcome.Token = t.facts(token)
+		facts := t.facts(token)
+		c.Outcome.Token = &facts
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/observe"
 	"apimrelay/internal/secret"
 )
 
@@ -137,7 +137,7 @@ func newBench(t *testing.T, target string, answer func(n int, req *http.Request)
 			b.problems = append(b.problems, err)
 			w.WriteHeader(599)
 		},
-		Facts: func(tok string) slog.Value { return slog.GroupValue(slog.Int("length", len(tok))) },
+		Facts: func(string) observe.Token { return observe.Token{Hash: "of-the-refused"} },
 	})
 	return b
 }

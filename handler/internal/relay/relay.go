@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -82,16 +81,16 @@ type Call struct {
 
 // Outcome is what became of a call, for the log line.
 type Outcome struct {
-	Status   int           // the gateway's last; 0 = none came
-	Attempts int           // requests sent, replays included
-	Upstream time.Duration // from the first attempt to the answer's header
-	Refusal  Refusal       // of the last answer that refused; one that passed after a replay leaves it
-	Message  string        // what the gateway itself says about that refusal; see [Call.Holds]
-	Replays  []string      // what was sent again because of a refusal: "key", "token"
-	Key      string        // name of the key sent last: primary, secondary, none
-	Token    slog.Value    // public facts of a refused token
-	Dropped  []string      // names of fields that were dropped: an answer's, and a caller's key of an event
-	Cut      error         // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
+	Status   int            // the gateway's last; 0 = none came
+	Attempts int            // requests sent, replays included
+	Upstream time.Duration  // from the first attempt to the answer's header
+	Refusal  Refusal        // of the last answer that refused; one that passed after a replay leaves it
+	Message  string         // what the gateway itself says about that refusal; see [Call.Holds]
+	Replays  []string       // what was sent again because of a refusal: "key", "token"
+	Key      string         // name of the key sent last: primary, secondary, none
+	Token    *observe.Token // what may be said of a refused token; nil where none was refused
+	Dropped  []string       // names of fields that were dropped: an answer's, and a caller's key of an event
+	Cut      error          // why the answer's body ended before its end: the network's error, ErrBudgetSpent, or context.Canceled
 }
 
 // CallKey is the key under which a context carries its *[Call].
@@ -109,12 +108,10 @@ type Options struct {
 	Transport http.RoundTripper
 	// Problem answers a request that could not be relayed. The header is unsent when it is called.
 	Problem func(http.ResponseWriter, *http.Request, error)
-	// Facts renders what may be said of a token in a log; nil = nothing.
-	Facts func(token string) slog.Value
-	// Telemetry counts retries and refusals; nil = nothing is exported.
-	Telemetry *observe.Telemetry
+	// Facts are what may be said of a token in a log; nil = nothing.
+	Facts func(token string) observe.Token
 	// Counters count retries, replays and refusals; nil = nothing is counted.
-	Counters *Counters
+	Counters *observe.Counters
 }
 
 // Relay sends authorized calls. It is safe for concurrent use.
@@ -128,7 +125,7 @@ func New(o Options) *Relay {
 	if o.Transport == nil {
 		o.Transport = NewTransport()
 	}
-	t := &transport{base: o.Transport, facts: o.Facts, telemetry: o.Telemetry, counters: o.Counters, now: time.Now}
+	t := &transport{base: o.Transport, facts: o.Facts, counters: o.Counters, now: time.Now}
 	return &Relay{transport: t, problem: o.Problem}
 }
 

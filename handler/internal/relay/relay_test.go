@@ -307,7 +307,7 @@ func TestTheSameTokenIsNotSentAgain(t *testing.T) {
 		b.function.Tokens = source
 		w, call := b.call(get(), nil)
 		b.gateway.requests(t, 1)
-		if w.Code != 401 || w.Body.String() != tokenRefusedBody || call.Outcome.Refusal != TokenRefused || call.Outcome.Token.String() == "" {
+		if w.Code != 401 || w.Body.String() != tokenRefusedBody || call.Outcome.Refusal != TokenRefused || call.Outcome.Token == nil {
 			t.Errorf("answer %d %q %+v", w.Code, w.Body, call.Outcome)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -190,72 +189,36 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	if x.problem == "caller-left" || errors.Is(x.err, context.Canceled) {
 		level = slog.LevelInfo // the caller left; nothing of ours is wrong
 	}
-	ctx := r.Context()
-	if !s.log.Enabled(ctx, level) {
-		return
-	}
-	pooled := attributes.Get().(*[]slog.Attr)
-	attrs := (*pooled)[:0]
-	defer func() { // a record keeps no part of what it is made of
-		clear(attrs)
-		*pooled = attrs
-		attributes.Put(pooled)
-	}()
-	text := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
-		}
+	line := observe.Line{
+		Level: level, InvocationID: x.call.InvocationID, Way: string(x.call.Way), Trigger: x.trigger,
+		Status: status, DurationMS: observe.Milliseconds(time.Since(x.started)),
+		Problem: x.problem, TraceID: x.traceID,
 	}
 	if x.function != nil {
-		text("function", x.function.Settings.App.Name)
+		line.Function = x.function.Settings.App.Name
 	}
-	text("invocation_id", x.call.InvocationID)
-	text("way", string(x.call.Way))
-	text("trigger", x.trigger)
 	if x.call.Way != relay.Event {
-		text("method", x.method)
-		text("path", x.path)
+		line.Method, line.Path = x.method, x.path
 	}
-	attrs = append(attrs, slog.Int("status", status))
 	o := &x.call.Outcome
-	if o.Attempts > 0 {
-		attrs = append(attrs, slog.Int("upstream_status", o.Status), slog.Int("attempts", o.Attempts),
-			slog.Float64("upstream_ms", milliseconds(o.Upstream)), slog.String("key", o.Key))
-	}
-	text("refusal", string(o.Refusal))
-	if len(o.Replays) > 0 {
-		text("replays", strings.Join(o.Replays, ","))
-	}
-	if o.Token.Kind() == slog.KindGroup {
-		attrs = append(attrs, slog.Attr{Key: "token", Value: o.Token})
-	}
-	if len(o.Dropped) > 0 {
-		text("dropped_headers", strings.Join(o.Dropped, ","))
-	}
-	text("problem", x.problem)
-	if x.err != nil {
-		text("error", x.err.Error())
-		text("hint", hintOf(x.err))
-	}
+	line.Attempts, line.UpstreamStatus, line.Key = o.Attempts, o.Status, o.Key
+	line.UpstreamMS = observe.Milliseconds(o.Upstream)
+	line.Refusal, line.Token = string(o.Refusal), o.Token
+	line.Replays, line.DroppedHeaders = strings.Join(o.Replays, ","), strings.Join(o.Dropped, ",")
 	if o.Message != "" && !x.call.Holds(o.Message) {
-		text("message", strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], ""))
+		line.Words = strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], "")
 	}
-	switch {
-	case x.traceID != "":
-		text("trace_id", x.traceID)
-	case x.trace.Valid():
-		text("trace_id", x.trace.TraceIDString())
+	if x.err != nil {
+		line.Error, line.Hint = x.err.Error(), hintOf(x.err)
 	}
-	attrs = append(attrs, slog.Float64("duration_ms", milliseconds(time.Since(x.started))))
-	record := slog.NewRecord(time.Now(), level, "invocation", 0) // LogAttrs would look for the line that calls it, which nobody prints
-	record.AddAttrs(attrs...)
-	_ = s.log.Handler().Handle(ctx, record)
+	if line.TraceID == "" && x.trace.Valid() {
+		line.TraceID = x.trace.TraceIDString()
+	}
+	line.Log(r.Context(), s.log)
 }
 
 // longestMessage is how much of the gateway's words a line holds, in bytes; its own have up to 150.
 const longestMessage = 300
-
-var attributes = sync.Pool{New: func() any { a := make([]slog.Attr, 0, 24); return &a }}
 
 // begin starts the invocation's span, where spans are exported. Its end is the log line's.
 func (s *Server) begin(x *exchange, route string) {
@@ -267,8 +230,4 @@ func (s *Server) begin(x *exchange, route string) {
 	}
 	x.call.Span = s.telemetry.Begin(x.trace, in)
 	x.trace = x.call.Span.Trace(x.trace)
-}
-
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }

@@ -33,8 +33,8 @@ type Config struct {
 	Functions []*Function
 	// Transport sends the relay's requests; nil = relay.NewTransport.
 	Transport http.RoundTripper
-	// Facts renders what may be said of a token in a log; nil = nothing.
-	Facts func(token string) slog.Value
+	// Facts are what may be said of a token in a log; nil = nothing.
+	Facts func(token string) observe.Token
 	// Healthy tells whether any function can work; nil = always.
 	Healthy func() bool
 	// Doctor answers the doctor function; nil = 404.
@@ -42,7 +42,7 @@ type Config struct {
 	// Telemetry exports spans and metrics; nil = nothing is exported.
 	Telemetry *observe.Telemetry
 	// Counters count the relay's retries, replays and refusals; nil = nothing is counted.
-	Counters *relay.Counters
+	Counters *observe.Counters
 	Log      *slog.Logger // nil = discarded
 }
 
@@ -66,7 +66,7 @@ func New(c Config) *Server {
 	}
 	s := &Server{app: c.App, functions: make(map[*app.Function]*Function), healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry, log: c.Log}
 	s.relay = relay.New(relay.Options{
-		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Telemetry: c.Telemetry, Counters: c.Counters,
+		Transport: c.Transport, Problem: s.problem, Facts: c.Facts, Counters: c.Counters,
 	})
 	router := chi.NewRouter()
 	// The host's routes ignore case, prefer no static ones and know any method; chi does none of that. So they are not chi's patterns. First of all:

@@ -107,9 +107,6 @@ var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body:
 // not sampled, would keep every backend from recording whose sampler follows its parent
 // (OpenTelemetry specification, "ParentBased", which is the default).
 func traceHeaders(t observe.Trace) http.Header {
-	if t.Parent != [8]byte{} {
-		t.SpanID = t.Parent
-	}
 	h := make(http.Header, 3)
 	t.Inject(h)
 	return h

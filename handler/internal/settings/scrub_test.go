@@ -25,9 +25,10 @@ func TestMain(m *testing.M) {
 
 func TestAChildInheritsNoSecret(t *testing.T) {
 	secrets := []string{"ApimKey", "APIMKEY", "apimkey", "ApimKeySecondary", "APIMKEYSECONDARY", "FunctionIdentity", "FUNCTIONIDENTITY", "orders__ApimKey", "ORDERS__APIMKEYSECONDARY",
-		"Gone__FunctionIdentity", "a__b__apimKey", "APPSETTING_ApimKey", "APPSETTING_orders__FunctionIdentity"}
+		"Gone__FunctionIdentity", "a__b__apimKey", "APPSETTING_ApimKey", "APPSETTING_orders__FunctionIdentity",
+		"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "otel_exporter_otlp_traces_headers", "APPSETTING_OTEL_EXPORTER_OTLP_HEADERS"}
 	kept := map[string]string{"IDENTITY_ENDPOINT": "http://127.0.0.1:1", "IDENTITY_HEADER": "kept-header", "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-		"ApimKeyHeader": "X-Key", "ApimUrl": "https://contoso.azure-api.net", "MyApimKey": "not ours", "TargetApp": "api://x"}
+		"ApimKeyHeader": "X-Key", "ApimUrl": "https://contoso.azure-api.net", "MyApimKey": "not ours", "TargetApp": "api://x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 	for _, name := range secrets {
 		t.Setenv(name, "canary-"+name)
 	}

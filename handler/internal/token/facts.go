@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"apimrelay/handler/internal/observe"
 )
 
 // Facts are the claims of an access token that may be shown: none of them lets anybody in. The zero value of a field means that the token
@@ -65,29 +67,17 @@ func Hash(tok string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// LogValue implements slog.LogValuer: one group of the claims that are there.
-func (f Facts) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("hash", f.Hash)}
-	add := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
-		}
+// Log returns what a log line says of the token.
+func (f Facts) Log() observe.Token {
+	return observe.Token{
+		Hash: f.Hash, Issuer: f.Issuer, Audience: strings.Join(f.Audience, " "),
+		Roles: strings.Join(f.Roles, " "), Scope: f.Scope, TenantID: f.TenantID, ClientID: f.ClientID,
+		Version: f.Version, IssuedAt: f.IssuedAt, ExpiresOn: f.ExpiresOn,
 	}
-	add("iss", f.Issuer)
-	add("aud", strings.Join(f.Audience, " "))
-	add("roles", strings.Join(f.Roles, " "))
-	add("scp", f.Scope)
-	add("tid", f.TenantID)
-	add("client_id", f.ClientID)
-	add("ver", f.Version)
-	if !f.IssuedAt.IsZero() {
-		add("iat", f.IssuedAt.UTC().Format(time.RFC3339))
-	}
-	if !f.ExpiresOn.IsZero() {
-		add("exp", f.ExpiresOn.UTC().Format(time.RFC3339))
-	}
-	return slog.GroupValue(attrs...)
 }
+
+// LogValue implements slog.LogValuer: one group of the claims that are there.
+func (f Facts) LogValue() slog.Value { return f.Log().LogValue() }
 
 // claims are read by their exact names, and leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
 type claims map[string]json.RawMessage
