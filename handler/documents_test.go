@@ -139,6 +139,11 @@ func checkCommand(t *testing.T, command string) string {
 		if out, _ := run.CombinedOutput(); !strings.Contains(string(out), "Usage of bench "+words[3]+":") || !strings.Contains(string(out), "\n  "+words[4]) {
 			return string(out)
 		}
+	case strings.HasPrefix(command, "go run ./deploy/"):
+		run := exec.Command("go", "run", words[2], "-h")
+		run.Dir = ".."
+		out, _ := run.CombinedOutput() // its status says that it did nothing else
+		return unknownFlag(command, string(out))
 	case words[0] == "sh" && strings.HasPrefix(words[1], "scripts/"): // of a reader who is in deploy/
 		return checkCommand(t, "deploy/"+words[1])
 	case strings.HasPrefix(words[0], "deploy/"):
@@ -160,7 +165,8 @@ func checkCommand(t *testing.T, command string) string {
 // unknownFlag names a flag of a command that a program's usage does not have.
 func unknownFlag(command, usage string) string {
 	for _, flag := range flagNamed.FindAllStringSubmatch(command, -1) {
-		if !strings.Contains(usage, "\n  -"+flag[1]+" ") && !strings.Contains(usage, "\n  -"+flag[1]+"\n") {
+		name := "\n  -" + flag[1] // a blank follows where it has a value, a tab where it is one letter
+		if !slices.ContainsFunc([]string{" ", "\n", "\t"}, func(end string) bool { return strings.Contains(usage, name+end) }) {
 			return "it has no flag -" + flag[1]
 		}
 	}
