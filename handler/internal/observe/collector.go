@@ -16,6 +16,8 @@ import (
 
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"apimrelay/handler/internal/header"
 )
 
 // collector is where one signal goes. The exporters read the same variables; what is read here is
@@ -105,8 +107,8 @@ func (v variables) collector(signal string) (*collector, error) {
 	}, nil
 }
 
-// headers checks the pairs, which the exporter leaves out where they make no sense: the collector
-// would refuse what comes without its key.
+// headers checks the pairs. The exporter leaves out those that make no sense, and the collector would
+// refuse what comes without its key; others net/http would not send.
 func (v variables) headers(signal string) error {
 	variable, list := v.otlp(signal, "HEADERS")
 	for pair := range strings.SplitSeq(list, ",") {
@@ -114,7 +116,8 @@ func (v variables) headers(signal string) error {
 			continue
 		}
 		name, value, ok := strings.Cut(pair, "=")
-		if _, err := url.PathUnescape(value); !ok || err != nil || strings.TrimSpace(name) == "" {
+		value, err := url.PathUnescape(value)
+		if !ok || err != nil || !header.Token(strings.TrimSpace(name)) || !header.Printable(strings.TrimSpace(value)) {
 			return fmt.Errorf("%s: want name=value pairs separated by commas, values "+
 				"percent-encoded, got something else", variable)
 		}
@@ -196,5 +199,5 @@ func plain(err error) error {
 		errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	return errors.New("the collector gave no HTTP answer that can be read")
+	return errors.New("the collector gave no HTTP answer that can be read: mostly it takes OTLP over HTTP at port 4318")
 }

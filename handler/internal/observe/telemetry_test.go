@@ -351,6 +351,8 @@ func TestBadVariablesAreNamedWithoutTheirValues(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "canary", "want name=value"},
 		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "k=canary%zz", "want name=value"},
 		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "k=v,=canary", "want name=value"},
+		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "k=canary%0Acanary", "want name=value"},
+		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a canary=v", "want name=value"},
 		{"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zip", "want gzip"},
 		{"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/no/such/file", "no such file"},
 		{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/no/such/file", "no such file"},
