@@ -17,8 +17,9 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// doctorFunction answers the function doctor: the checks of the command from inside the deployed app, as JSON, with what has been counted since the start.
-// The status is 200 whatever it finds: a finding is its result, not its failure.
+// doctorFunction answers the function doctor: the checks of the command from inside the deployed
+// app, as JSON, with what has been counted since the start. The status is 200 whatever it finds: a
+// finding is its result, not its failure.
 type doctorFunction struct {
 	settings *settings.Settings
 	sources  map[*app.Function]*token.Source

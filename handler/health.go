@@ -6,8 +6,9 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// healthy tells whether any function can work: its settings are in order, and its last fetch of a token did not fail, or one is in hand all the same. It
-// asks nobody. An app without functions of its own is as healthy as it can be.
+// healthy tells whether any function can work: its settings are in order, and its last fetch of a
+// token did not fail, or one is in hand all the same. It asks nobody. An app without functions of
+// its own is as healthy as it can be.
 func healthy(functions []*server.Function, sources map[*app.Function]*token.Source) bool {
 	relaying := 0
 	for _, f := range functions {

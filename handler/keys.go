@@ -8,7 +8,8 @@ import (
 	"apimrelay/internal/secret"
 )
 
-// keyRings shares the keys, and which of the two is in use, among the functions that have the same ones: one refusal moves them all.
+// keyRings shares the keys, and which of the two is in use, among the functions that have the same
+// ones: one refusal moves them all.
 type keyRings struct{ rings []keyRing }
 
 type keyRing struct {

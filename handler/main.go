@@ -1,5 +1,6 @@
-// Handler is the custom handler of an Azure Functions app that relays each invocation to an API in Azure API Management, with a managed-identity token
-// and a subscription key. The Functions host starts it and finds it by host.json.
+// Handler is the custom handler of an Azure Functions app that relays each invocation to an API in
+// Azure API Management, with a managed-identity token and a subscription key. The Functions host
+// starts it and finds it by host.json.
 //
 // Usage:
 //
@@ -7,7 +8,8 @@
 //	handler doctor    say why calls are refused, and how to mend it
 //	handler version   print the version
 //
-// It reads the app settings from its environment and the functions from $FUNCTIONS_APP_ROOT_PATH, else the working directory.
+// It reads the app settings from its environment and the functions from $FUNCTIONS_APP_ROOT_PATH,
+// else the working directory.
 package main
 
 import (
@@ -41,11 +43,12 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// Exit statuses. 0 is never the end of serving: the host would not notice that its handler is gone (recording E-exit0-later).
+// Exit statuses. 0 is never the end of serving: the host would not notice that its handler is gone
+// (recording E-exit0-later).
 const (
 	exitFailed  = 1
 	exitUsage   = 2
-	exitStopped = 128 // plus the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM
+	exitStopped = 128 // plus the signal's number, as in shells: 130 for SIGINT, 143 for SIGTERM
 )
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
@@ -82,8 +85,9 @@ func usage(stderr io.Writer, fault string) int {
 	return exitUsage
 }
 
-// serve listens before it does anything that can take time, and goes on whatever is wrong with the app: a handler that ends is started three times, and
-// then the host gives up on all functions. What is wrong fails the invocations, and stands on stderr.
+// serve listens before it does anything that can take time, and goes on whatever is wrong with the
+// app: a handler that ends is started three times, and then the host gives up on all functions.
+// What is wrong fails the invocations, and stands on stderr.
 func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
 	env := settings.Index(environ)
 	listener, err := listen(env.Lookup)
@@ -92,7 +96,8 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 		return exitFailed
 	}
 	defer listener.Close()
-	// Before there is anything else to do: the runtime starts two threads for it, and goes back and forth between them.
+	// Before there is anything else to do: the runtime starts two threads for it, and goes back and
+	// forth between them.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -128,22 +133,29 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	return exitStopped + int(by)
 }
 
-// listen takes the port that the host chose. It listens on IPv4 loopback only: the host dials nothing else, and whoever reaches the port can call.
+// listen takes the port that the host chose. It listens on IPv4 loopback only: the host dials
+// nothing else, and whoever reaches the port can call.
 func listen(lookup func(string) (string, bool)) (net.Listener, error) {
 	text, ok := lookup("FUNCTIONS_CUSTOMHANDLER_PORT")
 	if !ok || strings.TrimSpace(text) == "" {
 		return nil, errors.New("listening: FUNCTIONS_CUSTOMHANDLER_PORT is not set: " +
-			"the Functions host sets it; start one with `make run`, or with `make start` (Azure Functions Core Tools)")
+			"the Functions host sets it; start one with `make run`, or with `make start` " +
+			"(Azure Functions Core Tools)")
 	}
 	port, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
 	if err != nil {
-		return nil, fmt.Errorf("listening: FUNCTIONS_CUSTOMHANDLER_PORT: want a port number, got %q", text)
+		return nil, fmt.Errorf(
+			"listening: FUNCTIONS_CUSTOMHANDLER_PORT: want a port number, got %q", text)
 	}
 	var config net.ListenConfig
-	config.SetMultipathTCP(false) // there is one path to this machine; with it each connection is more work, and the start has to ask the kernel
-	l, err := config.Listen(context.Background(), "tcp4", net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10)))
+	// There is one path to this machine. With more each connection would be more work, and the start
+	// would have to ask the kernel.
+	config.SetMultipathTCP(false)
+	address := net.JoinHostPort("127.0.0.1", strconv.FormatUint(port, 10))
+	l, err := config.Listen(context.Background(), "tcp4", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listening: 127.0.0.1:%d: another process has the port: stop it, or let the host choose another one", port)
+		return nil, fmt.Errorf("listening: %s: another process has the port: "+
+			"stop it, or let the host choose another one", address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
@@ -168,8 +180,11 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	p := &program{settings: set, log: slog.New(observe.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)
 
-	// azidentity reads the identity endpoint's variables from the process by their exact names; so must we.
-	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log, Spread: rand.Float64()}
+	// azidentity reads the identity endpoint's variables from the process by their exact names; so
+	// must we.
+	sources := identity.Sources{
+		Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log, Spread: rand.Float64(),
+	}
 	byFunction := make(map[*app.Function]*token.Source)
 	keys := new(keyRings)
 	var functions []*server.Function
@@ -189,7 +204,8 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 	counters := new(observe.Counters)
 	// OpenTelemetry's SDK reads its variables from the process, too; then the secrets leave it.
 	p.telemetry = observe.Start(observe.Config{
-		Lookup: os.LookupEnv, Version: version, Counters: counters, Tokens: p.tokenStats, Log: p.log,
+		Lookup: os.LookupEnv, Version: version, Log: p.log,
+		Counters: counters, Tokens: p.tokenStats,
 	})
 	settings.Scrub()
 	p.handler = server.New(server.Config{
@@ -198,7 +214,9 @@ func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
 		Healthy:   func() bool { return healthy(functions, byFunction) },
 		Telemetry: p.telemetry,
 		Counters:  counters,
-		Doctor:    &doctorFunction{settings: set, sources: byFunction, all: p.sources, counters: counters},
+		Doctor: &doctorFunction{
+			settings: set, sources: byFunction, all: p.sources, counters: counters,
+		},
 	})
 	return p
 }

@@ -9,7 +9,10 @@ func (p *program) tokenStats() []observe.TokenStats {
 		st := s.State()
 		all = append(all, observe.TokenStats{
 			Identity: st.Identity, Resource: st.Resource, ReceivedAt: st.ReceivedAt,
-			Outcomes: map[string]uint64{"new": st.Counts.New, "same": st.Counts.Same, "refused": st.Counts.Refused, "unavailable": st.Counts.Unavailable},
+			Outcomes: map[string]uint64{
+				"new": st.Counts.New, "same": st.Counts.Same,
+				"refused": st.Counts.Refused, "unavailable": st.Counts.Unavailable,
+			},
 		})
 	}
 	return all

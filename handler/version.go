@@ -9,8 +9,8 @@ import (
 var release string
 
 // version is one word that says which program this is: the release, such as 1.2.3; of any other
-// commit devel-<the first 12 digits of its hash>, with -dirty behind it where files were changed; or
-// devel where nothing is known. deploy/package has the same rule for packages.
+// commit devel-<the first 12 digits of its hash>, with -dirty behind it where files were changed;
+// or devel where nothing is known. deploy/package has the same rule for packages.
 func version() string {
 	if release != "" {
 		return release

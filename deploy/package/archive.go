@@ -21,10 +21,12 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// executable is the handler's name in the package; host.json names it as customHandler.description.defaultExecutablePath.
+// executable is the handler's name in the package; host.json names it as
+// customHandler.description.defaultExecutablePath.
 const executable = "handler"
 
-// stamp is the time of every entry: the earliest that a zip can hold. The deployed file system shows it, nobody reads it.
+// stamp is the time of every entry: the earliest that a zip can hold. The deployed file system
+// shows it, nobody reads it.
 var stamp = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // functionName is what the Functions host takes as a function's name
@@ -37,8 +39,8 @@ type file struct {
 	data []byte
 }
 
-// collect reads what belongs into the package and nothing else: a list of what is taken, not of what is left out, keeps
-// local.settings.json and editors' files out of it for good.
+// collect reads what belongs into the package and nothing else: a list of what is taken, not of
+// what is left out, keeps local.settings.json and editors' files out of it for good.
 func collect(root, handler string) ([]file, error) {
 	host, err := os.ReadFile(filepath.Join(root, "host.json"))
 	if err != nil {
@@ -118,7 +120,8 @@ func checkBinary(data []byte) error {
 	return nil
 }
 
-// writeFile writes the package beside its place and moves it there, so that a broken run leaves no half of one.
+// writeFile writes the package beside its place and moves it there, so that a broken run leaves no
+// half of one.
 func writeFile(path string, files []file) (sum string, size int64, err error) {
 	var buffer bytes.Buffer
 	if err := write(&buffer, files); err != nil {

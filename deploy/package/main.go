@@ -1,6 +1,7 @@
-// Package makes the zip that is deployed: host.json, one folder with function.json for each function, and the handler, built for
-// linux/amd64. The same sources give the same bytes on every system: entries are sorted, times fixed, modes written for Unix, so that the
-// handler stays executable even where the zip was made on Windows.
+// Package makes the zip that is deployed: host.json, one folder with function.json for each
+// function, and the handler, built for linux/amd64. The same sources give the same bytes on every
+// system: entries are sorted, times fixed, modes written for Unix, so that the handler stays
+// executable even where the zip was made on Windows.
 //
 //	go run ./deploy/package -o build/relay.zip
 package main
@@ -27,9 +28,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("package", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("o", "build/relay.zip", "the zip to write")
-	root := flags.String("root", "", "folder of host.json and functions/ (default: the module's root)")
-	handler := flags.String("handler", "", "a handler already built for linux/amd64 (default: it is built)")
-	release := flags.String("version", "", "the handler's version (default: the tag of this commit, else devel and the commit)")
+	root := flags.String("root", "", "folder of host.json and functions/ (default: the module's)")
+	handler := flags.String("handler", "", "a handler for linux/amd64 (default: it is built)")
+	release := flags.String("version", "", "of the handler (default: the tag, else devel-<commit>)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -88,7 +89,8 @@ func build(ctx context.Context, module, pkg, out, release string, stderr io.Writ
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -buildid= -X main.release="+release, "-o", out, pkg)
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0",
+		"GOFLAGS=", "GOEXPERIMENT=")
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("building the handler for linux/amd64: %w", err)

@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// version is one word that says what is packed: 1.2.3 where the commit has the tag v1.2.3 and no file
-// was changed; of any other commit devel-<the first 12 digits of its hash>, with -dirty behind it
-// where files were changed; or devel where the module is not the root of a Git repository. The
+// version is one word that says what is packed: 1.2.3 where the commit has the tag v1.2.3 and no
+// file was changed; of any other commit devel-<the first 12 digits of its hash>, with -dirty behind
+// it where files were changed; or devel where the module is not the root of a Git repository. The
 // handler has the same rule for programs that the go command builds.
 func version(ctx context.Context, module string) string {
 	git := func(args ...string) (string, bool) {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", module}, args...)...).Output()
+		cmd := exec.CommandContext(ctx, "git", args...)
+		cmd.Dir = module
+		out, err := cmd.Output()
 		return strings.TrimSpace(string(out)), err == nil
 	}
 	// An unpacked archive may lie in somebody else's repository.

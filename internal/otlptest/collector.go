@@ -46,7 +46,8 @@ type State struct {
 
 // New starts a collector that ends with the test.
 func New(t testing.TB) *Collector {
-	c := &Collector{state: State{Metrics: map[string]*metricspb.Metric{}}, arrived: make(chan struct{})}
+	c := &Collector{arrived: make(chan struct{})}
+	c.state.Metrics = map[string]*metricspb.Metric{}
 	c.Server = httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(c.Close)
 	return c
@@ -125,7 +126,8 @@ func (c *Collector) Reset() {
 	c.state.Spans = nil
 }
 
-// Until waits until done is true of what has come, ten seconds at most. what names it in the failure.
+// Until waits until done is true of what has come, ten seconds at most. what names it in the
+// failure.
 func (c *Collector) Until(t testing.TB, what string, done func(State) bool) State {
 	t.Helper()
 	for deadline := time.After(10 * time.Second); ; {
@@ -139,7 +141,8 @@ func (c *Collector) Until(t testing.TB, what string, done func(State) bool) Stat
 		select {
 		case <-arrived:
 		case <-deadline:
-			t.Fatalf("want %s, got %d spans and %d metrics in %d requests", what, len(s.Spans), len(s.Metrics), s.Requests)
+			t.Fatalf("want %s, got %d spans and %d metrics in %d requests", what,
+				len(s.Spans), len(s.Metrics), s.Requests)
 		}
 	}
 }

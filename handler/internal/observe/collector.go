@@ -21,8 +21,8 @@ import (
 )
 
 // collector is where one signal goes. The exporters read the same variables; what is read here is
-// what they would do wrong in silence, and what the HTTP client needs that keeps a collector's words
-// out of our log.
+// what they would do wrong in silence, and what the HTTP client needs that keeps a collector's
+// words out of our log.
 type collector struct {
 	client *http.Client
 	url    string // as the exporter writes it in errors
@@ -37,8 +37,9 @@ func (v variables) get(name string) string {
 	return strings.TrimSpace(value)
 }
 
-// otlp finds a variable of the exporters (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
-// the one for the signal, else the one for all.
+// otlp finds a variable of the exporters
+// (https://opentelemetry.io/docs/specs/otel/protocol/exporter/): the one for the signal, else the
+// one for all.
 func (v variables) otlp(signal, name string) (variable, value string) {
 	variable = "OTEL_EXPORTER_OTLP_" + strings.ToUpper(signal) + "_" + name
 	if value = v.get(variable); value == "" {
@@ -78,7 +79,8 @@ func (v variables) collector(signal string) (*collector, error) {
 	default:
 		return nil, fmt.Errorf("%s: want http/protobuf, got %q", variable, value)
 	}
-	if variable, value = v.otlp(signal, "COMPRESSION"); value != "" && value != "none" && value != "gzip" {
+	variable, value = v.otlp(signal, "COMPRESSION")
+	if value != "" && value != "none" && value != "gzip" {
 		return nil, fmt.Errorf("%s: want gzip or none, got %q", variable, value)
 	}
 	timeout := 10 * time.Second
@@ -100,15 +102,17 @@ func (v variables) collector(signal string) (*collector, error) {
 		client: &http.Client{
 			Transport: silent{transport}, Timeout: timeout,
 			// The next collector would get the headers that are meant for this one.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse
+			},
 		},
 		url:  (&url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path}).String(),
 		host: to.Host,
 	}, nil
 }
 
-// headers checks the pairs. The exporter leaves out those that make no sense, and the collector would
-// refuse what comes without its key; others net/http would not send.
+// headers checks the pairs. The exporter leaves out those that make no sense, and the collector
+// would refuse what comes without its key; others net/http would not send.
 func (v variables) headers(signal string) error {
 	variable, list := v.otlp(signal, "HEADERS")
 	for pair := range strings.SplitSeq(list, ",") {
@@ -117,7 +121,8 @@ func (v variables) headers(signal string) error {
 		}
 		name, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(value)
-		if !ok || err != nil || !header.Token(strings.TrimSpace(name)) || !header.Printable(strings.TrimSpace(value)) {
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || err != nil || !header.Token(name) || !header.Printable(value) {
 			return fmt.Errorf("%s: want name=value pairs separated by commas, values "+
 				"percent-encoded, got something else", variable)
 		}
@@ -134,7 +139,8 @@ func (v variables) tls(signal string) (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: want certificates in PEM form, got none in %s", variable, file)
+			return nil, fmt.Errorf("%s: want certificates in PEM form, got none in %s", variable,
+				file)
 		}
 	}
 	variable, certificate := v.otlp(signal, "CLIENT_CERTIFICATE")
@@ -171,8 +177,8 @@ func (s silent) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// rejected is the answer of a collector that took some and not all, without its message; "" where it
-// took all. The answers for spans and for metrics have the same fields
+// rejected is the answer of a collector that took some and not all, without its message; "" where
+// it took all. The answers for spans and for metrics have the same fields
 // (https://opentelemetry.io/docs/specs/otlp/#partial-success-1).
 func rejected(said []byte) string {
 	var answer collectortrace.ExportTraceServiceResponse
@@ -190,8 +196,8 @@ func rejected(said []byte) string {
 	return string(without)
 }
 
-// plain keeps an error that tells what went wrong on the way. Any other may quote what the peer sent
-// in place of an answer.
+// plain keeps an error that tells what went wrong on the way. Any other may quote what the peer
+// sent in place of an answer.
 func plain(err error) error {
 	var network net.Error
 	var untrusted *tls.CertificateVerificationError
@@ -199,5 +205,6 @@ func plain(err error) error {
 		errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	return errors.New("the collector gave no HTTP answer that can be read: mostly it takes OTLP over HTTP at port 4318")
+	return errors.New("the collector gave no HTTP answer that can be read: " +
+		"mostly it takes OTLP over HTTP at port 4318")
 }

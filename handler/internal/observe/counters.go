@@ -6,8 +6,8 @@ import (
 )
 
 // Counters count what became of calls, since the start. They are always on: the doctor shows them,
-// and where metrics are exported these are the numbers that are exported. The zero value is ready; a
-// nil one counts nothing. Safe for concurrent use.
+// and where metrics are exported these are the numbers that are exported. The zero value is ready;
+// a nil one counts nothing. Safe for concurrent use.
 type Counters struct {
 	mu     sync.Mutex
 	counts map[counted]uint64
@@ -53,7 +53,7 @@ func (c *Counters) add(k counted) {
 // something was counted for, and are never nil.
 type Counts struct {
 	Retries  uint64            // attempts after one that failed
-	Replays  map[string]uint64 // attempts after a refusal, by what was exchanged for them: key, token
+	Replays  map[string]uint64 // attempts after a refusal, by what was exchanged: key, token
 	Refusals map[string]uint64 // answers 401 and 403 by class, those that were made good included
 }
 
@@ -86,7 +86,7 @@ func (c *Counters) each(yield func(counted, uint64)) {
 
 // TokenStats is what one token source has counted.
 type TokenStats struct {
-	Identity   string            // its name, nothing secret: tells identities with tokens for one resource apart
+	Identity   string            // its name, nothing secret; two may have tokens for one resource
 	Resource   string            // what the token is for
 	ReceivedAt time.Time         // of the token in hand; zero = there is none
 	Outcomes   map[string]uint64 // fetches since the start, by outcome

@@ -21,7 +21,7 @@ type Line struct {
 	Way          string  `json:"way"`         // proxied, forwarded, wrapped or event
 	Trigger      string  `json:"trigger"`     // type of function.json, such as httpTrigger
 	Method       string  `json:"method"`      // HTTP only
-	Path         string  `json:"path"`        // HTTP only; without the query, which may hold a function key
+	Path         string  `json:"path"`        // HTTP only; a query may hold a function key
 	Status       int     `json:"status"`      // that the caller got
 	DurationMS   float64 `json:"duration_ms"` // from the host's request to the end of the answer
 	TraceID      string  `json:"trace_id"`    // 32 hexadecimal digits
@@ -29,13 +29,13 @@ type Line struct {
 	// What became of it at the gateway.
 	Attempts       int     `json:"attempts"`        // requests sent to the gateway
 	UpstreamStatus int     `json:"upstream_status"` // of the last answer; 0 = there was none
-	UpstreamMS     float64 `json:"upstream_ms"`     // from the first request to the last answer's header
-	Key            string  `json:"key"`             // that the last request had: primary, secondary or none
-	Replays        string  `json:"replays"`         // what was exchanged after refusals, with commas: key, token
+	UpstreamMS     float64 `json:"upstream_ms"`     // from the first request to the last header
+	Key            string  `json:"key"`             // of the last one: primary, secondary or none
+	Replays        string  `json:"replays"`         // what was exchanged, with commas: key, token
 	Refusal        string  `json:"refusal"`         // class of the last answer 401 or 403
 	Words          string  `json:"message"`         // the gateway's own, of a refusal
 	Token          *Token  `json:"token"`           // that was refused
-	DroppedHeaders string  `json:"dropped_headers"` // names, with commas, that an answer could not keep
+	DroppedHeaders string  `json:"dropped_headers"` // names, with commas
 
 	// Why it failed.
 	Problem string `json:"problem"` // code of our own answer
@@ -47,8 +47,9 @@ type Line struct {
 // invocation is the message of a Line.
 const invocation = "invocation"
 
-// Token is what may be said of an access token: nothing of it lets anybody in. Texts are "" and times
-// zero where the token does not have the claim; several values of a claim have blanks between them.
+// Token is what may be said of an access token: nothing of it lets anybody in. Texts are "" and
+// times zero where the token does not have the claim; several values of a claim have blanks between
+// them.
 type Token struct {
 	Hash      string    `json:"hash"` // the first 12 hexadecimal digits of the token's SHA-256
 	Issuer    string    `json:"iss"`
@@ -87,8 +88,9 @@ func (l *Line) attrs() []slog.Attr {
 	all.text("path", l.Path)
 	all = append(all, slog.Int("status", l.Status))
 	if l.Attempts > 0 {
-		all = append(all, slog.Int("upstream_status", l.UpstreamStatus), slog.Int("attempts", l.Attempts),
-			slog.Float64("upstream_ms", l.UpstreamMS), slog.String("key", l.Key))
+		all = append(all, slog.Int("upstream_status", l.UpstreamStatus),
+			slog.Int("attempts", l.Attempts), slog.Float64("upstream_ms", l.UpstreamMS),
+			slog.String("key", l.Key))
 	}
 	all.text("refusal", l.Refusal)
 	all.text("replays", l.Replays)

@@ -19,10 +19,10 @@ import (
 // The host knows only two streams and one word (Azure/azure-functions-host, WorkerProcess.cs;
 // recording E-console): a line on stdout is Information, a line on stderr is an Error, or a Warning
 // where it contains "warn" in any case. So records below Warn go to stdout, the others to stderr. A
-// Warn line contains the word as its level ("level":"WARN"). In Error lines the first letter of each
-// "warn" is written as a JSON escape, which leaves the content as it was. No line begins with
-// LanguageWorkerConsoleLog, since each begins with a brace. The host masks nothing: what must not be
-// read must not be logged.
+// Warn line contains the word as its level ("level":"WARN"). In Error lines the first letter of
+// each "warn" is written as a JSON escape, which leaves the content as it was. No line begins with
+// LanguageWorkerConsoleLog, since each begins with a brace. The host masks nothing: what must not
+// be read must not be logged.
 //
 // level is asked at each record; nil means Info. The handler may be used by any number of
 // goroutines; stdout and stderr may be the same writer, and are never written to at the same time.
@@ -134,8 +134,8 @@ func indexWarn(line []byte) int {
 
 // StdLog returns a logger for what net/http has to say, in http.Server.ErrorLog and by package log.
 // Each of its messages becomes one record of logger: an Error where it tells of a panic, else a
-// Warn. Messages of several lines (stack traces) stay one record. What a gateway said out of turn is
-// left out: net/http quotes it as a whole, and it may be an answer with anything in it
+// Warn. Messages of several lines (stack traces) stay one record. What a gateway said out of turn
+// is left out: net/http quotes it as a whole, and it may be an answer with anything in it
 // (net/http/transport.go, "Unsolicited response received").
 func StdLog(logger *slog.Logger) *log.Logger { return log.New(stdWriter{logger}, "", 0) }
 

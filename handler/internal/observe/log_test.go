@@ -27,7 +27,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hostLevel is the host's rule for a line of a handler (recording E-console; Azure/azure-functions-host, WorkerProcess.cs).
+// hostLevel is the host's rule for a line of a handler (recording E-console;
+// Azure/azure-functions-host, WorkerProcess.cs).
 func hostLevel(line string, stderr bool) string {
 	switch {
 	case !stderr:

@@ -74,8 +74,8 @@ func (t *Telemetry) Begin(tr Trace, in Invocation) *Span {
 	return s
 }
 
-// Attempt begins the span of one request to the gateway, below s. End it before s, when the answer's
-// header is there or the attempt has failed.
+// Attempt begins the span of one request to the gateway, below s. End it before s, when the
+// answer's header is there or the attempt has failed.
 func (s *Span) Attempt(a Attempt) *Span {
 	if s == nil {
 		return nil
@@ -96,7 +96,8 @@ func (s *Span) Attempt(a Attempt) *Span {
 func server(a Attempt) []attribute.KeyValue {
 	host, port, err := net.SplitHostPort(a.Host)
 	if err != nil {
-		host, port = strings.Trim(a.Host, "[]"), map[string]string{"http": "80", "https": "443"}[a.Scheme]
+		host = strings.Trim(a.Host, "[]")
+		port = map[string]string{"http": "80", "https": "443"}[a.Scheme]
 	}
 	number, _ := strconv.Atoi(port)
 	return append(texts("server.address", host), attribute.Int("server.port", number))
@@ -116,8 +117,8 @@ func (s *Span) Inject(header http.Header) { s.Trace(Trace{}).Inject(header) }
 
 // End ends the span; ending it again does nothing. status is that of the answer, 0 where there was
 // none. failure is a short constant word for why it failed, such as a problem's code, "" where it
-// did not. Of an attempt any status from 400 is a failure, of an invocation from 500 (OpenTelemetry's
-// semantic conventions for HTTP spans, status).
+// did not. Of an attempt any status from 400 is a failure, of an invocation from 500
+// (OpenTelemetry's semantic conventions for HTTP spans, status).
 func (s *Span) End(status int, failure string) {
 	if s == nil || s.ended.Swap(true) {
 		return

@@ -27,14 +27,14 @@ import (
 // scope names this program as the source of its spans and metrics.
 const scope = "apimrelay"
 
-// idle is how long no invocation may be in flight before what has been collected is sent. It is long
-// enough that one caller who sends request after request causes no export for each, and short beside
-// the 200 ms after which nothing should be left: the platform may freeze an idle process.
+// idle is how long no invocation may be in flight before what has been collected is sent. It is
+// long enough that one caller who sends request after request causes no export for each, and short
+// beside the 200 ms after which nothing should be left: the platform may freeze an idle process.
 const idle = 10 * time.Millisecond
 
-// Telemetry exports traces and metrics by OTLP over HTTP, with OpenTelemetry's SDK. nil is telemetry
-// that is off: every method works on it and does nothing, and what they return does nothing either.
-// It may be used by any number of goroutines.
+// Telemetry exports traces and metrics by OTLP over HTTP, with OpenTelemetry's SDK. nil is
+// telemetry that is off: every method works on it and does nothing, and what they return does
+// nothing either. It may be used by any number of goroutines.
 type Telemetry struct {
 	traces      bool // spans are exported
 	tracer      trace.Tracer
@@ -131,7 +131,8 @@ func (t *Telemetry) start(c Config, signals map[string]*collector) {
 		if err != nil {
 			t.report(fmt.Errorf("traces: %w", err))
 		} else {
-			p := sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithBatcher(exporter))
+			p := sdktrace.NewTracerProvider(sdktrace.WithResource(about),
+				sdktrace.WithBatcher(exporter))
 			t.traces, t.tracer = true, p.Tracer(scope, trace.WithInstrumentationVersion(version))
 			t.providers = append(t.providers, p)
 		}
@@ -161,8 +162,8 @@ var retries = struct {
 	MaxElapsedTime  time.Duration
 }{true, 500 * time.Millisecond, 5 * time.Second, 30 * time.Second}
 
-// app describes the app by the variables that Azure sets, with the names of OpenTelemetry's semantic
-// conventions for resources. What OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say wins.
+// app describes the app by the variables that Azure sets, with the names of OpenTelemetry's
+// semantic conventions for resources. What OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say wins.
 func app(v variables, version string) []attribute.KeyValue {
 	site := v.get("WEBSITE_SITE_NAME")
 	if site == "" {
@@ -173,10 +174,10 @@ func app(v variables, version string) []attribute.KeyValue {
 		"service.instance.id", v.get("WEBSITE_INSTANCE_ID"))
 }
 
-// flush sends what has been collected, unless an invocation has begun since. There is one flush at a
-// time: what ends meanwhile is sent by another right after it. The exporters have time-outs of their
-// own. A shorter one here would throw away what a distant collector takes longer for, and nobody
-// waits.
+// flush sends what has been collected, unless an invocation has begun since. There is one flush at
+// a time: what ends meanwhile is sent by another right after it. The exporters have time-outs of
+// their own. A shorter one here would throw away what a distant collector takes longer for, and
+// nobody waits.
 func (t *Telemetry) flush() {
 	if t.inFlight.Load() > 0 {
 		return
@@ -236,8 +237,8 @@ func (t *Telemetry) each(do func(provider) error) error {
 	return errors.Join(errs...)
 }
 
-// sdkLog takes what the SDK logs by itself, mostly about variables that it does not use as they are.
-// Of its facts only the variable's name is passed on: the others are the values.
+// sdkLog takes what the SDK logs by itself, mostly about variables that it does not use as they
+// are. Of its facts only the variable's name is passed on: the others are the values.
 type sdkLog struct{ logger *slog.Logger }
 
 func (sdkLog) Init(logr.RuntimeInfo)            {}

@@ -338,8 +338,8 @@ func TestExportersFollowTheirVariables(t *testing.T) {
 	}
 }
 
-// A variable that makes no sense, or asks for gRPC, is named in one Warn line without its value, and
-// its signal is off; the other one goes on.
+// A variable that makes no sense, or asks for gRPC, is named in one Warn line without its value,
+// and its signal is off; the other one goes on.
 func TestBadVariablesAreNamedWithoutTheirValues(t *testing.T) {
 	for _, row := range []struct{ name, value, want string }{
 		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc", "4318"},

@@ -10,8 +10,8 @@ import (
 )
 
 // Trace is a place in a distributed trace, as W3C Trace Context has it
-// (https://www.w3.org/TR/trace-context/). The zero Trace is none. Copies are independent and safe to
-// use anywhere.
+// (https://www.w3.org/TR/trace-context/). The zero Trace is none. Copies are independent and safe
+// to use anywhere.
 type Trace struct{ at trace.SpanContext }
 
 var w3c propagation.TraceContext
@@ -43,8 +43,8 @@ func (t Trace) Inject(header http.Header) {
 // TraceIDString returns the id as logs and queries write it: 32 lower-case hexadecimal digits.
 func (t Trace) TraceIDString() string { return t.at.TraceID().String() }
 
-// carrier gives the propagator all lines of a header, where that of the library gives the first one:
-// several lines of tracestate are one list, and two of traceparent are not valid.
+// carrier gives the propagator all lines of a header, where that of the library gives the first
+// one: several lines of tracestate are one list, and two of traceparent are not valid.
 type carrier http.Header
 
 func (c carrier) Get(name string) string { return strings.Join(http.Header(c).Values(name), ",") }
