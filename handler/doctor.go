@@ -210,7 +210,7 @@ func (o *doctorOptions) readSettings() error {
 		}
 	}
 	env = settings.Index(o.environ)
-	o.app = app.Load(o.root, env.Lookup)
+	o.app = app.Load(o.root, env.App)
 	o.set = settings.Load(env, o.app)
 	settings.Scrub()
 	return nil

@@ -175,7 +175,7 @@ type program struct {
 
 // assemble reads the app and its settings and connects the parts. It never fails.
 func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
-	a := app.Load(root(env.Lookup), env.Lookup)
+	a := app.Load(root(env.Lookup), env.App)
 	set := settings.Load(env, a)
 	p := &program{settings: set, log: slog.New(observe.NewHandler(stdout, stderr, set.LogLevel))}
 	logFaults(p.log, set)

@@ -34,7 +34,7 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 		}
 	}
 	env := settings.Index(s.environment(false, false))
-	a := app.Load(filepath.Join(s.dir, "app"), env.Lookup)
+	a := app.Load(filepath.Join(s.dir, "app"), env.App)
 	set := settings.Load(env, a)
 	if len(set.Faults) > 0 {
 		return nil, nil, fmt.Errorf("the settings have a fault: %s", set.Faults[0])

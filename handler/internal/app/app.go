@@ -20,6 +20,7 @@ type App struct {
 	Proxying, Forwarding bool
 	FunctionTimeout      time.Duration // five minutes when host.json has none; 0 = unbounded ("-1")
 	ExtensionBundle      bool          // host.json names an extension bundle, without which only HTTP and timer triggers exist
+	BundleVersion        int           // the bundle's major version that host.json begins with; 0 where that cannot be told
 	Functions            []*Function   // in the host's order (ordinal, ignoring case); faulty and disabled ones included
 	Faults               []Fault       // of host.json, or of one function where it stops the whole host: every function fails
 	Warnings             []Fault       // worth saying at start; nothing fails
@@ -27,6 +28,9 @@ type App struct {
 	Excluded             []string      // folders that host.json's "functions" leaves out: the host does not load them
 
 	lookup func(name string) (string, bool)
+	// lockRenewal is how long the Service Bus extension keeps a message's lock: five minutes, or
+	// maxAutoLockRenewalDuration (learn.microsoft.com, host.json settings of Service Bus bindings).
+	lockRenewal time.Duration
 }
 
 // Fault is one thing that is wrong with the app, in words for its owner.
@@ -103,8 +107,18 @@ type Binding struct {
 	Name        string // as written; the host's envelope uses it exactly so
 	DataType    string // lower case; "" where the file says nothing
 	Cardinality string // lower case; "" where the file says nothing
-	Connection  string // name of the setting (or of the prefix of settings) that holds the connection
 	Raw         map[string]any
+
+	resolved map[string]string // properties in which the host fills in %names%, by their names in lower case
+}
+
+// Text returns a property's text as the extension reads it, %names% filled in; "" where there is none.
+func (b Binding) Text(property string) string {
+	if text, ok := b.resolved[strings.ToLower(property)]; ok {
+		return strings.TrimSpace(text)
+	}
+	text, _ := b.property(property).(string)
+	return strings.TrimSpace(text)
 }
 
 func (b Binding) is(kind string) bool { return strings.EqualFold(b.Type, kind) }

@@ -30,11 +30,12 @@ func stage(t *testing.T, f files) string {
 	return root
 }
 
-// settings is a lookup in a map, ignoring case.
+// settings is a lookup in a map as the host's configuration is: it ignores case, and has a colon where
+// the environment has two underscores.
 func settings(m map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for k, v := range m {
-			if strings.EqualFold(k, name) {
+			if strings.EqualFold(strings.ReplaceAll(k, "__", ":"), name) {
 				return v, true
 			}
 		}

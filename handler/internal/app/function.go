@@ -67,6 +67,9 @@ func readFunction(root, name string, c hostConfig) *Function {
 	for _, setting := range []string{"AzureWebJobs." + name + ".Disabled", "AzureWebJobs_" + name + "_Disabled"} {
 		if v, ok := c.lookup(setting); ok && (strings.TrimSpace(v) == "1" || strings.EqualFold(strings.TrimSpace(v), "true")) {
 			f.Disabled = true
+			if strings.Contains(setting, "-") {
+				f.warn("the app setting %s has a hyphen in its name: plans on Linux drop it, and the function runs all the same", "rename the folder without a hyphen", setting)
+			}
 		}
 	}
 	return f
@@ -144,16 +147,16 @@ func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string)
 		f.fault("bindings[%d]: an output with dataType binary is not supported: what the host makes of it is not established",
 			"remove dataType: the answer's exact bytes arrive without it", i)
 	}
-	b.Connection = f.expanded(i, "connection", text("connection"), lookup)
 	if b.is("timerTrigger") {
 		f.expanded(i, "schedule", text("schedule"), lookup)
 		if strings.TrimSpace(text("schedule")) == "" {
 			f.broken("bindings[%d].schedule: want an NCRONTAB expression such as 0 */5 * * * *, got nothing", `add "schedule"`, i)
 		}
 	}
+	b.resolved = map[string]string{}
 	for name, value := range b.Raw {
 		if s, ok := value.(string); ok && slices.Contains(resolvedProperties, strings.ToLower(name)) {
-			f.expanded(i, name, s, lookup)
+			b.resolved[strings.ToLower(name)] = f.expanded(i, name, s, lookup)
 		}
 	}
 	return b, true
@@ -161,7 +164,8 @@ func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string)
 
 // resolvedProperties are those, in lower case, in which the extensions resolve %names% and fail without a value. Their values stay with the host.
 var resolvedProperties = []string{"queuename", "topicname", "subscriptionname", "eventhubname", "consumergroup", "databasename", "containername",
-	"collectionname", "leasecontainername", "path", "topic", "brokerlist"}
+	"collectionname", "leasecontainername", "leasecollectionname", "path", "topic", "brokerlist", "tablename", "hubname", "hostname",
+	"connection", "connectionstringsetting", "leaseconnection", "leaseconnectionstringsetting", "apikey"}
 
 func (f *Function) expanded(i int, name, text string, lookup func(string) (string, bool)) string {
 	out, err := expand(text, lookup)
@@ -173,10 +177,10 @@ func (f *Function) expanded(i int, name, text string, lookup func(string) (strin
 	return out
 }
 
-// unresolved returns the first name between percent signs that is no app setting.
+// unresolved returns the first name between percent signs that does not resolve.
 func unresolved(text string, lookup func(string) (string, bool)) string {
 	for fields := strings.Split(text, "%"); len(fields) > 2; fields = fields[2:] {
-		if _, ok := lookup(fields[1]); !ok {
+		if _, err := Resolve(fields[1], lookup); err != nil {
 			return fields[1]
 		}
 	}

@@ -292,7 +292,7 @@ func TestBindingsAreReadWhole(t *testing.T) {
 		map[string]string{"hub": "orders", "conn": "EventHubConnection"})
 	noFaults(t, a)
 	f := a.Functions[0]
-	if b := f.Trigger; b.Type != "eventHubTrigger" || b.Direction != "in" || b.Cardinality != "many" || b.DataType != "string" || b.Connection != "EventHubConnection" ||
+	if b := f.Trigger; b.Type != "eventHubTrigger" || b.Direction != "in" || b.Cardinality != "many" || b.DataType != "string" || b.Text("connection") != "EventHubConnection" ||
 		b.Raw["eventHubName"] != "%Hub%" {
 		t.Errorf("trigger %+v", b)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -18,7 +19,7 @@ type hostConfig struct {
 // get returns a value; the app setting AzureFunctionsJobHost__a__b goes before host.json's a.b (environment variables are a later source of
 // .NET's configuration than the file; Azure/azure-functions-host src/WebJobs.Script/ScriptHostBuilderExtensions.cs).
 func (c hostConfig) get(path string) (string, bool) {
-	if v, ok := c.lookup(settingFor(path)); ok {
+	if v, ok := c.lookup("AzureFunctionsJobHost:" + strings.ReplaceAll(path, ".", ":")); ok {
 		return v, true
 	}
 	v, ok := c.values[strings.ToLower(strings.ReplaceAll(path, ".", ":"))]
@@ -82,7 +83,22 @@ func (a *App) readHost() hostConfig {
 				`write the prefix without slashes at its ends, for instance "api"`, prefix, err)
 		}
 	}
+	if start, _, _ := strings.Cut(strings.ToLower(a.RoutePrefix), "/"); start == "admin" || start == "runtime" {
+		a.warn("", hostFile, "extensions.http.routePrefix %q: the platform keeps /admin and /runtime for itself: every call from outside is 404", "choose another prefix",
+			a.RoutePrefix)
+	}
+	if len(c.list("customHandler.description.arguments")) > 0 {
+		a.warn("", hostFile, "customHandler.description.arguments: the handler takes no arguments from the host, and does not start with others than its commands",
+			"remove the arguments")
+	}
+	a.lockRenewal = 5 * time.Minute
+	if text, ok := c.get("extensions.serviceBus.maxAutoLockRenewalDuration"); ok {
+		if d, err := ParseTimeSpan(text); err == nil {
+			a.lockRenewal = d
+		}
+	}
 	a.ExtensionBundle = c.value("extensionBundle.id") != ""
+	_, _ = fmt.Sscanf(strings.TrimLeft(c.value("extensionBundle.version"), "[( "), "%d", &a.BundleVersion)
 	if c.value("extensionBundle.id") != "" && c.value("extensionBundle.version") == "" {
 		a.fault("extensionBundle.version", "extensionBundle has an id and no version", `add "version": "[4.*, 5.0.0)"`)
 	}
@@ -96,7 +112,7 @@ func (c hostConfig) value(path string) string { v, _ := c.get(path); return v }
 func (a *App) fault(path, format, hint string, args ...any) {
 	fault := newFault("", hostFile, format, hint, args...)
 	if path != "" {
-		if _, ok := a.lookup(settingFor(path)); ok {
+		if _, ok := a.lookup(strings.ReplaceAll(settingFor(path), "__", ":")); ok {
 			fault.File, fault.Setting = "", settingFor(path)
 		}
 	}

@@ -161,3 +161,38 @@ func TestTimeSpans(t *testing.T) {
 		}
 	}
 }
+
+func TestSlipsInFilesAreWarnings(t *testing.T) {
+	const bus = `{"bindings": [{"type": "serviceBusTrigger", "direction": "in", "name": "m", "queueName": "q", "connection": "B"}]}`
+	bundle := `"extensionBundle": {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}, `
+	arguments := strings.Replace(host("", ""), `"defaultExecutablePath"`, `"arguments": ["--port", "1"], "defaultExecutablePath"`, 1)
+	prefix := func(p string) string { return host(`"extensions": {"http": {"routePrefix": "`+p+`"}}`, "") }
+	for _, row := range []struct {
+		name, host, function string
+		set                  map[string]string
+		words                string // "" = no warning
+	}{
+		{"a prefix of the platform's", prefix("admin"), httpFunction(""), nil, `"admin": the platform keeps`},
+		{"a longer one", prefix("Runtime/v1"), httpFunction(""), nil, `"Runtime/v1": the platform keeps`},
+		{"one that begins alike", prefix("administration"), httpFunction(""), nil, ""},
+		{"start arguments", arguments, httpFunction(""), nil, "customHandler.description.arguments"},
+		{"no word about a plain name", host("", ""), httpFunction(""), map[string]string{"AzureWebJobs.f.Disabled": "1"}, ""},
+		{"a lock that ends before the run", host(bundle+`"functionTimeout": "00:10:00"`, ""), bus, nil, "functionTimeout 10m0s is longer"},
+		{"a run without an end", host(bundle+`"functionTimeout": "-1"`, ""), bus, nil, "-1 (unbounded) is longer"},
+		{"a lock that is kept for longer", host(bundle+`"functionTimeout": "00:10:00", "extensions": {"serviceBus": {"maxAutoLockRenewalDuration": "00:15:00"}}`, ""), bus, nil, ""},
+		{"the defaults", host(bundle[:len(bundle)-2], ""), bus, nil, ""},
+	} {
+		a := load(t, files{"host.json": row.host, "f/function.json": row.function}, row.set)
+		all := a.Warnings
+		for _, f := range a.Functions {
+			all = append(all, f.Warnings...)
+		}
+		if len(a.Faults) > 0 || row.words == "" && len(all) > 0 || row.words != "" && (len(all) != 1 || !strings.Contains(all[0].Text, row.words)) {
+			t.Errorf("%s: want a warning with %q, got %v %v", row.name, row.words, a.Faults, all)
+		}
+	}
+	a := load(t, files{"host.json": host("", ""), "my-queue/function.json": httpFunction("")}, map[string]string{"AzureWebJobs.my-queue.Disabled": "1"})
+	if f := a.Functions[0]; !f.Disabled || len(f.Warnings) != 1 || !strings.Contains(f.Warnings[0].Text, "AzureWebJobs.my-queue.Disabled has a hyphen") {
+		t.Errorf("a hyphen: got %+v", f.Warnings)
+	}
+}

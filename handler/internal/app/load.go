@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Load reads the script root. It never returns nil and never fails: what is wrong stands in Faults of the app or of a function. lookup finds
@@ -152,10 +153,21 @@ func (a *App) checkTrigger(f *Function) {
 				`{"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}`, i, b.Type)
 		}
 	}
+	if f.Trigger.is("serviceBusTrigger") && (a.FunctionTimeout <= 0 || a.FunctionTimeout > a.lockRenewal) {
+		a.warn(f.Name, hostFile, "functionTimeout %s is longer than a Service Bus message stays locked (%s): a run that takes longer is delivered again meanwhile",
+			"set functionTimeout to "+a.lockRenewal.String()+" at most, or raise extensions.serviceBus.maxAutoLockRenewalDuration", timeoutText(a.FunctionTimeout), a.lockRenewal)
+	}
 	if why, ok := movesOn[strings.ToLower(f.Trigger.Type)]; ok && f.Retry == nil && !f.Disabled && !f.absent {
 		f.warn("no retry policy: %s, so that a call that failed is lost", `add "retry": {"strategy": "fixedDelay", "maxRetryCount": 3, `+
 			`"delayInterval": "00:00:05"} to the file`, why)
 	}
+}
+
+func timeoutText(d time.Duration) string {
+	if d <= 0 {
+		return "-1 (unbounded)"
+	}
+	return d.String()
 }
 
 func (f *Function) warn(format, hint string, args ...any) {

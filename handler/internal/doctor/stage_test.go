@@ -222,7 +222,7 @@ func (s *stage) load() Options {
 	}
 	slices.Sort(environ)
 	o := s.options
-	o.Settings = settings.Load(settings.Index(environ), app.Load(root, settings.Index(environ).Lookup))
+	o.Settings = settings.Load(settings.Index(environ), app.Load(root, settings.Index(environ).App))
 	o.Lookup = os.LookupEnv
 	if s.policy != "" {
 		d, err := policy.Read("their.xml", strings.NewReader(s.policy))

@@ -19,7 +19,7 @@ type texts struct {
 	ApimKey          hidden `envconfig:"ApimKey"`
 	ApimKeySecondary hidden `envconfig:"ApimKeySecondary"`
 	ApimKeyHeader    string `envconfig:"ApimKeyHeader"`
-	ApimHeaders      string `envconfig:"ApimHeaders"`
+	ApimHeaders      hidden `envconfig:"ApimHeaders"`
 	ApimMethod       string `envconfig:"ApimMethod"`
 	ApimTimeout      string `envconfig:"ApimTimeout"`
 	ApimAttempts     string `envconfig:"ApimAttempts"`
@@ -45,11 +45,13 @@ const (
 	keySetting          = "ApimKey"
 	keySecondarySetting = "ApimKeySecondary"
 	keyHeaderSetting    = "ApimKeyHeader"
+	headersSetting      = "ApimHeaders"
 	logLevelSetting     = "RelayLogLevel"
 )
 
-// secretNames are the settings whose values are never shown, and which Scrub removes.
-var secretNames = []string{keySetting, keySecondarySetting, identitySetting}
+// secretNames are the settings whose values are never shown, and which Scrub removes. A fixed header
+// may hold a secret of the backend's.
+var secretNames = []string{keySetting, keySecondarySetting, identitySetting, headersSetting}
 
 var names = func() []string {
 	var list []string
@@ -89,6 +91,7 @@ type Environment struct {
 	all    []variable            // in the order given
 	byName map[string][]variable // under the name in upper case
 	own    []ownVariable         // those of all that look like one of our settings for one function
+	host   map[string]variable   // under the name as the host's configuration has it, in upper case
 }
 
 // ownVariable is a variable whose name has a function's in front: OrdersWriter__ApimUrl.
@@ -100,7 +103,8 @@ type ownVariable struct {
 
 // Index reads a list of "name=value" as os.Environ returns it. App Service sets a hundred variables and more, so it is done once.
 func Index(environ []string) *Environment {
-	e := &Environment{all: make([]variable, 0, len(environ)), byName: make(map[string][]variable, len(environ))}
+	e := &Environment{all: make([]variable, 0, len(environ)), byName: make(map[string][]variable, len(environ)),
+		host: make(map[string]variable, len(environ))}
 	for _, entry := range environ {
 		// Windows has entries that begin with an equals sign.
 		at := strings.IndexByte(strings.TrimPrefix(entry, "="), '=')
@@ -111,6 +115,7 @@ func Index(environ []string) *Environment {
 		v := variable{entry[:at], entry[at+1:]}
 		e.all = append(e.all, v)
 		key := strings.ToUpper(v.name)
+		e.host[hostName(key)] = v
 		if n := len(e.all); e.byName[key] == nil {
 			e.byName[key] = e.all[n-1 : n : n] // most names stand once: no list of their own
 		} else {
@@ -130,6 +135,24 @@ func (e *Environment) Lookup(name string) (string, bool) {
 		return "", false
 	}
 	return exactFirst(found, name)[0].value, true
+}
+
+// App finds an app setting as the Functions host does, ignoring case: its configuration has a colon
+// where the environment has two underscores, and the platform's connection strings under
+// ConnectionStrings. So a name with two underscores finds nothing
+// (Azure/azure-functions-host src/WebJobs.Script/Config/ScriptEnvironmentVariablesConfigurationSource.cs).
+func (e *Environment) App(name string) (string, bool) {
+	v, ok := e.host[strings.ToUpper(name)]
+	return v.value, ok
+}
+
+// hostName is the name that a variable has in the host's configuration; name is in upper case.
+func hostName(name string) string {
+	name = strings.ReplaceAll(name, "__", ":")
+	if prefix, rest, found := strings.Cut(name, "CONNSTR_"); found && !strings.ContainsAny(prefix, ":_.") {
+		return "CONNECTIONSTRINGS:" + rest
+	}
+	return name
 }
 
 func exactFirst(found []variable, name string) []variable {

@@ -59,7 +59,7 @@ func TestFaults(t *testing.T) {
 		{"a key header that is none", map[string]string{"ApimKeyHeader": "My Key"}, nil, "ApimKeyHeader", `got "My Key"`},
 		{"the key in Authorization", map[string]string{"ApimKeyHeader": "Authorization"}, nil, "ApimKeyHeader", "no other credential"},
 		{"a header without colon", map[string]string{"ApimHeaders": "Api-Version"}, nil, "ApimHeaders", "pair 1: want Name: value"},
-		{"a header's name with a blank", map[string]string{"ApimHeaders": "A: b; C d: e"}, nil, "ApimHeaders", `pair 2: want the name of a header, got "C d"`},
+		{"a header's name with a blank", map[string]string{"ApimHeaders": "A: b; C d: e"}, nil, "ApimHeaders", "want the name of a header"},
 		{"a credential among the headers", map[string]string{"ApimHeaders": "authorization: canary"}, nil, "ApimHeaders", "carries no credential"},
 		{"the key among the headers", map[string]string{"ApimHeaders": "Ocp-Apim-Subscription-Key: canary"}, nil, "ApimHeaders", "carries no credential"},
 		{"a renamed key among the headers", map[string]string{"ApimHeaders": "x-key: canary", "ApimKeyHeader": "X-Key"}, nil, "ApimHeaders", "carries no credential"},
@@ -80,7 +80,7 @@ func TestFaults(t *testing.T) {
 		{"two spellings that differ", map[string]string{"TARGETAPP": "api://other"}, nil, "TargetApp", "got another one in TARGETAPP"},
 		{"two spellings of an own setting that differ", map[string]string{"orders__ApimUrl": "https://a.example", "ORDERS__APIMURL": "https://b.example"}, nil, "orders__ApimUrl",
 			"got another one in ORDERS__APIMURL"},
-		{"a connection that is not set", nil, own(queue), "Store", "want the connection of the binding m (queueTrigger)"},
+		{"a connection that is not set", nil, own(queue), "Store", "want the connection of the binding m (queueTrigger, connection)"},
 		{"the usual connection is not set", nil, own(strings.ReplaceAll(queue, `, "connection": "Store"`, "")), "AzureWebJobsStorage", "AzureWebJobsStorage"},
 		{"a connection that is blank", map[string]string{"Store": " "}, own(queue), "Store", "want the connection"},
 	}

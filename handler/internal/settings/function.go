@@ -53,6 +53,14 @@ func (r reading) require(want string) bool {
 	return false
 }
 
+// examples are the values of local.settings.json.example that work for nobody.
+var examples = map[string]string{
+	"TargetApp":   "api://11111111-1111-1111-1111-111111111111",
+	tenantSetting: "22222222-2222-2222-2222-222222222222",
+	"ApimUrl":     "https://contoso.azure-api.net/orders",
+	keySetting:    "00000000000000000000000000000000",
+}
+
 // check judges the function's settings and fills the function in.
 func (f *Function) check(shared, own *scope) {
 	read := func(setting string) reading {
@@ -63,6 +71,9 @@ func (f *Function) check(shared, own *scope) {
 		if r.cell != nil {
 			f.Faults = append(f.Faults, r.cell.faults...)
 			f.Warnings = append(f.Warnings, r.cell.warnings...)
+		}
+		if left := examples[setting]; left != "" && r.text == left {
+			r.warn("put the real value in its place", "the value is the one of local.settings.json.example")
 		}
 		return r
 	}
@@ -121,11 +132,17 @@ func (f *Function) defaultMethod() string {
 	return "POST"
 }
 
+// usualMethods are those that no backend takes for a slip.
+var usualMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "PROPFIND", "REPORT"}
+
 func (f *Function) method(r reading) {
 	method := strings.ToUpper(r.text)
 	if !header.Token(method) || method == "CONNECT" || method == "TRACE" {
 		r.fault("write a method such as GET or POST", "want an HTTP method other than CONNECT and TRACE, got %q", shown(r.text))
 		return
+	}
+	if !slices.Contains(usualMethods, method) {
+		r.warn("correct it, if it is a slip", "%q is no usual method: want one of %s", shown(r.text), strings.Join(usualMethods, ", "))
 	}
 	if !f.App.HTTP() {
 		f.Method = method
@@ -227,10 +244,15 @@ func (f *Function) checkIdentityEndpoint(s *Settings) {
 		if s.IdentityHeader {
 			have, lacks = lacks, have
 		}
-		f.Faults = append(f.Faults, fault("", lacks, "set both or neither; on Azure the platform sets them: restart the app", "want both halves of the identity endpoint, got only %s",
-			have))
+		hint := "set both or neither; on Azure the platform sets them: restart the app"
+		if s.azureArc {
+			hint = "the Azure Arc agent of this machine sets IDENTITY_ENDPOINT alone, for tokens of the machine that an app cannot use here: " +
+				"set RunAs=Developer;DeveloperTool=AzureCli and sign in with az login, or remove IDENTITY_ENDPOINT from the environment"
+			have += " (of Azure Arc, since IMDS_ENDPOINT is set)"
+		}
+		f.Faults = append(f.Faults, fault("", lacks, hint, "want both halves of the identity endpoint, got only %s", have))
 	}
-	if o := f.origins[identitySetting]; kind.Developer() && s.IdentityEndpoint {
+	if o := f.origins[identitySetting]; kind.Developer() && s.IdentityEndpoint && s.IdentityHeader {
 		function := ""
 		if o.own {
 			function = f.App.Name

@@ -25,6 +25,9 @@ type Settings struct {
 	LogLevel slog.Level  // RelayLogLevel, Info where it is not set
 	// IdentityEndpoint and IdentityHeader tell which halves of the platform's identity endpoint are in the environment.
 	IdentityEndpoint, IdentityHeader bool
+	// azureArc: IMDS_ENDPOINT is set, as the agent of Azure Arc does beside IDENTITY_ENDPOINT
+	// (learn.microsoft.com, "Authenticate against Azure resources with Azure Arc-enabled servers").
+	azureArc bool
 }
 
 // Function is one function's effective settings: its own, and the shared ones that it inherits.
@@ -82,6 +85,7 @@ func Load(env *Environment, a *app.App) *Settings {
 	s := &Settings{App: a, LogLevel: slog.LevelInfo}
 	s.IdentityEndpoint = env.filled("IDENTITY_ENDPOINT")
 	s.IdentityHeader = env.filled("IDENTITY_HEADER")
+	s.azureArc = env.filled("IMDS_ENDPOINT")
 
 	shared := env.scope("")
 	s.readLogLevel(shared)
@@ -102,7 +106,7 @@ func Load(env *Environment, a *app.App) *Settings {
 		}
 		f.check(shared, scopes[i])
 		f.checkIdentityEndpoint(s)
-		f.checkConnections(env)
+		f.checkConnections(env, a)
 	}
 	s.checkTwins()
 	s.findStrays(env)

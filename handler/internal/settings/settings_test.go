@@ -23,10 +23,10 @@ const (
 
 // good is an environment without a fault.
 var good = map[string]string{
-	"TargetApp":        "api://11111111-1111-1111-1111-111111111111",
-	"TargetTenantID":   "22222222-2222-2222-2222-222222222222",
+	"TargetApp":        "api://44444444-4444-4444-4444-444444444444",
+	"TargetTenantID":   "55555555-5555-5555-5555-555555555555",
 	"FunctionIdentity": "RunAs=App",
-	"ApimUrl":          "https://contoso.azure-api.net/orders",
+	"ApimUrl":          "https://fabrikam.azure-api.net/orders",
 	"ApimKey":          key1,
 	"PATH":             "/bin",
 }
@@ -76,7 +76,7 @@ func appOf(t *testing.T, functions map[string]string, environ []string) *app.App
 	for name, content := range functions {
 		write(name+"/function.json", content)
 	}
-	return app.Load(root, Index(environ).Lookup)
+	return app.Load(root, Index(environ).App)
 }
 
 func load(t *testing.T, functions map[string]string, environ []string) *Settings {
@@ -130,7 +130,7 @@ func TestSharedSettingsReachEveryFunction(t *testing.T) {
 			f.Timeout != 30*time.Second || f.Attempts != 1 {
 			t.Errorf("%s: %+v", name, f)
 		}
-		if f.Identity.Kind != identity.UserAssigned || f.Target.Host() != "contoso.azure-api.net" {
+		if f.Identity.Kind != identity.UserAssigned || f.Target.Host() != "fabrikam.azure-api.net" {
 			t.Errorf("%s: %s, %s", name, f.Identity, f.Target.Redacted())
 		}
 		if len(f.Keys) != 2 || f.Keys[0].Reveal() != key1 || f.Keys[1].Reveal() != key2 {
@@ -195,7 +195,7 @@ func TestAFunctionsOwnSettingsGoFirst(t *testing.T) {
 	if len(w.Keys) != 1 || w.Keys[0].Reveal() != key2 {
 		t.Errorf("writer has %d keys", len(w.Keys))
 	}
-	if r.Identity.Kind != identity.SystemAssigned || r.Target.Host() != "contoso.azure-api.net" || len(r.Keys) != 2 || r.TargetRole != "Api.Read" {
+	if r.Identity.Kind != identity.SystemAssigned || r.Target.Host() != "fabrikam.azure-api.net" || len(r.Keys) != 2 || r.TargetRole != "Api.Read" {
 		t.Errorf("reader %+v", r)
 	}
 	own := []string{"Orders_Writer__FunctionIdentity", "Orders_Writer__ApimUrl", "Orders_Writer__ApimKeySecondary", "Orders-Writer__TargetRole"}
@@ -212,7 +212,7 @@ func TestLoadLeavesTheEnvironmentAsItWas(t *testing.T) {
 	if len(s.Faults) > 0 {
 		t.Error(report(t, s))
 	}
-	if s.Functions[0].TargetApp != good["TargetApp"] || s.Functions[0].Target.Host() != "contoso.azure-api.net" {
+	if s.Functions[0].TargetApp != good["TargetApp"] || s.Functions[0].Target.Host() != "fabrikam.azure-api.net" {
 		t.Error("the process environment got through")
 	}
 	after := os.Environ()
@@ -225,7 +225,7 @@ func TestLoadLeavesTheEnvironmentAsItWas(t *testing.T) {
 
 func TestAFaultInSharedSettingsHitsThoseWhoInherit(t *testing.T) {
 	s := load(t, map[string]string{"a": plain, "b": plain, "c": plain, "doctor": plain, "health": plain}, with(map[string]string{
-		"ApimUrl": "nonsense", "b__ApimUrl": "https://contoso.azure-api.net", "c__ApimAttempts": "none", "c__ApimUrl": "https://contoso.azure-api.net"}))
+		"ApimUrl": "nonsense", "b__ApimUrl": "https://fabrikam.azure-api.net", "c__ApimAttempts": "none", "c__ApimUrl": "https://fabrikam.azure-api.net"}))
 	if a := s.function(t, "a"); len(a.Faults) != 1 || a.Faults[0].Setting != "ApimUrl" || a.Faults[0].Function != "" || a.Target != nil {
 		t.Errorf("a: %v", a.Faults)
 	}

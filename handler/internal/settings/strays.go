@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,8 @@ func (s *Settings) findStrays(env *Environment) {
 			warn(v.name, "correct the name; the functions are "+strings.Join(list, ", "), "a setting for the function %q, which does not exist", prefix)
 		case ok && setting == logLevelSetting:
 			warn(v.name, "set "+logLevelSetting+" for the whole app", "the level holds for the whole app, not for one function: it is ignored")
+		case !ok && slip(v.name) != "" && !s.hostReads(v.name):
+			warn(v.name, "correct the name to "+slip(v.name), "nothing reads it: its name is close to %s", slip(v.name))
 		case !ok:
 			for _, f := range s.App.Functions {
 				if hint := s.misnamed(f.Name, v.name); hint != "" {
@@ -38,6 +41,43 @@ func (s *Settings) findStrays(env *Environment) {
 			}
 		}
 	}
+}
+
+// slip is the setting that a name seems to mean: at most two letters differ, of six or more.
+func slip(name string) string {
+	if len(name) < 6 || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) ||
+		strings.EqualFold(name, tenantAlias) {
+		return ""
+	}
+	return nearest(name, 2)
+}
+
+// hostReads reports whether a binding uses a setting by its name: between percent signs, or as a
+// connection or one of a connection's members.
+func (s *Settings) hostReads(name string) bool {
+	host := hostName(strings.ToUpper(name))
+	for _, f := range s.App.Functions {
+		for _, b := range f.Bindings {
+			list, _ := connections(b, s.App.BundleVersion)
+			for _, c := range list {
+				connection := strings.ToUpper(c.name)
+				for _, prefix := range []string{"", "AZUREWEBJOBS", "CONNECTIONSTRINGS:"} {
+					if host == prefix+connection || strings.HasPrefix(host, prefix+connection+":") {
+						return true
+					}
+				}
+			}
+			for _, value := range b.Raw {
+				text, _ := value.(string)
+				for fields := strings.Split(text, "%"); len(fields) > 2; fields = fields[2:] {
+					if strings.EqualFold(fields[1], host) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
 }
 
 // misnamed tells how the name of a variable that is none of our settings is mended, where it looks like one for the function; "" where it does not.
@@ -59,7 +99,7 @@ func (s *Settings) misnamed(function, name string) string {
 	if setting := nearest(tail, 2); setting != "" {
 		return "correct the name, perhaps to " + own.nameOf(setting)
 	}
-	if s.connection(name[:n]) {
+	if s.hostReads(name) || s.mentions(name[:n]) {
 		return ""
 	}
 	return "remove it, or correct the name; the settings are " + strings.Join(Names(), ", ")
@@ -71,13 +111,11 @@ func otherLetter(a, b byte) bool {
 	return letter(a) && letter(b) && a|0x20 != b|0x20
 }
 
-// connection tells whether a binding names this as its connection, or mentions it in any other property that might be one: extensions differ in theirs.
-func (s *Settings) connection(name string) bool {
+// mentions reports whether a binding has this as the value of a property that might name a
+// connection: extensions that we do not know differ in theirs.
+func (s *Settings) mentions(name string) bool {
 	for _, f := range s.App.Functions {
 		for _, b := range f.Bindings {
-			if strings.EqualFold(b.Connection, name) {
-				return true
-			}
 			for property, value := range b.Raw {
 				if text, ok := value.(string); ok && strings.EqualFold(text, name) && !strings.EqualFold(property, "name") {
 					return true

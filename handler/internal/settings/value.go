@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/textproto"
 	"regexp"
@@ -33,13 +35,11 @@ func shown(text string) string {
 
 // unresolved tells, and records, that the platform left a reference in place of the value.
 func (r reading) unresolved() bool {
-	for _, prefix := range []string{"@Microsoft.KeyVault(", "@Microsoft.AppConfiguration("} {
-		if len(r.text) >= len(prefix) && strings.EqualFold(r.text[:len(prefix)], prefix) {
-			r.fault("give the app's identity the right to read it, and check the reference in the portal", "want the value itself, got an unresolved %s…) reference", prefix)
-			return true
-		}
+	prefix := app.Unresolved(r.text)
+	if prefix != "" {
+		r.fault("give the app's identity the right to read it, and check the reference in the portal", "want the value itself, got an unresolved %s…) reference", prefix)
 	}
-	return false
+	return prefix != ""
 }
 
 // bracketed tells a text that stands in brackets as a whole: <…>, {…} or […], with none of the same kind inside.
@@ -59,6 +59,10 @@ func (r reading) placeholder() bool {
 	case keySetting, keySecondarySetting:
 		if bracketed(r.text) {
 			found = "the whole value"
+		}
+	case headersSetting: // braces are JSON there
+		if strings.Contains(r.text, "<") && angled().MatchString(r.text) {
+			found = "a part of the value"
 		}
 	case identitySetting:
 		for pair := range strings.SplitSeq(r.text, ";") {
@@ -138,34 +142,71 @@ func (r reading) key() bool {
 	return true
 }
 
-// headers reads "Name: value; Name: value".
+// headers reads "Name: value; Name: value", or a JSON object for values that hold a semicolon. Values
+// are never shown: they may be secrets of the backend's.
 func (r reading) headers() http.Header {
 	h := http.Header{}
+	if strings.HasPrefix(r.text, "{") {
+		r.headerObject(h)
+		return h
+	}
 	for i, pair := range strings.Split(r.text, ";") {
 		if strings.TrimSpace(pair) == "" {
 			continue
 		}
-		const hint = "write pairs such as Api-Version: v2, separated by semicolons"
 		name, value, ok := strings.Cut(pair, ":")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		switch {
-		case !ok:
-			r.fault(hint, "pair %d: want Name: value, got no colon", i+1)
-		case !header.Token(name):
-			r.fault(hint, "pair %d: want the name of a header, got %q", i+1, shown(name))
-		case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
-			r.fault("remove it: the relay sees to such headers by itself",
-				"pair %d: want a header that carries no credential and is not the connection's or one that the relay writes, got %s", i+1, canonical)
-		case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }):
-			r.fault(hint, "pair %d: want a value of printable ASCII characters for %s", i+1, canonical)
-		case h[canonical] != nil:
-			r.fault("remove one of the two", "pair %d: want each header once, got %s again", i+1, canonical)
-		default:
-			h[canonical] = []string{value}
+		if !ok {
+			r.fault(`write pairs such as Api-Version: v2, separated by semicolons, or, where a value holds one, `+
+				`JSON such as {"Accept": "application/json;v=2.0"}`, "pair %d: want Name: value, got no colon", i+1)
+			continue
 		}
+		r.header(h, fmt.Sprintf("pair %d", i+1), strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	return h
+}
+
+// headerObject reads the JSON form.
+func (r reading) headerObject(h http.Header) {
+	const hint = `write a JSON object of texts such as {"Accept": "application/json;v=2.0"}`
+	d := json.NewDecoder(strings.NewReader(r.text))
+	_, _ = d.Token() // the brace that opens it
+	for i := 1; d.More(); i++ {
+		name, err := d.Token()
+		if err != nil {
+			r.fault(hint, "member %d: want a JSON object of texts, got no name", i)
+			return
+		}
+		value, err := d.Token()
+		text, isText := value.(string)
+		if err != nil || !isText {
+			r.fault(hint, "member %d: want a text as the value of the header, got something else", i)
+			return
+		}
+		r.header(h, fmt.Sprintf("member %d", i), name.(string), strings.TrimSpace(text))
+	}
+	if _, err := d.Token(); err != nil || d.More() {
+		r.fault(hint, "want one JSON object of texts, got one without its end, or more behind it")
+	}
+}
+
+// header adds one fixed header.
+func (r reading) header(h http.Header, place, name, value string) {
+	const hint = "write pairs such as Api-Version: v2, separated by semicolons"
+	canonical := textproto.CanonicalMIMEHeaderKey(name)
+	switch {
+	case !header.Token(name):
+		r.fault(hint, "%s: want the name of a header, got other characters", place)
+	case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
+		r.fault("remove it: the relay sees to such headers by itself",
+			"%s: want a header that carries no credential and is not the connection's or one that the relay writes, got %s",
+			place, canonical)
+	case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }):
+		r.fault(hint, "%s: want a value of printable ASCII characters for %s", place, canonical)
+	case h[canonical] != nil:
+		r.fault("remove one of the two", "%s: want each header once, got %s again", place, canonical)
+	default:
+		h[canonical] = []string{value}
+	}
 }
 
 func (r reading) timeout() time.Duration {
