@@ -16,12 +16,14 @@ type constraint struct {
 	kind string // its name in lower case
 	// holds judges a decoded value.
 	holds func(value string) bool
-	// loose: .NET judges it in a way that we cannot repeat in full (the syntax of regular expressions, the forms of a date). Where another route
-	// overlaps, nobody can say which of the two the host takes, and that is a fault.
+	// loose says that .NET judges it in a way that we cannot repeat in full: the syntax of regular
+	// expressions, the forms of a date. Where another route overlaps, nobody can say which of the
+	// two the host takes, and that is a fault.
 	loose bool
 }
 
-// The names of dotnet/aspnetcore src/Http/Routing/src/RouteOptions.cs, GetDefaultConstraintMap; one function each of src/Constraints.
+// The names of dotnet/aspnetcore src/Http/Routing/src/RouteOptions.cs, GetDefaultConstraintMap; one
+// function each of src/Constraints.
 var plainConstraints = sync.OnceValue(func() map[string]func(string) bool {
 	return map[string]func(string) bool{
 		"int":      func(v string) bool { return isInteger(v, 32) },
@@ -30,7 +32,8 @@ var plainConstraints = sync.OnceValue(func() map[string]func(string) bool {
 		"datetime": mayBeDate,
 		"decimal":  isDecimal,
 		"double":   isDouble,
-		"float":    isDouble, // since .NET Core 3.0 an overflow is infinity, not a failure, so that both take the same texts
+		// Since .NET Core 3.0 an overflow is infinity and no failure: both take the same texts.
+		"float":    isDouble,
 		"guid":     isGUID,
 		"alpha":    isAlpha,
 		"required": func(v string) bool { return v != "" },
@@ -39,7 +42,8 @@ var plainConstraints = sync.OnceValue(func() map[string]func(string) bool {
 	}
 })
 
-// parseConstraint reads one inline constraint. The host resolves names in any case, and refuses a wrong number or kind of arguments.
+// parseConstraint reads one inline constraint. The host resolves names in any case, and refuses a
+// wrong number or kind of arguments.
 func parseConstraint(text string) (constraint, error) {
 	name, argument, hasArgument := text, "", false
 	if open := strings.IndexByte(text, '('); open >= 0 && strings.HasSuffix(text, ")") {
@@ -59,7 +63,8 @@ func parseConstraint(text string) (constraint, error) {
 		}
 		c.loose = true
 		c.holds = func(string) bool { return true }
-		// What Go's syntax lacks (look-around, back-references) is left to the host, which has asked before us.
+		// What Go's syntax lacks (look-around, back-references) is left to the host, which has
+		// asked before us.
 		if pattern, err := regexp.Compile("(?i)" + argument); err == nil {
 			c.holds = pattern.MatchString
 		}
@@ -94,8 +99,10 @@ func parseConstraint(text string) (constraint, error) {
 	case isNumeric(c.kind):
 		return c, fmt.Errorf("the constraint %q has arguments that do not fit it", text)
 	default:
-		return c, fmt.Errorf("the constraint %q is unknown: want int, long, bool, datetime, decimal, double, float, guid, minlength(n), maxlength(n), "+
-			"length(n), length(n,m), min(n), max(n), range(n,m), alpha, regex(...), required, file or nonfile", text)
+		return c, fmt.Errorf("the constraint %q is unknown: want int, long, bool, datetime, "+
+			"decimal, double, float, guid, minlength(n), maxlength(n), "+
+			"length(n), length(n,m), min(n), max(n), range(n,m), alpha, regex(...), required, "+
+			"file or nonfile", text)
 	}
 	return c, nil
 }
@@ -140,14 +147,17 @@ func isBool(v string) bool {
 }
 
 var (
-	decimalForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)[+-]?$`) })
-	doubleForm  = sync.OnceValue(func() *regexp.Regexp {
+	decimalForm = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)[+-]?$`)
+	})
+	doubleForm = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[+-]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
 	})
 	signTwice = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-].*[+-]$`) })
 )
 
-// isDecimal is decimal.TryParse with NumberStyles.Number: a sign in front or behind, commas between digits, no exponent, 96 bits.
+// isDecimal is decimal.TryParse with NumberStyles.Number: a sign in front or behind, commas between
+// digits, no exponent, 96 bits.
 func isDecimal(v string) bool {
 	v = strings.Trim(v, dotnetBlanks)
 	if !decimalForm().MatchString(v) || signTwice().MatchString(v) {
@@ -167,7 +177,7 @@ func isDouble(v string) bool {
 	}
 	switch strings.ToLower(strings.TrimLeft(v, "+-")) {
 	case "infinity", "nan", "∞":
-		return !strings.HasPrefix(strings.TrimLeft(v, "+-"), "+") && len(v)-len(strings.TrimLeft(v, "+-")) <= 1
+		return len(v)-len(strings.TrimLeft(v, "+-")) <= 1
 	}
 	return false
 }
@@ -189,13 +199,16 @@ func mayBeDate(v string) bool {
 
 var guidForm = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|` +
-		`\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}|\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)|` +
-		`\{0x[0-9a-f]{1,8},0x[0-9a-f]{1,4},0x[0-9a-f]{1,4},\{0x[0-9a-f]{1,2}(,0x[0-9a-f]{1,2}){7}\}\})$`)
+		`\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}|` +
+		`\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)|` +
+		`\{0x[0-9a-f]{1,8},0x[0-9a-f]{1,4},0x[0-9a-f]{1,4},` +
+		`\{0x[0-9a-f]{1,2}(,0x[0-9a-f]{1,2}){7}\}\})$`)
 })
 
 func isGUID(v string) bool { return guidForm().MatchString(strings.TrimSpace(v)) }
 
-// isAlpha is the expression ^[a-z]*$ without regard to case, with .NET's notion of the end of a line and of the Kelvin sign.
+// isAlpha is the expression ^[a-z]*$ without regard to case, with .NET's notion of the end of a
+// line and of the Kelvin sign.
 func isAlpha(v string) bool {
 	for _, r := range strings.TrimSuffix(v, "\n") {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '\u212A' {

@@ -20,8 +20,9 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-// readJSON reads a file as the host does (Newtonsoft's JObject.Parse): comments, trailing commas and a byte order mark are fine. Single quotes and
-// names without quotes, which Newtonsoft takes, too, are an error here.
+// readJSON reads a file as the host does (Newtonsoft's JObject.Parse): comments, trailing commas
+// and a byte order mark are fine. Single quotes and names without quotes, which Newtonsoft takes,
+// too, are an error here.
 func readJSON(path string) (*hujson.Object, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -59,8 +60,8 @@ func kindName(k hujson.Kind) string {
 
 func memberName(m hujson.ObjectMember) string { return stringText(m.Name.Value.(hujson.Literal)) }
 
-// stringText is the text of a JSON string. Literal.String has it decoded by encoding/json, each name at each look-up: a quarter of the time in which the
-// app is read, for texts of which hardly one has an escape.
+// stringText is the text of a JSON string. It decodes only what has an escape, and hardly any text
+// has one: Literal.String decodes each name at each look-up.
 func stringText(l hujson.Literal) string {
 	if n := len(l); n >= 2 && l[0] == '"' && bytes.IndexByte(l, '\\') < 0 && utf8.Valid(l) {
 		return string(l[1 : n-1])
@@ -68,8 +69,8 @@ func stringText(l hujson.Literal) string {
 	return l.String()
 }
 
-// member returns the value of a name; nil where it is missing. Newtonsoft finds an exact spelling first, then one in any case, and of two equal
-// names the last.
+// member returns the value of a name; nil where it is missing. Newtonsoft finds an exact spelling
+// first, then one in any case, and of two equal names the last.
 func member(o *hujson.Object, name string) hujson.ValueTrimmed {
 	var exact, found hujson.ValueTrimmed
 	for _, m := range o.Members {
@@ -86,7 +87,8 @@ func member(o *hujson.Object, name string) hujson.ValueTrimmed {
 	return found
 }
 
-// flatten writes every leaf of a JSON object into config under its path in lower case, joined by colons, as .NET's configuration knows it.
+// flatten writes every leaf of a JSON object into config under its path in lower case, joined by
+// colons, as .NET's configuration knows it.
 func flatten(config map[string]string, path string, v hujson.ValueTrimmed) {
 	join := func(name string) string {
 		if path == "" {
@@ -118,7 +120,8 @@ func literalText(l hujson.Literal) string {
 	return string(l)
 }
 
-// plain turns a value into maps, slices, strings, float64, bool and nil, as encoding/json does; false where a number in it is too large.
+// plain turns a value into maps, slices, strings, float64, bool and nil, as encoding/json does;
+// false where a number in it is too large.
 func plain(v hujson.ValueTrimmed) (any, bool) {
 	switch v := v.(type) {
 	case *hujson.Object:

@@ -6,12 +6,15 @@ import (
 	"strings"
 )
 
-// Match finds the function that a proxied or forwarded request belongs to. escapedPath is the path as it arrived, query excluded, escapes and
-// all; method is compared ignoring case. The rules are the host's: functions in order, the first whose template and methods fit. A function
-// that only the master key can still run (Disabled) takes its requests all the same, since the host never hands them to another one. HEAD and
-// OPTIONS are methods like any other (recordings A-wrong-method-head, A-wrong-method-options).
+// Match finds the function that a proxied or forwarded request belongs to. escapedPath is the path
+// as it arrived, query excluded, escapes and all; method is compared ignoring case. The rules are
+// the host's: functions in order, the first whose template and methods fit. A function that only
+// the master key can still run (Disabled) takes its requests all the same, since the host never
+// hands them to another one. HEAD and OPTIONS are methods like any other (recordings
+// A-wrong-method-head, A-wrong-method-options).
 //
-// The function may be one that comes wrapped, whose calls the host sends to POST /<Name> alone: such a request is nobody's.
+// The function may be one that comes wrapped, whose calls the host sends to POST /<Name> alone:
+// such a request is nobody's.
 func (a *App) Match(method, escapedPath string) (Match, bool) {
 	path, ok := splitPath(escapedPath)
 	if !ok {
@@ -29,12 +32,14 @@ func (a *App) Match(method, escapedPath string) (Match, bool) {
 	return Match{}, false
 }
 
-// takes tells whether the function's methods include this one, in any case. No list means all.
+// takes reports whether the function's methods include this one, in any case. No list means all.
 func (f *Function) takes(method string) bool {
-	return f.Methods == nil || slices.ContainsFunc(f.Methods, func(m string) bool { return strings.EqualFold(m, method) })
+	return f.Methods == nil || slices.ContainsFunc(f.Methods,
+		func(m string) bool { return strings.EqualFold(m, method) })
 }
 
-// requestPath is a request's path, cut up as dotnet/aspnetcore src/Http/Routing/src/PathTokenizer.cs does: one slash at the end is ignored.
+// requestPath is a request's path, cut up as dotnet/aspnetcore
+// src/Http/Routing/src/PathTokenizer.cs does: one slash at the end is ignored.
 type requestPath struct {
 	raw      string
 	segments []segment
@@ -47,7 +52,7 @@ func splitPath(escaped string) (requestPath, bool) {
 	}
 	n := strings.Count(escaped, "/")
 	p := requestPath{raw: escaped, segments: make([]segment, 0, n)}
-	// Three pieces of memory for all segments: this is done for each request.
+	// All segments share three pieces of memory, since this is done for each request.
 	text, numbers := make([]rune, 0, len(escaped)), make([]int, 0, len(escaped)+2*n)
 	p.starts, numbers = numbers[:0:n], numbers[n:n]
 	for at := 1; at < len(escaped); {
@@ -64,12 +69,14 @@ func splitPath(escaped string) (requestPath, bool) {
 	return p, true
 }
 
-// match follows dotnet/aspnetcore src/Http/Routing/src/Patterns/RoutePatternMatcher.cs and RouteConstraintMatcher.cs. With loose, constraints
-// that we cannot judge as the host does hold always.
+// match follows dotnet/aspnetcore src/Http/Routing/src/Patterns/RoutePatternMatcher.cs and
+// RouteConstraintMatcher.cs. With loose, constraints that we cannot judge as the host does hold
+// always.
 func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 	for i, parts := range r.segments {
-		// Most templates fail here, without an allocation.
-		if len(parts) == 1 && !parts[0].param() && (i >= len(path.segments) || !foldEqual(parts[0].literal, path.segments[i].text)) {
+		// Most templates fail here, before anything is allocated.
+		if len(parts) == 1 && !parts[0].param() &&
+			(i >= len(path.segments) || !foldEqual(parts[0].literal, path.segments[i].text)) {
 			return Match{}, false
 		}
 	}
@@ -82,7 +89,8 @@ func (r *Route) match(path requestPath, loose bool) (Match, bool) {
 	i := 0
 	for ; i < len(path.segments); i++ {
 		seg := path.segments[i]
-		// Even where a catch-all begins: "/api/rest//x" does not fit "rest/{*path}", while "/api/rest/x//y" does.
+		// Even where a catch-all begins: "/api/rest//x" does not fit "rest/{*path}", while
+		// "/api/rest/x//y" does.
 		if len(seg.raw) == 0 || i >= len(r.segments) {
 			return Match{}, false
 		}
@@ -145,7 +153,8 @@ func constraintsHold(p part, decoded map[string]string, loose bool) bool {
 		if loose && c.loose {
 			continue
 		}
-		// Only a catch-all can be without a value here, and of the constraints only "nonfile" puts up with that.
+		// Only a catch-all can be without a value here, and of the constraints only "nonfile" puts
+		// up with that.
 		if !set && c.kind != "nonfile" || set && !c.holds(value) {
 			return false
 		}
@@ -169,7 +178,8 @@ func matchSegment(parts []part, seg segment, values, decoded map[string]string) 
 		if matchParts(parts, last, seg, values, decoded) {
 			return true
 		}
-		// Without the optional parameter its period goes, too; but "name." is no match for "{name}.{ext?}".
+		// Without the optional parameter its period goes, too; but "name." is no match for
+		// "{name}.{ext?}".
 		if seg.text[len(seg.text)-1] == '.' {
 			return false
 		}
@@ -178,8 +188,9 @@ func matchSegment(parts []part, seg segment, values, decoded map[string]string) 
 	return matchParts(parts, last, seg, values, decoded)
 }
 
-// matchParts fits the parts up to and including last to one segment as the original does: from the right, each literal at its last place, each
-// parameter at least one character, nothing tried twice. Only a literal that ends the whole segment has to reach the end of the text: of
+// matchParts fits the parts up to and including last to one segment as the original does: from the
+// right, each literal at its last place, each parameter at least one character, nothing tried
+// twice. Only a literal that ends the whole segment has to reach the end of the text: of
 // "a{x}b.{ext?}" without its extension the b may have anything behind it.
 func matchParts(parts []part, last int, seg segment, values, decoded map[string]string) bool {
 	type span struct {
@@ -204,7 +215,8 @@ func matchParts(parts []part, last int, seg segment, values, decoded map[string]
 			limit--
 		}
 		at := lastIndexFold(seg.text[:max(limit, 0)], p.literal)
-		// The original gives up, too, where nothing is left before a literal that still has to come.
+		// The original gives up, too, where nothing is left before a literal that still has to
+		// come.
 		if limit <= 0 || at < 0 || i == len(parts)-1 && at+len(p.literal) != len(seg.text) {
 			return false
 		}
@@ -236,4 +248,16 @@ func lastIndexFold(text, literal []rune) int {
 		}
 	}
 	return -1
+}
+
+// Match fits a path to this function's route alone: a wrapped call names its function, and the host
+// has chosen it already. escapedPath is as for [App.Match].
+func (f *Function) Match(escapedPath string) (Match, bool) {
+	path, ok := splitPath(escapedPath)
+	if !ok || f.Route == nil {
+		return Match{}, false
+	}
+	m, ok := f.Route.match(path, f.loose)
+	m.Function = f
+	return m, ok
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// parseRetry reads a retry policy; get returns its values as text. The rules are the host's: Azure/azure-functions-host
-// src/WebJobs.Script/Utility.cs, ValidateRetryOptions.
+// parseRetry reads a retry policy; get returns its values as text. The rules are the host's:
+// Azure/azure-functions-host src/WebJobs.Script/Utility.cs, ValidateRetryOptions.
 func parseRetry(get func(name string) (string, bool)) (*Retry, error) {
 	strategy, _ := get("strategy")
 	r := &Retry{}
@@ -18,7 +18,8 @@ func parseRetry(get func(name string) (string, bool)) (*Retry, error) {
 	case "exponentialbackoff":
 		r.Strategy = "exponentialBackoff"
 	default:
-		return nil, fmt.Errorf("retry.strategy: want fixedDelay or exponentialBackoff, got %q", strategy)
+		return nil, fmt.Errorf("retry.strategy: want fixedDelay or exponentialBackoff, got %q",
+			strategy)
 	}
 	if text, ok := get("maxRetryCount"); !ok {
 		return nil, fmt.Errorf("retry.maxRetryCount is missing: want a whole number, -1 for no end")
@@ -43,7 +44,8 @@ func parseRetry(get func(name string) (string, bool)) (*Retry, error) {
 		}
 		d, err := ParseTimeSpan(text)
 		if err != nil || d < 0 {
-			return nil, fmt.Errorf("retry.%s: want a time span such as 00:00:05, got %q", n.name, text)
+			return nil, fmt.Errorf("retry.%s: want a time span such as 00:00:05, got %q", n.name,
+				text)
 		}
 		*n.to = d
 	}

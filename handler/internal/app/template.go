@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Route is the route template of an HTTP function, prefix included, by the rules of ASP.NET Core's inline route templates.
+// Route is the route template of an HTTP function, prefix included, by the rules of ASP.NET Core's
+// inline route templates.
 type Route struct {
 	Template string   // as the host builds it: prefix, slash, route
 	Params   []string // names of its parameters in lower case, in order, the catch-all's included
@@ -39,7 +40,8 @@ type part struct {
 func (p part) param() bool { return p.name != "" }
 
 // parseTemplate reads a route template, or says why ASP.NET Core would refuse it (dotnet/aspnetcore
-// src/Http/Routing/src/Patterns/RoutePatternParser.cs and RouteParameterParser.cs, ParameterPolicyActivator.cs).
+// src/Http/Routing/src/Patterns/RoutePatternParser.cs and RouteParameterParser.cs,
+// ParameterPolicyActivator.cs).
 func parseTemplate(template string) (*Route, error) {
 	rest := template
 	switch {
@@ -68,7 +70,8 @@ func parseTemplate(template string) (*Route, error) {
 	for i, parts := range route.segments {
 		for _, p := range parts {
 			if p.catchAll && i < len(route.segments)-1 {
-				return nil, fmt.Errorf("the catch-all parameter {*%s} is not the last segment", p.name)
+				return nil, fmt.Errorf("the catch-all parameter {*%s} is not the last segment",
+					p.name)
 			}
 		}
 	}
@@ -130,7 +133,8 @@ func (r *Route) parseSegment(text string) ([]part, int, error) {
 	return parts, i, flush()
 }
 
-// cutParameter returns what stands between the braces at the beginning of text, doubled braces undone, and the length with the braces.
+// cutParameter returns what stands between the braces at the beginning of text, doubled braces
+// undone, and the length with the braces.
 func cutParameter(text string) (string, int, error) {
 	unclosed := errors.New(`a "{" has no "}" after it`)
 	for i := 1; i < len(text); i++ {
@@ -198,8 +202,9 @@ func parseParameter(inside string) (part, error) {
 	return p, nil
 }
 
-// cutConstraints splits ":int:min(5)=7" into the constraints and the default. A colon or an equals sign inside parentheses belongs to the
-// argument as long as any ")" follows, even one of a later constraint: so does the original.
+// cutConstraints splits ":int:min(5)=7" into the constraints and the default. A colon or an equals
+// sign inside parentheses belongs to the argument as long as any ")" follows, even one of a later
+// constraint: so does the original.
 func cutConstraints(text string) (constraints []string, fallback string, hasFallback bool) {
 	add := func(c string) {
 		if c != "" {
@@ -245,15 +250,18 @@ func checkSegment(parts []part) error {
 		switch {
 		case !p.param():
 		case p.catchAll && len(parts) > 1:
-			return fmt.Errorf("the catch-all parameter {*%s} shares its segment with other text", p.name)
+			return fmt.Errorf("the catch-all parameter {*%s} shares its segment with other text",
+				p.name)
 		case i > 0 && parts[i-1].param():
-			return fmt.Errorf("the parameters %q and %q stand side by side with nothing between them", parts[i-1].name, p.name)
+			return fmt.Errorf("the parameters %q and %q stand side by side with nothing between "+
+				"them", parts[i-1].name, p.name)
 		case p.optional && len(parts) > 1:
 			if i < len(parts)-1 {
 				return fmt.Errorf("the optional parameter %q is not the end of its segment", p.name)
 			}
 			if string(parts[i-1].literal) != "." {
-				return fmt.Errorf("only a period can stand before the optional parameter %q in one segment", p.name)
+				return fmt.Errorf("only a period can stand before the optional parameter %q in "+
+					"one segment", p.name)
 			}
 		}
 	}

@@ -8,16 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// segment is one piece of a request path between slashes: the text that the host compares, and where each of its characters stands in the
-// escaped text that arrived, so that a value can be cut out of it undecoded.
+// segment is one piece of a request path between slashes: the text that the host compares, and
+// where each of its characters stands in the escaped text that arrived, so that a value can be cut
+// out of it undecoded.
 type segment struct {
 	raw   string
 	text  []rune
 	start []int // offset in raw of each character of text, and len(raw) at the end
 }
 
-// decodeSegment decodes as Kestrel does (dotnet/aspnetcore src/Shared/UrlDecoder): escaped UTF-8 becomes its character, %2F stays as it is, and
-// so does every escape that is no valid UTF-8. Of "%252F" it makes "%2F", once, never a slash.
+// decodeSegment decodes as Kestrel does (dotnet/aspnetcore src/Shared/UrlDecoder): escaped UTF-8
+// becomes its character, %2F stays as it is, and so does every escape that is no valid UTF-8. Of
+// "%252F" it makes "%2F", once, never a slash.
 func decodeSegment(raw string) segment {
 	return decodeInto(raw, make([]rune, 0, len(raw)), make([]int, 0, len(raw)+1))
 }
@@ -45,7 +47,8 @@ func decodeInto(raw string, text []rune, start []int) segment {
 	return s
 }
 
-// decodeEscapes reads one character of escaped UTF-8 at the beginning of s and returns how many bytes of s it took, 0 if there is none.
+// decodeEscapes reads one character of escaped UTF-8 at the beginning of s and returns how many
+// bytes of s it took, 0 if there is none.
 func decodeEscapes(s string) (rune, int) {
 	var buf [utf8.UTFMax]byte
 	for n := range buf {
@@ -81,8 +84,9 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-// fold maps a character as .NET's OrdinalIgnoreCase does: simple upper case, except that no letter outside ASCII becomes one of ASCII (the
-// dotless i, the long s). strings.EqualFold is no substitute: for it the Kelvin sign is a k.
+// fold maps a character as .NET's OrdinalIgnoreCase does: simple upper case, except that no letter
+// outside ASCII becomes one of ASCII (the dotless i, the long s). strings.EqualFold is no
+// substitute: for it the Kelvin sign is a k.
 func fold(r rune) rune {
 	if r < utf8.RuneSelf {
 		if 'a' <= r && r <= 'z' {

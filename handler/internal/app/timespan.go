@@ -9,12 +9,15 @@ import (
 	"time"
 )
 
-// ParseTimeSpan reads a .NET TimeSpan, the form of times in host.json and function.json: "d", "hh:mm", "hh:mm:ss", "d.hh:mm:ss" or
-// "d:hh:mm:ss", the seconds with a fraction if need be, and a minus sign in front where it makes sense. A whole number counts days, and so does
-// the first field of "24:00:00", which is out of range as hours: TimeSpan.Parse then takes the three for days, hours and minutes.
+// ParseTimeSpan reads a .NET TimeSpan, the form of times in host.json and function.json: "d",
+// "hh:mm", "hh:mm:ss", "d.hh:mm:ss" or "d:hh:mm:ss", the seconds with a fraction if need be, and a
+// minus sign in front where it makes sense. A whole number counts days, and so does the first field
+// of "24:00:00", which is out of range as hours: TimeSpan.Parse then takes the three for days,
+// hours and minutes.
 func ParseTimeSpan(text string) (time.Duration, error) {
 	malformed := fmt.Errorf("want a time span such as 00:05:00 or 1.00:00:00, got %q", text)
-	// By hand: the expression that tells the form was the largest part of reading an app, at each start.
+	// Read without a regular expression: to compile one takes longer than to read an app, and this
+	// is done at each start.
 	span, negative := strings.CutPrefix(strings.TrimSpace(text), "-")
 	fields := strings.Split(span, ":")
 	last := len(fields) - 1
@@ -26,7 +29,8 @@ func ParseTimeSpan(text string) (time.Duration, error) {
 		}
 		fields[last], fraction, fractional = strings.Cut(fields[last], ".")
 	}
-	if slices.ContainsFunc(fields, notDigits) || dotted && notDigits(dayField) || fractional && (notDigits(fraction) || len(fraction) > 7) {
+	if slices.ContainsFunc(fields, notDigits) || dotted && notDigits(dayField) ||
+		fractional && (notDigits(fraction) || len(fraction) > 7) {
 		return 0, malformed
 	}
 	n := func(i int) int64 { return number(fields[i]) }
@@ -50,7 +54,8 @@ func ParseTimeSpan(text string) (time.Duration, error) {
 		return 0, malformed
 	}
 	ticks := number((fraction + "0000000")[:7]) // of 100 ns
-	d := time.Duration(days*24+hours)*time.Hour + time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second + time.Duration(ticks)*100
+	d := time.Duration(days*24+hours)*time.Hour + time.Duration(minutes)*time.Minute +
+		time.Duration(seconds)*time.Second + time.Duration(ticks)*100
 	if negative {
 		d = -d
 	}

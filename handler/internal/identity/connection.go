@@ -1,6 +1,7 @@
-// Package identity turns a connection string into something that fetches tokens. The grammar, its quoting, its case rules and its order of
-// decision are those of .NET's AzureServiceTokenProvider (package Microsoft.Azure.Services.AppAuthentication), which the setting's values come
-// from; what that library did silently and dangerously is refused here, with the reason.
+// Package identity turns a connection string into something that fetches tokens. The grammar, its
+// quoting, its case rules and its order of decision are those of .NET's AzureServiceTokenProvider
+// (package Microsoft.Azure.Services.AppAuthentication), which the setting's values come from; what
+// that library did silently and dangerously is refused here, with the reason.
 //
 // It is the only package that knows azidentity.
 package identity
@@ -22,20 +23,22 @@ type Kind int
 
 // The kinds. None is the zero value: a Connection that Parse did not make.
 const (
-	None              Kind = iota
-	SystemAssigned         // RunAs=App
-	UserAssigned           // RunAs=App;AppId=…
-	ClientSecret           // RunAs=App;AppId=…;TenantId=…;AppKey=…
-	ClientCertificate      // RunAs=App;AppId=…;TenantId=…;CertificateThumbprint=…;CertificateStoreLocation=…
-	AzureCLI               // RunAs=Developer;DeveloperTool=AzureCli
-	AzureDeveloperCLI      // RunAs=Developer;DeveloperTool=AzureDeveloperCli: ours
-	Workload               // RunAs=Workload: ours
+	None           Kind = iota
+	SystemAssigned      // RunAs=App
+	UserAssigned        // RunAs=App;AppId=…
+	ClientSecret        // RunAs=App;AppId=…;TenantId=…;AppKey=…
+	// RunAs=App;AppId=…;TenantId=…;CertificateThumbprint=…;CertificateStoreLocation=…
+	ClientCertificate
+	AzureCLI          // RunAs=Developer;DeveloperTool=AzureCli
+	AzureDeveloperCLI // RunAs=Developer;DeveloperTool=AzureDeveloperCli: ours
+	Workload          // RunAs=Workload: ours
 )
 
-// Managed tells whether the platform holds the credential: the identity endpoint is asked.
+// Managed reports whether the platform holds the credential, so that the identity endpoint is
+// asked.
 func (k Kind) Managed() bool { return k == SystemAssigned || k == UserAssigned }
 
-// Developer tells whether a person's sign-in on this machine is used.
+// Developer reports whether a person's sign-in on this machine is used.
 func (k Kind) Developer() bool { return k == AzureCLI || k == AzureDeveloperCLI }
 
 // Connection is a parsed connection string. Fields that its kind does not use are empty.
@@ -47,7 +50,8 @@ type Connection struct {
 	Thumbprint string        // of the certificate: hexadecimal digits
 }
 
-// String names the identity for people and logs: "user-assigned managed identity, client id 2222…". It holds no secret.
+// String names the identity for people and logs, such as "user-assigned managed identity, client id
+// 2222…". It holds no secret.
 func (c Connection) String() string {
 	switch c.Kind {
 	case SystemAssigned:
@@ -55,9 +59,11 @@ func (c Connection) String() string {
 	case UserAssigned:
 		return "user-assigned managed identity, client id " + c.ClientID
 	case ClientSecret:
-		return fmt.Sprintf("app registration with a client secret, client id %s, tenant %s", c.ClientID, c.TenantID)
+		return fmt.Sprintf("app registration with a client secret, client id %s, tenant %s",
+			c.ClientID, c.TenantID)
 	case ClientCertificate:
-		return fmt.Sprintf("app registration with a certificate, client id %s, tenant %s, thumbprint %s", c.ClientID, c.TenantID, c.Thumbprint)
+		return fmt.Sprintf("app registration with a certificate, client id %s, tenant %s, "+
+			"thumbprint %s", c.ClientID, c.TenantID, c.Thumbprint)
 	case AzureCLI:
 		return "developer signed in to the Azure CLI"
 	case AzureDeveloperCLI:
@@ -82,8 +88,8 @@ var pepper = sync.OnceValue(func() []byte {
 	return b
 })
 
-// Key tells identities apart within one process: two connections have the same key exactly when they are the same identity, proven in the same
-// way. The secret is in it as a keyed hash.
+// Key tells identities apart within one process: two connections have the same key exactly when
+// they are the same identity, proven in the same way. The secret is in it as a keyed hash.
 func (c Connection) Key() string {
 	hash := ""
 	if !c.Secret.Empty() {
@@ -92,5 +98,6 @@ func (c Connection) Key() string {
 		hash = hex.EncodeToString(mac.Sum(nil))
 	}
 	// None of the parts can hold a slash: GUIDs, domains, hexadecimal digits.
-	return fmt.Sprintf("%d/%s/%s/%s/%s", c.Kind, strings.ToLower(c.ClientID), strings.ToLower(c.TenantID), strings.ToLower(c.Thumbprint), hash)
+	return fmt.Sprintf("%d/%s/%s/%s/%s", c.Kind, strings.ToLower(c.ClientID),
+		strings.ToLower(c.TenantID), strings.ToLower(c.Thumbprint), hash)
 }

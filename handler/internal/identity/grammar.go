@@ -10,11 +10,14 @@ import (
 // pair is one Key=Value of a connection string, unquoted.
 type pair struct{ key, value string }
 
-// split takes a connection string apart as .NET's DbConnectionOptions does (the ADO.NET grammar, which AzureServiceTokenProviderFactory.cs copied):
+// split takes a connection string apart as .NET's DbConnectionOptions does (the ADO.NET grammar,
+// which AzureServiceTokenProviderFactory.cs copied):
 //
 //	string = *( ";" / blank ) *( key *blank "=" *blank value *blank ( ";" / end ) *( ";" / blank ) )
-//	key    = any characters but "=" and control characters; "==" stands for "="; blanks inside and ";" are allowed
-//	value  = '"' … '"' with "" for one / "'" … "'" with '' for one / bare: no ";", no quote at its start or end, may hold "=" and inner blanks
+//	key    = any characters but "=" and control characters; "==" stands for "=";
+//	         blanks inside and ";" are allowed
+//	value  = '"' … '"' with "" for one / "'" … "'" with '' for one /
+//	         bare: no ";", no quote at its start or end, may hold "=" and inner blanks
 //
 // Its errors name positions, never text: a secret that was not quoted may stand anywhere.
 func split(s string) ([]pair, error) {
@@ -68,7 +71,8 @@ func splitKey(s string) (key, rest string, err error) {
 		i += n
 	}
 	if strings.Contains(b.String(), "=") {
-		return "", "", fmt.Errorf("want Key=Value, got == after the key: a value that begins with = must stand in quotes")
+		return "", "", fmt.Errorf("want Key=Value, got == after the key: " +
+			"a value that begins with = must stand in quotes")
 	}
 	return "", "", fmt.Errorf("want Key=Value, got no =")
 }
@@ -83,7 +87,8 @@ func splitValue(s string) (value, rest string, err error) {
 		}
 		rest = strings.TrimLeftFunc(rest, blank)
 		if rest != "" && rest[0] != ';' {
-			return "", "", fmt.Errorf("want ; after the closing quote, got more text: a quote inside a quoted value must be doubled")
+			return "", "", fmt.Errorf("want ; after the closing quote, got more text: a quote " +
+				"inside a quoted value must be doubled")
 		}
 		return value, rest, nil
 	}
@@ -94,7 +99,8 @@ func splitValue(s string) (value, rest string, err error) {
 	value = strings.TrimRightFunc(value, blank)
 	for i, r := range value {
 		if unicode.IsControl(r) && !blank(r) {
-			return "", "", fmt.Errorf("want visible characters outside quotes, got a control character")
+			return "", "", fmt.Errorf("want visible characters outside quotes, got a control " +
+				"character")
 		}
 		if r == utf8.RuneError {
 			if _, n := utf8.DecodeRuneInString(value[i:]); n == 1 {
@@ -103,7 +109,8 @@ func splitValue(s string) (value, rest string, err error) {
 		}
 	}
 	if strings.HasSuffix(value, `"`) || strings.HasSuffix(value, "'") {
-		return "", "", fmt.Errorf("want quotes at both ends of a value or at none, got one at its end")
+		return "", "", fmt.Errorf(
+			"want quotes at both ends of a value or at none, got one at its end")
 	}
 	return value, rest, nil
 }

@@ -24,13 +24,16 @@ const (
 	keyRetryTimeout    = "MsiRetryTimeout"
 	wantRunAs          = "want RunAs=App, RunAs=Developer or RunAs=Workload"
 	wantTool           = "want DeveloperTool=AzureCli or DeveloperTool=AzureDeveloperCli"
-	insteadCertificate = "use a managed identity (RunAs=App), which needs no certificate, or AppKey as a Key Vault reference of the app setting"
+	insteadCertificate = "use a managed identity (RunAs=App), which needs no certificate, or " +
+		"AppKey as a Key Vault reference of the app setting"
 )
 
-var keys = []string{keyRunAs, keyTool, keyAppID, keyAppKey, keyTenant, keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity, keyRetryTimeout}
+var keys = []string{keyRunAs, keyTool, keyAppID, keyAppKey, keyTenant, keyStore, keyThumbprint,
+	keySubject, keyVaultCert, keyVaultIdentity, keyRetryTimeout}
 
-// Parse reads a connection string. Warnings are for what is accepted and has no effect. Texts are one line without the name of the setting; they
-// name keys, positions and shapes, and never hold a value that could be a secret: neither AppKey's nor one that strayed elsewhere.
+// Parse reads a connection string. Warnings are for what is accepted and has no effect. Texts are
+// one line without the name of the setting; they name keys, positions and shapes, and never hold a
+// value that could be a secret: neither AppKey's nor one that strayed elsewhere.
 func Parse(s string) (Connection, []string, error) {
 	c, warnings, err := parse(s)
 	if err != nil {
@@ -42,10 +45,12 @@ func Parse(s string) (Connection, []string, error) {
 func parse(s string) (Connection, []string, error) {
 	pairs, err := split(s)
 	if err != nil {
-		return Connection{}, nil, fmt.Errorf("reading the connection string: %w (the form is Key1=Value1;Key2=Value2)", err)
+		return Connection{}, nil, fmt.Errorf(
+			"reading the connection string: %w (the form is Key1=Value1;Key2=Value2)", err)
 	}
 	if strings.TrimSpace(s) == "" {
-		return Connection{}, nil, fmt.Errorf("the connection string is empty: %s; no identity is guessed", wantRunAs)
+		return Connection{}, nil, fmt.Errorf(
+			"the connection string is empty: %s; no identity is guessed", wantRunAs)
 	}
 	v, err := collect(pairs)
 	if err != nil {
@@ -65,12 +70,16 @@ func parse(s string) (Connection, []string, error) {
 	case "workload":
 		return v.workload()
 	case "currentuser":
-		return Connection{}, nil, errors.New("RunAs=CurrentUser is the sign-in of a Windows domain, which a function app does not have: want RunAs=App, or RunAs=Developer;DeveloperTool=AzureCli on your own machine")
+		return Connection{}, nil, errors.New("RunAs=CurrentUser is the sign-in of a Windows " +
+			"domain, which a function app does not have: want RunAs=App, or " +
+			"RunAs=Developer;DeveloperTool=AzureCli on your own machine")
 	}
 	if strings.Contains(runAs, ",") {
-		return Connection{}, nil, fmt.Errorf("RunAs has a comma in its value: pairs are separated by a semicolon; %s", wantRunAs)
+		return Connection{}, nil, fmt.Errorf("RunAs has a comma in its value: pairs are separated "+
+			"by a semicolon; %s", wantRunAs)
 	}
-	return Connection{}, nil, fmt.Errorf("RunAs has an unknown value%s: %s", shown(runAs), wantRunAs)
+	return Connection{}, nil, fmt.Errorf("RunAs has an unknown value%s: %s", shown(runAs),
+		wantRunAs)
 }
 
 // values are the pairs of a connection string by known key.
@@ -79,7 +88,8 @@ type values struct {
 	warnings []string
 }
 
-// collect refuses repeated and unknown keys. A pair is named by its position, since an unquoted secret may stand in it.
+// collect refuses repeated and unknown keys. A pair is named by its position, since an unquoted
+// secret may stand in it.
 func collect(pairs []pair) (*values, error) {
 	v := &values{by: map[string]string{}}
 	for i, p := range pairs {
@@ -91,9 +101,12 @@ func collect(pairs []pair) (*values, error) {
 			if k := known(strings.TrimSpace(last)); k != "" {
 				what = k
 			}
-			return nil, fmt.Errorf("pair %d: a word without = stands before %s and would swallow it: want Key=Value between semicolons, and a value that holds a semicolon in quotes", i+1, what)
+			return nil, fmt.Errorf("pair %d: a word without = stands before %s and would swallow "+
+				"it: want Key=Value between semicolons, and a value that holds a semicolon in "+
+				"quotes", i+1, what)
 		case name == "":
-			return nil, fmt.Errorf("pair %d: unknown key%s: want one of %s", i+1, meant(p.key), strings.Join(keys, ", "))
+			return nil, fmt.Errorf("pair %d: unknown key%s: want one of %s", i+1, meant(p.key),
+				strings.Join(keys, ", "))
 		}
 		if _, twice := v.by[name]; twice {
 			return nil, fmt.Errorf("pair %d: %s is repeated: want it once", i+1, name)
@@ -112,7 +125,7 @@ func known(key string) string {
 	return ""
 }
 
-// meant guesses which known key a wrong one stands for, and shows that one only.
+// meant guesses which known key a wrong one stands for. It shows the guess and nothing of the key.
 func meant(key string) string {
 	letters := strings.ToLower(strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
@@ -121,7 +134,8 @@ func meant(key string) string {
 		return -1
 	}, key))
 	aliases := map[string]string{
-		"clientid": keyAppID, "applicationid": keyAppID, "appclientid": keyAppID, "clientsecret": keyAppKey, "appsecret": keyAppKey, "secret": keyAppKey,
+		"clientid": keyAppID, "applicationid": keyAppID, "appclientid": keyAppID,
+		"clientsecret": keyAppKey, "appsecret": keyAppKey, "secret": keyAppKey,
 		"tenant": keyTenant, "tool": keyTool, "thumbprint": keyThumbprint, "runsas": keyRunAs,
 	}
 	guess := aliases[letters]
@@ -142,9 +156,11 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// shown is a value for an error text, where it is a short word of letters; anything else might be a secret that strayed.
+// shown is a value for an error text, where it is a short word of letters; anything else might be a
+// secret that strayed.
 func shown(value string) string {
-	if value == "" || len(value) > 24 || strings.ContainsFunc(value, func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') }) {
+	if value == "" || len(value) > 24 || strings.ContainsFunc(value,
+		func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') }) {
 		return ""
 	}
 	return " " + strconv.Quote(value)
@@ -181,22 +197,27 @@ func (v *values) unused(why string, names ...string) {
 	}
 }
 
-// app decides in the original's order, but that a secret or certificate is never ignored.
+// app decides in the order of the original library. Unlike there, a secret or a certificate is
+// never ignored.
 func (v *values) app() (Connection, []string, error) {
 	if err := v.retryTimeout(); err != nil {
 		return Connection{}, nil, err
 	}
 	v.unused("RunAs=App uses no developer's tool", keyTool)
 	if !v.has(keyAppID) {
-		for _, k := range []string{keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity} {
+		for _, k := range []string{keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert,
+			keyVaultIdentity} {
 			if v.has(k) {
-				return Connection{}, nil, fmt.Errorf("%s is given without AppId: want AppId=<client id of the app registration> too, or RunAs=App alone for the system-assigned identity", k)
+				return Connection{}, nil, fmt.Errorf("%s is given without AppId: want "+
+					"AppId=<client id of the app registration> too, or RunAs=App alone for the "+
+					"system-assigned identity", k)
 			}
 		}
 		v.unused("a managed identity knows its own tenant", keyTenant)
 		return Connection{Kind: SystemAssigned}, v.warnings, nil
 	}
-	id, err := v.filled(keyAppID, "want the client id of the identity, or no AppId for the system-assigned one")
+	id, err := v.filled(keyAppID,
+		"want the client id of the identity, or no AppId for the system-assigned one")
 	if err != nil {
 		return Connection{}, nil, err
 	}
@@ -208,7 +229,8 @@ func (v *values) app() (Connection, []string, error) {
 	case v.has(keyStore), v.has(keyThumbprint), v.has(keySubject):
 		return v.certificate(c)
 	case v.has(keyVaultCert), v.has(keyVaultIdentity):
-		return Connection{}, nil, fmt.Errorf("a certificate from Key Vault is not supported (%s): %s", keyVaultCert, insteadCertificate)
+		return Connection{}, nil, fmt.Errorf(
+			"a certificate from Key Vault is not supported (%s): %s", keyVaultCert, insteadCertificate)
 	case v.has(keyAppKey):
 		return v.clientSecret(c)
 	}
@@ -217,15 +239,19 @@ func (v *values) app() (Connection, []string, error) {
 }
 
 func (v *values) clientSecret(c Connection) (Connection, []string, error) {
-	key, err := v.filled(keyAppKey, "want the value of the client secret, or no AppKey for a managed identity")
+	key, err := v.filled(keyAppKey,
+		"want the value of the client secret, or no AppKey for a managed identity")
 	if err != nil {
 		return Connection{}, nil, err
 	}
-	if c.TenantID, err = v.tenant("want it beside AppKey: the tenant in which the app registration signs in"); err != nil {
+	c.TenantID, err = v.tenant(
+		"want it beside AppKey: the tenant in which the app registration signs in")
+	if err != nil {
 		return Connection{}, nil, err
 	}
 	if IsGUID(key) {
-		v.warnings = append(v.warnings, "AppKey looks like the id of a client secret: want its value, which is shown once when the secret is made")
+		v.warnings = append(v.warnings, "AppKey looks like the id of a client secret: want its "+
+			"value, which is shown once when the secret is made")
 	}
 	c.Kind, c.Secret = ClientSecret, secret.New(key)
 	return c, v.warnings, nil
@@ -237,23 +263,32 @@ func (v *values) certificate(c Connection) (Connection, []string, error) {
 		return Connection{}, nil, err
 	}
 	if !strings.EqualFold(store, "CurrentUser") && !strings.EqualFold(store, "LocalMachine") {
-		return Connection{}, nil, fmt.Errorf("%s has an unknown value%s: want CurrentUser or LocalMachine", keyStore, shown(store))
+		return Connection{}, nil, fmt.Errorf("%s has an unknown value%s: want CurrentUser or "+
+			"LocalMachine", keyStore, shown(store))
 	}
 	if !v.has(keyThumbprint) {
 		if v.has(keySubject) {
-			return Connection{}, nil, fmt.Errorf("%s is not supported, since several certificates can have one subject: want %s", keySubject, keyThumbprint)
+			return Connection{}, nil, fmt.Errorf("%s is not supported, since several certificates "+
+				"can have one subject: want %s", keySubject, keyThumbprint)
 		}
-		return Connection{}, nil, fmt.Errorf("%s is missing: want it beside %s", keyThumbprint, keyStore)
+		return Connection{}, nil, fmt.Errorf("%s is missing: want it beside %s", keyThumbprint,
+			keyStore)
 	}
-	c.Thumbprint, err = v.filled(keyThumbprint, "want the certificate's thumbprint in hexadecimal digits")
+	c.Thumbprint, err = v.filled(keyThumbprint,
+		"want the certificate's thumbprint in hexadecimal digits")
 	if err != nil {
 		return Connection{}, nil, err
 	}
 	c.Thumbprint = strings.TrimSpace(c.Thumbprint)
-	if len(c.Thumbprint) > 64 || strings.ContainsFunc(c.Thumbprint, func(r rune) bool { return !hexDigit(r) }) {
-		return Connection{}, nil, fmt.Errorf("%s is no thumbprint: want hexadecimal digits only, got %d characters (copied text often holds an invisible one)", keyThumbprint, len([]rune(c.Thumbprint)))
+	if len(c.Thumbprint) > 64 || strings.ContainsFunc(c.Thumbprint,
+		func(r rune) bool { return !hexDigit(r) }) {
+		return Connection{}, nil, fmt.Errorf("%s is no thumbprint: want hexadecimal digits only, "+
+			"got %d characters (copied text often holds an invisible one)", keyThumbprint,
+			len([]rune(c.Thumbprint)))
 	}
-	if c.TenantID, err = v.tenant("want it beside the certificate: the tenant in which the app registration signs in"); err != nil {
+	c.TenantID, err = v.tenant(
+		"want it beside the certificate: the tenant in which the app registration signs in")
+	if err != nil {
 		return Connection{}, nil, err
 	}
 	v.unused("the thumbprint decides", keySubject)
@@ -275,11 +310,14 @@ func (v *values) developer() (Connection, []string, error) {
 	case "azuredevelopercli":
 		c.Kind = AzureDeveloperCLI
 	case "visualstudio", "visualstudiocode":
-		return Connection{}, nil, fmt.Errorf("DeveloperTool=%s is not supported: %s", tool, wantTool)
+		return Connection{}, nil, fmt.Errorf("DeveloperTool=%s is not supported: %s", tool,
+			wantTool)
 	default:
-		return Connection{}, nil, fmt.Errorf("DeveloperTool has an unknown value%s: %s", shown(tool), wantTool)
+		return Connection{}, nil, fmt.Errorf("DeveloperTool has an unknown value%s: %s",
+			shown(tool), wantTool)
 	}
-	v.unused("the developer signed in to the tool is used", keyAppID, keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
+	v.unused("the developer signed in to the tool is used", keyAppID, keyAppKey, keyStore,
+		keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
 	v.unused("TargetTenantID is passed to the tool", keyTenant)
 	v.unused("the token source has a deadline of its own", keyRetryTimeout)
 	return c, v.warnings, nil
@@ -289,7 +327,9 @@ func (v *values) workload() (Connection, []string, error) {
 	c := Connection{Kind: Workload}
 	var err error
 	if v.has(keyAppID) {
-		if c.ClientID, err = v.filled(keyAppID, "want the client id of the identity, or no AppId for that of AZURE_CLIENT_ID"); err == nil {
+		c.ClientID, err = v.filled(keyAppID,
+			"want the client id of the identity, or no AppId for that of AZURE_CLIENT_ID")
+		if err == nil {
 			err = guid(keyAppID, c.ClientID)
 		}
 		if err != nil {
@@ -297,23 +337,27 @@ func (v *values) workload() (Connection, []string, error) {
 		}
 	}
 	if v.has(keyTenant) {
-		if c.TenantID, err = v.tenant("want a tenant, or no TenantId for that of AZURE_TENANT_ID"); err != nil {
+		c.TenantID, err = v.tenant("want a tenant, or no TenantId for that of AZURE_TENANT_ID")
+		if err != nil {
 			return Connection{}, nil, err
 		}
 	}
-	v.unused("a workload identity proves itself with the platform's token", keyTool, keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
+	v.unused("a workload identity proves itself with the platform's token", keyTool, keyAppKey,
+		keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
 	v.unused("the token source has a deadline of its own", keyRetryTimeout)
 	return c, v.warnings, nil
 }
 
-// retryTimeout checks MsiRetryTimeout as the original does (whole seconds, not negative) and drops it.
+// retryTimeout checks MsiRetryTimeout as the original library does: whole seconds, not negative.
+// The value itself is not used.
 func (v *values) retryTimeout() error {
 	text, ok := v.get(keyRetryTimeout)
 	if !ok {
 		return nil
 	}
 	if n, err := strconv.Atoi(strings.TrimSpace(text)); err != nil || n < 0 {
-		return fmt.Errorf("%s is no number of seconds: want a whole number from 0 on", keyRetryTimeout)
+		return fmt.Errorf("%s is no number of seconds: want a whole number from 0 on",
+			keyRetryTimeout)
 	}
 	v.unused("the token source has a deadline of its own", keyRetryTimeout)
 	return nil
@@ -324,16 +368,18 @@ func (v *values) tenant(why string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// What azidentity accepts as well; it keeps the text within one segment of the authority's URL.
+	// azidentity accepts the same. It keeps the text within one segment of the authority's URL.
 	if strings.ContainsFunc(t, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '.')
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' ||
+			r == '.')
 	}) {
 		return "", fmt.Errorf("%s is no tenant: want a GUID or a domain", keyTenant)
 	}
 	return t, nil
 }
 
-// guid refuses what is no GUID, with its shape and not its text: a secret may have been pasted there.
+// guid refuses a value that is no GUID. The error holds the value's shape and not its text:
+// somebody may have pasted a secret there.
 func guid(key, value string) error {
 	if IsGUID(value) {
 		return nil
@@ -345,10 +391,12 @@ func guid(key, value string) error {
 	case strings.ContainsAny(value, "<>{}"):
 		got = "a placeholder"
 	}
-	return fmt.Errorf("%s is no GUID: want the form 00000000-0000-0000-0000-000000000000, got %s", key, got)
+	return fmt.Errorf("%s is no GUID: want the form 00000000-0000-0000-0000-000000000000, got %s",
+		key, got)
 }
 
-// IsGUID tells the form with hyphens that portals show: 8-4-4-4-12 hexadecimal digits of either case.
+// IsGUID reports whether s has the form with hyphens that portals show: 8-4-4-4-12 hexadecimal
+// digits of either case.
 func IsGUID(s string) bool {
 	if len(s) != 36 {
 		return false

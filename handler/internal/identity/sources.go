@@ -9,12 +9,14 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// Sources makes token sources: one for each identity, resource and tenant, so that all functions with the same three share it and no others do. The
-// zero value works in an empty environment. Safe for concurrent use.
+// Sources makes token sources: one for each identity, resource and tenant, so that all functions
+// with the same three share it and no others do. The zero value works in an empty environment. Safe
+// for concurrent use.
 type Sources struct {
 	Env Env          // TenantID is set for each source
 	Log *slog.Logger // nil = silent
-	// Spread is that of every source (token.Options); a random one for each process parts the instances of an app.
+	// Spread is that of every source (token.Options). A random one for each process keeps the
+	// instances of an app from asking at the same moment.
 	Spread float64
 
 	mu  sync.Mutex
@@ -22,11 +24,13 @@ type Sources struct {
 	all []*token.Source
 }
 
-// Source returns the source of c's tokens for resource that come from tenantID ("" = any tenant). An identity that can never work here (Fetch's
-// error) has a source too: each call fails at once with that error, and its State shows it.
+// Source returns the source of c's tokens for resource that come from tenantID ("" = any tenant).
+// An identity that can never work here (Fetch's error) has a source too: each call fails at once
+// with that error, and its State shows it.
 func (s *Sources) Source(c Connection, resource, tenantID string) *token.Source {
 	resource = strings.TrimSuffix(resource, "/.default")
-	// The separator can stand in none of the parts: Key says so, a tenant is a GUID, and the resource is the last one.
+	// The separator can stand in none of the parts: Key says so, a tenant is a GUID, and the
+	// resource is the last one.
 	key := c.Key() + " " + strings.ToLower(tenantID) + " " + resource
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +43,8 @@ func (s *Sources) Source(c Connection, resource, tenantID string) *token.Source 
 	if err != nil {
 		fetch = func(context.Context) (token.Token, error) { return token.Token{}, err }
 	}
-	o := token.Options{Fetch: fetch, TenantID: tenantID, Identity: c.String(), Resource: resource, Spread: s.Spread}
+	o := token.Options{Fetch: fetch, TenantID: tenantID, Identity: c.String(), Resource: resource,
+		Spread: s.Spread}
 	if s.Log != nil {
 		o.Log = s.Log.With("identity", c.String())
 	}

@@ -14,8 +14,9 @@ import (
 	"apimrelay/handler/internal/observe"
 )
 
-// Facts are the claims of an access token that may be shown: none of them lets anybody in. The zero value of a field means that the token
-// does not have the claim. Claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+// Facts are the claims of an access token that may be shown: none of them lets anybody in. The zero
+// value of a field means that the token does not have the claim. Claims:
+// https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 type Facts struct {
 	Issuer    string    // iss
 	Audience  []string  // aud
@@ -28,14 +29,17 @@ type Facts struct {
 	IssuedAt  time.Time // iat
 	NotBefore time.Time // nbf
 	ExpiresOn time.Time // exp
-	Hash      string    // the first 12 hexadecimal digits of the token's SHA-256, to tell tokens apart in logs
+	// the first 12 hexadecimal digits of the token's SHA-256, to tell tokens apart in logs
+	Hash string
 }
 
 // errOpaque is ReadFacts's answer to a token that is none of our business.
-var errOpaque = errors.New("reading a token: it is opaque: not a signed JWT whose claims can be read")
+var errOpaque = errors.New(
+	"reading a token: it is opaque: not a signed JWT whose claims can be read")
 
-// ReadFacts reads the claims of a signed JWT. It does not check the signature: only the gateway, which has the issuer's keys, is to trust the
-// token. A token that cannot be read is opaque: an error, and Facts with the Hash alone. Neither holds anything of the token itself.
+// ReadFacts reads the claims of a signed JWT. It does not check the signature: only the gateway,
+// which has the issuer's keys, is to trust the token. A token that cannot be read is opaque: an
+// error, and Facts with the Hash alone. Neither holds anything of the token itself.
 func ReadFacts(tok string) (Facts, error) {
 	f := Facts{Hash: Hash(tok)}
 	parts := strings.Split(tok, ".")
@@ -46,12 +50,14 @@ func ReadFacts(tok string) (Facts, error) {
 	if err != nil {
 		return f, errOpaque
 	}
-	// A map, where a struct of the claims would do: what encoding/json has to learn of such a type first takes longer than the first token.
+	// A map and no struct: what encoding/json has to learn of a struct first takes longer than the
+	// first token does.
 	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return f, errOpaque // the cause would quote the payload
 	}
-	f.Issuer, f.Audience, f.Roles, f.Scope = c.text("iss"), c.texts("aud"), c.texts("roles"), c.text("scp")
+	f.Issuer, f.Audience = c.text("iss"), c.texts("aud")
+	f.Roles, f.Scope = c.texts("roles"), c.text("scp")
 	f.TenantID, f.ClientID, f.ObjectID = c.text("tid"), c.text("azp"), c.text("oid")
 	if f.ClientID == "" {
 		f.ClientID = c.text("appid")
@@ -71,15 +77,16 @@ func Hash(tok string) string {
 func (f Facts) Log() observe.Token {
 	return observe.Token{
 		Hash: f.Hash, Issuer: f.Issuer, Audience: strings.Join(f.Audience, " "),
-		Roles: strings.Join(f.Roles, " "), Scope: f.Scope, TenantID: f.TenantID, ClientID: f.ClientID,
-		Version: f.Version, IssuedAt: f.IssuedAt, ExpiresOn: f.ExpiresOn,
+		Roles: strings.Join(f.Roles, " "), Scope: f.Scope, TenantID: f.TenantID,
+		ClientID: f.ClientID, Version: f.Version, IssuedAt: f.IssuedAt, ExpiresOn: f.ExpiresOn,
 	}
 }
 
 // LogValue implements slog.LogValuer: one group of the claims that are there.
 func (f Facts) LogValue() slog.Value { return f.Log().LogValue() }
 
-// claims are read by their exact names, and leniently: one of an unexpected type counts as absent and leaves the others readable. The gateway judges, we only report.
+// claims are read by their exact names, and leniently: one of an unexpected type counts as absent
+// and leaves the others readable. The gateway judges, we only report.
 type claims map[string]json.RawMessage
 
 func (c claims) text(name string) string {

@@ -145,7 +145,8 @@ func mustFail(t *testing.T, s *token.Source, want error) error {
 	return err
 }
 
-// crowd calls Token from n goroutines at once and returns how many got which token, and the longest wait.
+// crowd calls Token from n goroutines at once and returns how many got which token, and the longest
+// wait.
 func crowd(t *testing.T, s *token.Source, n int) (got map[string]int, longest time.Duration) {
 	t.Helper()
 	var mu sync.Mutex

@@ -18,7 +18,8 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// The platform freezes an idle instance, and a suspended machine's monotonic clock stands still: on waking the wall clock has jumped.
+// The platform freezes an idle instance, and a suspended machine's monotonic clock stands still: on
+// waking the wall clock has jumped.
 func TestTheWallClockMovesWithoutTheMonotonicOne(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -72,13 +73,15 @@ func TestAWallClockSetBackDoesNotProlongACooldown(t *testing.T) {
 	})
 }
 
-// speed lets a real process live through a token's life in seconds: its wall clock runs so much faster. A freeze moves it as it moves the real one.
+// speed lets a real process live through a token's life in seconds: its wall clock runs so much
+// faster. A freeze moves it as it moves the real one.
 const (
 	speed = 150
 	life  = 10 * time.Minute // 4 s of real time, refreshed after 2 s
 )
 
-// TestFrozenProcess stops a process of its own with SIGSTOP, across the refresh point and across the token's end.
+// TestFrozenProcess stops a process of its own with SIGSTOP, across the refresh point and across
+// the token's end.
 func TestFrozenProcess(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGSTOP on Windows")
@@ -151,7 +154,8 @@ func TestFrozenProcess(t *testing.T) {
 
 const reportForm = "requests=%d failed=%d last=%s ms=%d past=%s"
 
-// report is what callers saw: requests to the identity so far, how many callers failed, the newest token, the longest wait, what the clock was past.
+// report is what callers saw: requests to the identity so far, how many callers failed, the newest
+// token, the longest wait, what the clock was past.
 type report struct {
 	requests, failed int
 	last             string

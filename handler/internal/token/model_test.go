@@ -13,8 +13,8 @@ var (
 	modelSeed = flag.Uint64("model.seed", 1, "`seed` of the model test")
 )
 
-// TestRandomSchedules lets callers, refusals, failures, freezes and clock steps come in any order, in virtual time, and holds the source to its promises
-// after each step.
+// TestRandomSchedules lets callers, refusals, failures, freezes and clock steps come in any order,
+// in virtual time, and holds the source to its promises after each step.
 func TestRandomSchedules(t *testing.T) {
 	for i := range *modelRuns {
 		if fault := playSchedule(t, *modelSeed, uint64(i), nil); fault != "" {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// world is a source, its identity and a wall clock that can jump while the monotonic one goes on, as it does for a frozen process.
+// world is a source, its identity and a wall clock that can jump while the monotonic one goes on,
+// as it does for a frozen process.
 type world struct {
 	source *Source
 

@@ -69,7 +69,8 @@ func TestAnOutageIsNotSeenWhileATokenIsGood(t *testing.T) {
 				if !contains(err.Error(), tc.text) || !contains(err.Error(), resource) || contains(err.Error(), "\n") {
 					t.Fatalf("error %q, want one line with %q and the resource", err, tc.text)
 				}
-				// Within the cool-down everybody fails at once, with the same cause, and nobody asks.
+				// Within the cool-down everybody fails at once, with the same cause, and nobody
+				// asks.
 				asked := len(f.asked)
 				at := time.Now()
 				if again := mustFail(t, s, tc.want); time.Since(at) != 0 || again.Error() != err.Error() {

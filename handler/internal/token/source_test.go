@@ -115,7 +115,8 @@ func TestTheSameTokenAgainIsASuccess(t *testing.T) {
 		tok := token.Token{Value: jwt(map[string]any{"tid": tenant, "exp": end.Unix()}), ExpiresOn: end}
 		s, f := open(t, func(context.Context, int) (token.Token, error) { return tok, nil })
 		must(t, s)
-		// One try at half of what is left each time: after 12 h, 18 h, 21 h, … and at the end every ten seconds, not more often.
+		// One try at half of what is left each time: after 12 h, 18 h, 21 h, … and at the end every
+		// ten seconds, not more often.
 		asked := 1
 		left := 12 * time.Hour
 		for left > 30*time.Second {
@@ -247,8 +248,8 @@ func TestAPanicInACredentialIsAnError(t *testing.T) {
 	})
 }
 
-// Two functions with one identity and resource share a source; who makes sources keys them by tenant, identity and resource. What the source itself
-// owes is that two of them share nothing.
+// Two functions with one identity and resource share a source; who makes sources keys them by
+// tenant, identity and resource. What the source itself owes is that two of them share nothing.
 func TestTwoSourcesShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, fa := open(t, tokens(time.Hour, 0))

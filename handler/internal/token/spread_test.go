@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestSpread: sources that got the same token at the same time refresh at different ones, within the leeway and never past the token's use.
+// TestSpread: sources that got the same token at the same time refresh at different ones, within
+// the leeway and never past the token's use.
 func TestSpread(t *testing.T) {
 	point := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).UnixNano()
 	for _, c := range []struct {

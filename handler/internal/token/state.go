@@ -2,11 +2,13 @@ package token
 
 import "time"
 
-// State is what a source knows about itself at one moment, for doctor, health and metrics. Nothing in it is secret.
+// State is what a source knows about itself at one moment, for doctor, health and metrics. Nothing
+// in it is secret.
 type State struct {
 	Identity, Resource string
 
-	// The token in hand; all zero where there is none. Usable is false once it has less than ten seconds left.
+	// The token in hand; all zero where there is none. Usable is false once it has less than ten
+	// seconds left.
 	Usable     bool
 	Opaque     bool  // Facts holds the hash alone: the token's claims cannot be read
 	Facts      Facts // public claims
@@ -15,14 +17,19 @@ type State struct {
 	RefreshAt  time.Time // from then on the next caller starts a refresh
 
 	Requests uint64 // requests to the identity, every try counted
-	Counts   Counts // fetches by outcome; a fetch is one request, or up to four tries of which the last one counts
-	Forced   uint64 // forced renewals begun
+	// Counts are the fetches by outcome. A fetch is one request, or up to four tries of which the
+	// last one counts.
+	Counts Counts
+	Forced uint64 // forced renewals begun
 
-	Fetching    bool      // a fetch is under way
-	Failing     bool      // the last fetch that ended brought no token
-	LastError   error     // of the last fetch that failed, an *Error; nil = none has. It stays after a success: compare the times
+	Fetching bool // a fetch is under way
+	Failing  bool // the last fetch that ended brought no token
+	// LastError is an *Error, of the last fetch that failed; nil = none has. It stays after a
+	// success: compare the times.
+	LastError   error
 	LastErrorAt time.Time // zero with a nil LastError
-	LastOKAt    time.Time // the last fetch that brought a token, the same one included; zero = none yet
+	// LastOKAt is when the last fetch brought a token, the same one included; zero = none has.
+	LastOKAt    time.Time
 	ClosedUntil time.Time // callers without a token fail at once until then; zero = they do not
 }
 
@@ -61,7 +68,7 @@ func (t *tally) ended(now int64, err *Error) {
 	t.err, t.errAt = err, now
 }
 
-// State returns the source's state. It asks for nothing and waits for nobody.
+// State returns the source's state. It sends no request and waits for nobody.
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +77,8 @@ func (s *Source) State() State {
 		Identity: s.identity,
 		Resource: s.resource,
 		Requests: t.requests,
-		Counts:   Counts{New: t.fresh, Same: t.same, Refused: t.refused, Unavailable: t.unavailable},
+		Counts: Counts{New: t.fresh, Same: t.same, Refused: t.refused,
+			Unavailable: t.unavailable},
 		Forced:   t.forced,
 		Fetching: s.flight != nil,
 		Failing:  t.failing,
