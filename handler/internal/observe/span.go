@@ -105,7 +105,7 @@ func server(a Attempt) []attribute.KeyValue {
 
 // Trace returns the span's place in its trace; tr where no spans are exported.
 func (s *Span) Trace(tr Trace) Trace {
-	if s == nil || !s.t.traces {
+	if s == nil || !s.span.SpanContext().IsValid() {
 		return tr
 	}
 	return Trace{s.span.SpanContext()}

@@ -36,8 +36,7 @@ const idle = 10 * time.Millisecond
 // telemetry that is off: every method works on it and does nothing, and what they return does
 // nothing either. It may be used by any number of goroutines.
 type Telemetry struct {
-	traces      bool // spans are exported
-	tracer      trace.Tracer
+	tracer      trace.Tracer            // without export one that hands on what came in
 	invocations metric.Float64Histogram // seconds
 	attempts    metric.Float64Histogram // seconds
 	providers   []provider
@@ -133,7 +132,7 @@ func (t *Telemetry) start(c Config, signals map[string]*collector) {
 		} else {
 			p := sdktrace.NewTracerProvider(sdktrace.WithResource(about),
 				sdktrace.WithBatcher(exporter))
-			t.traces, t.tracer = true, p.Tracer(scope, trace.WithInstrumentationVersion(version))
+			t.tracer = p.Tracer(scope, trace.WithInstrumentationVersion(version))
 			t.providers = append(t.providers, p)
 		}
 	}
