@@ -127,9 +127,15 @@ func checkCommand(t *testing.T, command string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, _ := exec.Command(filepath.Join(bin, "handler"), append(words[1:min(2, len(words)):len(words)], "-h")...).CombinedOutput(); len(words) > 1 && words[1] == "doctor" {
+		args := []string{"help"}
+		if len(words) > 1 && words[1] == "doctor" {
+			args = []string{"doctor", "-h"}
+		}
+		out, _ := exec.Command(filepath.Join(bin, "handler"), args...).CombinedOutput()
+		if args[0] == "doctor" {
 			return unknownFlag(command, string(out))
-		} else if len(words) > 1 && !strings.Contains(string(out), words[1]) {
+		}
+		if len(words) > 1 && !strings.Contains(string(out), "\n  "+words[1]+" ") {
 			return "there is no such subcommand"
 		}
 	case strings.HasPrefix(command, "go run ./handler/cmd/bench ") && len(words) > 4:
