@@ -71,7 +71,8 @@ func collect(root, handler string) ([]file, error) {
 			return nil, fmt.Errorf("reading the function %s: %w", entry.Name(), err)
 		}
 		if !functionName.MatchString(entry.Name()) {
-			return nil, fmt.Errorf("packing the function %q: want a name of letters, digits, - and _ that begins with a letter, up to 128", entry.Name())
+			return nil, fmt.Errorf("packing the function %q: want a name of letters, digits, - "+
+				"and _ that begins with a letter, up to 128", entry.Name())
 		}
 		if _, err := hujson.Standardize(bytes.Clone(data)); err != nil {
 			return nil, fmt.Errorf("packing the function %s: function.json: %w", entry.Name(), err)
@@ -79,7 +80,8 @@ func collect(root, handler string) ([]file, error) {
 		files = append(files, file{entry.Name() + "/function.json", 0o644, data})
 	}
 	if len(files) == 2 {
-		return nil, fmt.Errorf("packing %s: want at least one <Name>/function.json, got none", folder)
+		return nil, fmt.Errorf("packing %s: want at least one <Name>/function.json, got none",
+			folder)
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Compare(a.name, b.name) })
 	return files, nil
@@ -104,7 +106,8 @@ func checkHost(data []byte) error {
 		return fmt.Errorf("reading host.json: %w", err)
 	}
 	if got := host.CustomHandler.Description.DefaultExecutablePath; got != executable {
-		return fmt.Errorf("reading host.json: customHandler.description.defaultExecutablePath: want %q, got %q: the host would not find the handler", executable, got)
+		return fmt.Errorf("reading host.json: customHandler.description.defaultExecutablePath: "+
+			"want %q, got %q: the host would not find the handler", executable, got)
 	}
 	return nil
 }
@@ -115,7 +118,8 @@ func checkBinary(data []byte) error {
 		return fmt.Errorf("checking the handler: want an executable for linux/amd64: %w", err)
 	}
 	if parsed.Machine != elf.EM_X86_64 {
-		return fmt.Errorf("checking the handler: want an executable for linux/amd64, got one for %s", parsed.Machine)
+		return fmt.Errorf("checking the handler: want an executable for linux/amd64, got one for "+
+			"%s", parsed.Machine)
 	}
 	return nil
 }

@@ -28,10 +28,12 @@ func TestPackageHoldsTheScriptRootAndNothingElse(t *testing.T) {
 			t.Errorf("%s: time %v, want %v", f.Name, f.Modified, stamp)
 		}
 		if f.CreatorVersion>>8 != 3 {
-			t.Errorf("%s: creator %d, want Unix (3), or the mode is lost", f.Name, f.CreatorVersion>>8)
+			t.Errorf("%s: creator %d, want Unix (3), or the mode is lost", f.Name,
+				f.CreatorVersion>>8)
 		}
 	}
-	want := map[string]string{"handler": "-rwxr-xr-x", "host.json": "-rw-r--r--", "orders/function.json": "-rw-r--r--", "poll/function.json": "-rw-r--r--"}
+	want := map[string]string{"handler": "-rwxr-xr-x", "host.json": "-rw-r--r--",
+		"orders/function.json": "-rw-r--r--", "poll/function.json": "-rw-r--r--"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
@@ -57,7 +59,8 @@ func TestPackageIsTheSameWheneverAndWhereverItIsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(otherHandler, 0o644); err != nil { // as on Windows, where there is no such bit
+	// as on Windows, where there is no such bit
+	if err := os.Chmod(otherHandler, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(first, packBytes(t, other, otherHandler)) {
@@ -69,10 +72,12 @@ func TestHandlerIsTheSameWhereverItIsBuilt(t *testing.T) {
 	binaries := make([][]byte, 2)
 	for i := range binaries {
 		module := t.TempDir()
-		writeFiles(t, module, map[string]string{"go.mod": "module example\n\ngo 1.24\n", "handler/main.go": "package main\n\nfunc main() { panic(\"here\") }\n"})
+		writeFiles(t, module, map[string]string{"go.mod": "module example\n\ngo 1.24\n",
+			"handler/main.go": "package main\n\nfunc main() { panic(\"here\") }\n"})
 		out := filepath.Join(module, "out")
 		t.Setenv("GOFLAGS", []string{"", "-gcflags=all=-N"}[i])
-		if err := build(context.Background(), module, "./handler", out, "", io.Discard); err != nil {
+		if err := build(context.Background(), module, "./handler", out, "",
+			io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		var err error
@@ -94,19 +99,26 @@ func TestFaultyRootsArePackedNever(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"host.json names another executable", map[string]string{"host.json": strings.Replace(hostJSON, `"handler"`, `"bin/handler"`, 1)}, `want "handler", got "bin/handler"`},
-		{"host.json names none", map[string]string{"host.json": `{"version":"2.0"}`}, `want "handler", got ""`},
+		{"host.json names another executable",
+			map[string]string{"host.json": strings.Replace(hostJSON, `"handler"`, `"bin/handler"`,
+				1)}, `want "handler", got "bin/handler"`},
+		{"host.json names none", map[string]string{"host.json": `{"version":"2.0"}`},
+			`want "handler", got ""`},
 		{"host.json is broken", map[string]string{"host.json": `{"version":`}, "reading host.json"},
-		{"function.json is broken", map[string]string{"functions/poll/function.json": `{`}, "packing the function poll: function.json"},
-		{"a name that the host refuses", map[string]string{"functions/2nd/function.json": `{}`}, `packing the function "2nd"`},
-		{"the handler is a script", map[string]string{"handler": "#!/bin/sh\n"}, "want an executable for linux/amd64"},
+		{"function.json is broken", map[string]string{"functions/poll/function.json": `{`},
+			"packing the function poll: function.json"},
+		{"a name that the host refuses", map[string]string{"functions/2nd/function.json": `{}`},
+			`packing the function "2nd"`},
+		{"the handler is a script", map[string]string{"handler": "#!/bin/sh\n"},
+			"want an executable for linux/amd64"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root, handler := scriptRoot(t)
 			writeFiles(t, root, tt.files)
 			if text, ok := tt.files["handler"]; ok {
-				writeFiles(t, filepath.Dir(handler), map[string]string{filepath.Base(handler): text})
+				writeFiles(t, filepath.Dir(handler),
+					map[string]string{filepath.Base(handler): text})
 			}
 			_, err := collect(root, handler)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -120,7 +132,8 @@ func TestFaultyRootsArePackedNever(t *testing.T) {
 			t.Fatal(err)
 		}
 		writeFiles(t, root, map[string]string{"functions/README.md": "none yet"})
-		if _, err := collect(root, handler); err == nil || !strings.Contains(err.Error(), "want at least one") {
+		if _, err := collect(root, handler); err == nil || !strings.Contains(err.Error(),
+			"want at least one") {
 			t.Errorf("got error %v", err)
 		}
 	})
@@ -139,7 +152,8 @@ func pack(t *testing.T, root, handler string) *zip.Reader {
 func packBytes(t *testing.T, root, handler string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "build", "relay.zip")
-	if err := run(context.Background(), []string{"-o", out, "-root", root, "-handler", handler}, io.Discard, io.Discard); err != nil {
+	if err := run(context.Background(), []string{"-o", out, "-root", root, "-handler", handler},
+		io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)

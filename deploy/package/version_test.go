@@ -16,7 +16,8 @@ func TestVersionIsTheTagElseTheCommit(t *testing.T) {
 	}
 	git := func(args ...string) string {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.com",
+		cmd := exec.Command("git", append([]string{"-c", "user.name=x", "-c",
+			"user.email=x@example.com",
 			"-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"}, args...)...)
 		cmd.Dir = module
 		out, err := cmd.CombinedOutput()
@@ -40,7 +41,8 @@ func TestVersionIsTheTagElseTheCommit(t *testing.T) {
 	if got := version(t.Context(), module); got != "1.2.3" {
 		t.Errorf("with a tag: want 1.2.3, got %s", got)
 	}
-	writeFiles(t, module, map[string]string{"go.mod": "module other\n", "build/relay.zip": "not in Git"})
+	writeFiles(t, module, map[string]string{"go.mod": "module other\n",
+		"build/relay.zip": "not in Git"})
 	if got := version(t.Context(), module); got != commit+"-dirty" {
 		t.Errorf("with changed files: want %s-dirty, got %s", commit, got)
 	}

@@ -21,7 +21,8 @@ func TestOneTemplate(t *testing.T) {
 		{"two trailing slashes", "api/hello", "/api/hello//", none},
 		{"an escaped literal", "api/hello", "/api/%68ello", map[string]string{}},
 		{"a literal outside ASCII", "api/straße", "/api/stra%C3%9Fe", map[string]string{}},
-		{"a literal outside ASCII in another case", "api/äpfel", "/api/%C3%84PFEL", map[string]string{}},
+		{"a literal outside ASCII in another case", "api/äpfel", "/api/%C3%84PFEL",
+			map[string]string{}},
 		{"the Kelvin sign is no k", "api/k", "/api/%E2%84%AA", none},
 		{"the long s is no s", "api/s", "/api/%C5%BF", none},
 		{"a segment more", "api/hello", "/api/hello/x", none},
@@ -31,27 +32,35 @@ func TestOneTemplate(t *testing.T) {
 		{"nothing", "api/hello", "", none},
 		{"an escaped slash is no slash", "api/a/b", "/api/a%2Fb", none},
 		{"a doubled brace", "api/{{x}}", "/api/%7Bx%7D", map[string]string{}},
-		{"a parameter stays escaped", "api/{Name}", "/api/Z%C3%BCrich%20a%2Fb", map[string]string{"name": "Z%C3%BCrich%20a%2Fb"}},
+		{"a parameter stays escaped", "api/{Name}", "/api/Z%C3%BCrich%20a%2Fb",
+			map[string]string{"name": "Z%C3%BCrich%20a%2Fb"}},
 		{"a parameter takes no slash", "api/{name}", "/api/a/b", none},
 		{"a parameter is not empty", "api/{name}", "/api/", none},
-		{"an optional parameter", "api/{a}/{b?}", "/api/x/y", map[string]string{"a": "x", "b": "y"}},
-		{"an optional parameter that is absent", "api/{a}/{b?}", "/api/x", map[string]string{"a": "x"}},
+		{"an optional parameter", "api/{a}/{b?}", "/api/x/y", map[string]string{"a": "x",
+			"b": "y"}},
+		{"an optional parameter that is absent", "api/{a}/{b?}", "/api/x",
+			map[string]string{"a": "x"}},
 		{"an optional parameter before a literal", "api/{a?}/x", "/api/x", none},
 		{"a default", "api/{a=5}", "/api", map[string]string{"a": "5"}},
 		{"a default is escaped", "api/{a=b c}", "/api", map[string]string{"a": "b%20c"}},
 		{"a value instead of the default", "api/{a=5}", "/api/6", map[string]string{"a": "6"}},
 		{"two defaults", "api/{a=1}/{b=2}", "/api/9", map[string]string{"a": "9", "b": "2"}},
 		{"a constraint that holds", "api/{id:int}", "/api/42", map[string]string{"id": "42"}},
-		{"a constraint sees the decoded value", "api/{id:int}", "/api/%34%32", map[string]string{"id": "%34%32"}},
+		{"a constraint sees the decoded value", "api/{id:int}", "/api/%34%32",
+			map[string]string{"id": "%34%32"}},
 		{"a constraint that fails", "api/{id:int}", "/api/abc", none},
-		{"a constrained optional parameter that is absent", "api/{id:int?}", "/api", map[string]string{}},
+		{"a constrained optional parameter that is absent", "api/{id:int?}", "/api",
+			map[string]string{}},
 		{"a constrained optional parameter that fails", "api/{id:int?}", "/api/abc", none},
 		{"a default that keeps no constraint", "api/{id:int=x}", "/api", none},
 		{"two constraints", "api/{id:int:min(5)}", "/api/4", none},
-		{"an escaped slash stays escaped for the constraint", "api/{f:file}", "/api/a.b%2Fc", map[string]string{"f": "a.b%2Fc"}},
+		{"an escaped slash stays escaped for the constraint", "api/{f:file}", "/api/a.b%2Fc",
+			map[string]string{"f": "a.b%2Fc"}},
 		{"a catch-all", "api/{*path}", "/api/a/b%2Fc", map[string]string{"path": "a/b%2Fc"}},
-		{"a catch-all keeps the trailing slash", "api/{*path}", "/api/a/", map[string]string{"path": "a/"}},
-		{"a catch-all keeps empty segments inside", "api/{*path}", "/api/a//b", map[string]string{"path": "a//b"}},
+		{"a catch-all keeps the trailing slash", "api/{*path}", "/api/a/",
+			map[string]string{"path": "a/"}},
+		{"a catch-all keeps empty segments inside", "api/{*path}", "/api/a//b",
+			map[string]string{"path": "a//b"}},
 		{"a catch-all does not begin with an empty segment", "api/{*path}", "/api//a", none},
 		{"a catch-all can be empty", "api/{*path}", "/api", map[string]string{}},
 		{"a catch-all can be empty behind a slash", "api/{*path}", "/api/", map[string]string{}},
@@ -60,19 +69,23 @@ func TestOneTemplate(t *testing.T) {
 		{"a catch-all's constraint", "api/{*path:int}", "/api/5", map[string]string{"path": "5"}},
 		{"a catch-all's constraint without a value", "api/{*path:int}", "/api", none},
 		{"a catch-all that is no file", "api/{*path:nonfile}", "/api", map[string]string{}},
-		{"text around a parameter", "api/a-{x}.json", "/api/A-b%20c.JSON", map[string]string{"x": "b%20c"}},
+		{"text around a parameter", "api/a-{x}.json", "/api/A-b%20c.JSON",
+			map[string]string{"x": "b%20c"}},
 		{"text around nothing", "api/a-{x}.json", "/api/a-.json", none},
 		{"text behind", "api/a-{x}.json", "/api/a-b.json5", none},
 		{"text in front", "api/a-{x}.json", "/api/za-b.json", none},
 		{"from the right", "api/{a}-{b}", "/api/1-2-3", map[string]string{"a": "1-2", "b": "3"}},
 		{"a literal at its last place, and nothing tried twice", "api/ab{x}", "/api/ababc", none},
-		{"an extension", "api/{name}.{ext?}", "/api/a.b.c", map[string]string{"name": "a.b", "ext": "c"}},
+		{"an extension", "api/{name}.{ext?}", "/api/a.b.c", map[string]string{"name": "a.b",
+			"ext": "c"}},
 		{"no extension", "api/{name}.{ext?}", "/api/a", map[string]string{"name": "a"}},
 		{"a period and no extension", "api/{name}.{ext?}", "/api/a.", none},
 		{"an extension's constraint", "api/{name}.{ext:int?}", "/api/a.b", none},
-		{"a constraint in a segment of several parts", "api/v{n:int}", "/api/v12", map[string]string{"n": "12"}},
+		{"a constraint in a segment of several parts", "api/v{n:int}", "/api/v12",
+			map[string]string{"n": "12"}},
 		{"what is no escape is text", "api/{a}", "/api/%zz", map[string]string{"a": "%zz"}},
-		{"what is no UTF-8 stays escaped", "api/{a:length(3)}", "/api/%E9", map[string]string{"a": "%E9"}},
+		{"what is no UTF-8 stays escaped", "api/{a:length(3)}", "/api/%E9",
+			map[string]string{"a": "%E9"}},
 		{"an empty template", "", "/", map[string]string{}},
 		{"an empty template and a path", "", "/x", none},
 	}
@@ -111,8 +124,10 @@ func TestTheFirstFunctionThatFitsWins(t *testing.T) {
 	}, nil)
 	noFaults(t, a)
 	for request, want := range map[string]string{
-		"GET /api/items/1": "a-get", "get /api/items/1": "a-get", "POST /api/items/1": "b-post", "DELETE /api/items/1": "", "HEAD /api/items/1": "",
-		"GET /api/n/5": "c-int", "PATCH /api/n/x": "d-any", "GET /api/other": "z", "PROPFIND /api/items/1": "z", "POST /api/other": "", "GET /other": "",
+		"GET /api/items/1": "a-get", "get /api/items/1": "a-get", "POST /api/items/1": "b-post",
+		"DELETE /api/items/1": "", "HEAD /api/items/1": "",
+		"GET /api/n/5": "c-int", "PATCH /api/n/x": "d-any", "GET /api/other": "z",
+		"PROPFIND /api/items/1": "z", "POST /api/other": "", "GET /other": "",
 		"GET /api": "z", "OPTIONS /api/n/5": "c-int", "GET /api//items/1": "",
 	} {
 		method, path, _ := strings.Cut(request, " ")
@@ -126,8 +141,9 @@ func TestTheFirstFunctionThatFitsWins(t *testing.T) {
 	}
 }
 
-// slowMatch answers by trying everything: each template segment against each path segment, each way to cut a segment into parts. Of segments with
-// several parts it may find ways that the original, which tries nothing twice, does not.
+// slowMatch answers by trying everything: each template segment against each path segment, each way
+// to cut a segment into parts. Of segments with several parts it may find ways that the original,
+// which tries nothing twice, does not.
 func slowMatch(r *Route, path string) (all []map[string]string) {
 	segments := strings.Split(path[1:], "/")
 	if segments[len(segments)-1] == "" {
@@ -206,9 +222,12 @@ func cuts(parts []part, text string) (all []map[string]string) {
 }
 
 func FuzzMatchAgainstASlowMatcher(f *testing.F) {
-	for _, template := range []string{"api/x", "api/{a}", "api/{a}/{b?}", "api/{a:int}/{b=5}", "api/{*p}", "{a=1}/{b:min(3)=4}/{*c}", "api/{a}.{b?}", "a-{x}.json", "{a}-{b}",
-		"v{n:int}/{x:alpha}", "{a:guid}/{b:bool?}", "{f:file}", "{*f:nonfile}", "x{a:length(2)}", "{a:range(1,9)}", "{{x}}/{y}"} {
-		for _, path := range []string{"/", "/api", "/API/x", "/api/12/", "/api/a/b/c", "/api//x", "/api/a//b", "/a-b.json", "/1-2-3", "/v7/abc", "/%7Bx%7D/y", "/api/%61%2F", "/a.b.c",
+	for _, template := range []string{"api/x", "api/{a}", "api/{a}/{b?}", "api/{a:int}/{b=5}",
+		"api/{*p}", "{a=1}/{b:min(3)=4}/{*c}", "api/{a}.{b?}", "a-{x}.json", "{a}-{b}",
+		"v{n:int}/{x:alpha}", "{a:guid}/{b:bool?}", "{f:file}", "{*f:nonfile}", "x{a:length(2)}",
+		"{a:range(1,9)}", "{{x}}/{y}"} {
+		for _, path := range []string{"/", "/api", "/API/x", "/api/12/", "/api/a/b/c", "/api//x",
+			"/api/a//b", "/a-b.json", "/1-2-3", "/v7/abc", "/%7Bx%7D/y", "/api/%61%2F", "/a.b.c",
 			"/0f8fad5b-d9cb-469f-a165-70867728950e/true", "/5"} {
 			f.Add(template, path)
 		}
@@ -224,13 +243,16 @@ func FuzzMatchAgainstASlowMatcher(f *testing.F) {
 				t.Errorf("value %s=%q did not arrive so in %q", name, v, path)
 			}
 		}
-		// The slow one decodes with net/url, which has its own view of what is no UTF-8 or no escape.
+		// The slow one decodes with net/url, which has its own view of what is no UTF-8 or no
+		// escape.
 		plain := strings.ReplaceAll(strings.ReplaceAll(path, "%2F", "%252F"), "%2f", "%252f")
 		decoded, err := url.PathUnescape(plain)
-		if err != nil || strings.ToValidUTF8(decoded, "?") != decoded || !strings.HasPrefix(path, "/") || strings.Contains(template, "regex") {
+		if err != nil || strings.ToValidUTF8(decoded, "?") != decoded ||
+			!strings.HasPrefix(path, "/") || strings.Contains(template, "regex") {
 			return
 		}
-		if strings.ToValidUTF8(template, "?") != template || strings.Count(decoded, "/") != strings.Count(path, "/") {
+		if strings.ToValidUTF8(template, "?") != template || strings.Count(decoded,
+			"/") != strings.Count(path, "/") {
 			return
 		}
 		several := strings.Contains(template, "datetime")
@@ -238,7 +260,8 @@ func FuzzMatchAgainstASlowMatcher(f *testing.F) {
 			several = several || len(parts) > 1
 		}
 		all := slowMatch(r, decoded)
-		if len(all) == 0 && ok && !strings.Contains(template, "?}") || len(all) > 0 && !ok && !several {
+		if len(all) == 0 && ok && !strings.Contains(template, "?}") || len(all) > 0 && !ok &&
+			!several {
 			t.Fatalf("%q on %q: match %t, the slow matcher finds %v", template, path, ok, all)
 		}
 		if !ok || several {
@@ -246,7 +269,8 @@ func FuzzMatchAgainstASlowMatcher(f *testing.F) {
 		}
 		got := map[string]string{}
 		for name, v := range m.Values {
-			if strings.Contains(path, v) { // not a default, whose slash the host's decoding has not left alone
+			// not a default, whose slash the host's decoding has not left alone
+			if strings.Contains(path, v) {
 				v = strings.ReplaceAll(strings.ReplaceAll(v, "%2F", "%252F"), "%2f", "%252f")
 			}
 			if got[name], err = url.PathUnescape(v); err != nil {

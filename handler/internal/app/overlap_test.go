@@ -31,25 +31,38 @@ func TestFunctionsThatCanNeverBeReached(t *testing.T) {
 		hidden string // the unreachable one
 		by     string
 	}{
-		{"a catch-all first by name", []string{"all: {*path}", "items: items/{id}"}, "items", "all"},
+		{"a catch-all first by name", []string{"all: {*path}", "items: items/{id}"}, "items",
+			"all"},
 		{"a catch-all last by name", []string{"items: items/{id}", "z: {*path}"}, "", ""},
-		{"a catch-all in between", []string{"a: a", "proxy: {*path}", "zed: zed/{x}"}, "zed", "proxy"},
-		{"a catch-all with another method", []string{"all: GET {*path}", "items: POST items/{id}"}, "", ""},
-		{"one of two methods hidden", []string{"all: GET {*path}", "items: GET,POST items/{id}"}, "", ""},
-		{"all methods hidden by two functions", []string{"a: GET {*path}", "b: POST,PUT {*path}", "items: GET,POST items/{id}"}, "items", "a and b"},
-		{"all methods of the later one", []string{"all: GET,POST {*path}", "items: items/{id}"}, "", ""},
+		{"a catch-all in between", []string{"a: a", "proxy: {*path}", "zed: zed/{x}"}, "zed",
+			"proxy"},
+		{"a catch-all with another method", []string{"all: GET {*path}", "items: POST items/{id}"},
+			"", ""},
+		{"one of two methods hidden", []string{"all: GET {*path}", "items: GET,POST items/{id}"},
+			"", ""},
+		{"all methods hidden by two functions", []string{"a: GET {*path}", "b: POST,PUT {*path}",
+			"items: GET,POST items/{id}"}, "items", "a and b"},
+		{"all methods of the later one", []string{"all: GET,POST {*path}", "items: items/{id}"}, "",
+			""},
 		{"a parameter before a literal", []string{"a: items/{id}", "b: items/five"}, "b", "a"},
 		{"a literal before a parameter", []string{"a: items/five", "b: items/{id}"}, "", ""},
 		{"another name of the parameter", []string{"a: items/{id}", "b: items/{number}"}, "b", "a"},
-		{"an optional parameter covers its absence", []string{"a: items/{id?}", "b: items"}, "b", "a"},
-		{"an absent one does not cover an optional", []string{"a: items", "b: items/{id?}"}, "", ""},
-		{"a parameter does not cover its absence", []string{"a: items/{id}", "b: items/{id?}"}, "", ""},
-		{"a literal that the constraint takes", []string{"a: items/{id:int}", "b: items/5"}, "b", "a"},
-		{"a literal that the constraint refuses", []string{"a: items/{id:int}", "b: items/five"}, "", ""},
+		{"an optional parameter covers its absence", []string{"a: items/{id?}", "b: items"}, "b",
+			"a"},
+		{"an absent one does not cover an optional", []string{"a: items", "b: items/{id?}"}, "",
+			""},
+		{"a parameter does not cover its absence", []string{"a: items/{id}", "b: items/{id?}"}, "",
+			""},
+		{"a literal that the constraint takes", []string{"a: items/{id:int}", "b: items/5"}, "b",
+			"a"},
+		{"a literal that the constraint refuses", []string{"a: items/{id:int}", "b: items/five"},
+			"", ""},
 		{"int behind long", []string{"a: items/{id:long}", "b: items/{id:int}"}, "b", "a"},
 		{"long behind int", []string{"a: items/{id:int}", "b: items/{id:long}"}, "", ""},
-		{"the same constraint", []string{"a: items/{id:range(1,9)}", "b: items/{n:range(1,9)}/{x?}", "c: items/{m:range(1,9)}"}, "c", "a"},
-		{"a constraint that the other one lacks", []string{"a: items/{id:guid}", "b: items/{id}"}, "", ""},
+		{"the same constraint", []string{"a: items/{id:range(1,9)}", "b: items/{n:range(1,9)}/{x?}",
+			"c: items/{m:range(1,9)}"}, "c", "a"},
+		{"a constraint that the other one lacks", []string{"a: items/{id:guid}", "b: items/{id}"},
+			"", ""},
 		{"a catch-all and a shorter path", []string{"a: items/{*rest}", "b: items"}, "b", "a"},
 		{"the same catch-all", []string{"a: items/{*rest}", "b: items/{**all}"}, "b", "a"},
 		{"a longer literal path", []string{"a: x/{*rest}", "b: x/y/z/{q}/{r?}"}, "b", "a"},
@@ -72,7 +85,8 @@ func TestFunctionsThatCanNeverBeReached(t *testing.T) {
 					}
 					continue
 				}
-				oneFault(t, f.Faults, "function "+f.Name, "can never be reached", "goes to "+test.by+", first by name", f.Route.Template)
+				oneFault(t, f.Faults, "function "+f.Name, "can never be reached",
+					"goes to "+test.by+", first by name", f.Route.Template)
 				if !f.Unreachable {
 					t.Error("not marked as unreachable")
 				}
@@ -89,7 +103,8 @@ func TestOverlaps(t *testing.T) {
 	}{
 		{"different literals", []string{"a: a/{x}", "b: b/{x}"}, false},
 		{"different lengths", []string{"a: a/{x}", "b: a/{x}/{y}"}, false},
-		{"lengths that an optional parameter makes equal", []string{"a: a/{x}", "b: a/{x}/{y?}"}, true},
+		{"lengths that an optional parameter makes equal", []string{"a: a/{x}", "b: a/{x}/{y?}"},
+			true},
 		{"a literal and a parameter", []string{"a: a/five", "b: a/{x}"}, true},
 		{"crossed literals", []string{"a: a/{x}", "b: {x}/a"}, true},
 		{"methods that do not meet", []string{"a: GET a/five", "b: POST a/{x}"}, false},
@@ -98,7 +113,8 @@ func TestOverlaps(t *testing.T) {
 		{"constraints that cannot", []string{"a: a/{x:int}", "b: a/{x:alpha}"}, false},
 		{"ranges apart", []string{"a: a/{x:range(1,9)}", "b: a/{x:range(10,19)}"}, false},
 		{"ranges that meet", []string{"a: a/{x:range(1,9)}", "b: a/{x:range(9,19)}"}, true},
-		{"a number that is long enough with zeros in front", []string{"a: a/{x:int}", "b: a/{x:minlength(20)}"}, true},
+		{"a number that is long enough with zeros in front", []string{"a: a/{x:int}",
+			"b: a/{x:minlength(20)}"}, true},
 		{"a GUID that is a number", []string{"a: a/{x:long}", "b: a/{x:guid}"}, true},
 		{"bool and int", []string{"a: a/{x:bool}", "b: a/{x:int}"}, false},
 		{"several parts", []string{"a: a/v-{x}", "b: a/{y}.json"}, true},
@@ -135,7 +151,8 @@ func TestOverlaps(t *testing.T) {
 
 func TestAnOverlapThatHangsOnARegularExpressionIsAFault(t *testing.T) {
 	a := routes(t, `a: items/{id:regex(^\d+$)}`, "b: items/{name}", "c: other/{x}")
-	oneFault(t, function(t, a, "a").Faults, "overlaps with", "api/items/{name}", "of b", `regex(^\d+$)`)
+	oneFault(t, function(t, a, "a").Faults, "overlaps with", "api/items/{name}", "of b",
+		`regex(^\d+$)`)
 	for _, name := range []string{"b", "c"} {
 		if f := function(t, a, name); len(f.Faults) > 0 {
 			t.Errorf("%s: %v", name, f.Faults)
@@ -180,14 +197,16 @@ func TestAFunctionInErrorHidesNobody(t *testing.T) {
 		t.Errorf("got %v", m.Function)
 	}
 	// A disabled one keeps its route, and answers 404.
-	a = load(t, files{"all/function.json": httpFunction(`"route": "{*path}"`), "items/function.json": httpFunction(`"route": "items/{id}"`)},
+	a = load(t, files{"all/function.json": httpFunction(`"route": "{*path}"`),
+		"items/function.json": httpFunction(`"route": "items/{id}"`)},
 		map[string]string{"AzureWebJobs.all.Disabled": "1"})
 	oneFault(t, function(t, a, "items").Faults, "can never be reached")
 }
 
 // FuzzOverlaps compares what is said of two templates with what single paths show.
 func FuzzOverlaps(f *testing.F) {
-	for _, a := range []string{"x", "{a}", "x/{a?}", "{*p}", "{a:int}", "{a:alpha}/{b=1}", "{a}.x", "v{a}"} {
+	for _, a := range []string{"x", "{a}", "x/{a?}", "{*p}", "{a:int}", "{a:alpha}/{b=1}", "{a}.x",
+		"v{a}"} {
 		for _, b := range []string{"x", "{b}/{c?}", "x/{*q}", "{b:long}", "{b:length(1)}"} {
 			for _, path := range []string{"/x", "/x/1", "/5", "/v.x"} {
 				f.Add(a, b, path)

@@ -92,7 +92,8 @@ func folderOnly(name string) bool { return strings.HasPrefix(name, "E-folder-") 
 func TestForwardedAndProxiedRequestsFindTheRecordedFunction(t *testing.T) {
 	seen := 0
 	for _, r := range readRecordings(t) {
-		if r.Name[0] != 'D' && r.Name[0] != 'P' || len(r.Received) != 1 || r.Received[0].RequestLine == "" {
+		if r.Name[0] != 'D' && r.Name[0] != 'P' || len(r.Received) != 1 ||
+			r.Received[0].RequestLine == "" {
 			continue
 		}
 		t.Run(r.Name, func(t *testing.T) {
@@ -104,7 +105,8 @@ func TestForwardedAndProxiedRequestsFindTheRecordedFunction(t *testing.T) {
 			noFaults(t, a)
 			method, path := r.Received[0].target()
 			if wrapped := method == "POST" && path == "/"+f.Name; wrapped != f.Wrapped {
-				t.Fatalf("the host sent %s, so wrapped is %t, got %t", r.Received[0].RequestLine, wrapped, f.Wrapped)
+				t.Fatalf("the host sent %s, so wrapped is %t, got %t", r.Received[0].RequestLine,
+					wrapped, f.Wrapped)
 			}
 			if f.Wrapped {
 				return
@@ -115,7 +117,8 @@ func TestForwardedAndProxiedRequestsFindTheRecordedFunction(t *testing.T) {
 			}
 			for name, value := range m.Values {
 				if !strings.Contains(path, value) {
-					t.Errorf("value of %s is %q, which is not as it arrived in %q", name, value, path)
+					t.Errorf("value of %s is %q, which is not as it arrived in %q", name, value,
+						path)
 				}
 			}
 			if f.Route.CatchAll != "" && !strings.HasSuffix(path, m.Values[f.Route.CatchAll]) {
@@ -144,7 +147,8 @@ func TestRequestsThatTheHostKeptFromTheHandlerFitNoFunction(t *testing.T) {
 				escaped = path.Clean(dots)
 			}
 			if m, ok := a.Match(method, escaped); ok {
-				t.Errorf("%s %s: the host answered %q itself, got %s", method, escaped, r.ClientGot[0].StatusLine, m.Function.Name)
+				t.Errorf("%s %s: the host answered %q itself, got %s", method, escaped,
+					r.ClientGot[0].StatusLine, m.Function.Name)
 			}
 		})
 		seen++
@@ -154,7 +158,8 @@ func TestRequestsThatTheHostKeptFromTheHandlerFitNoFunction(t *testing.T) {
 	}
 }
 
-// invocations are the wrapped calls of a recording: function, and the caller's request as the envelope tells it.
+// invocations are the wrapped calls of a recording: function, and the caller's request as the
+// envelope tells it.
 type invocation struct {
 	function, method, path string
 	params                 map[string]*string
@@ -184,7 +189,8 @@ func (r recording) invocations(t *testing.T) []invocation {
 		_, rest, _ := strings.Cut(req.URL, "://")
 		target, _, _ := strings.Cut(rest[strings.IndexByte(rest, '/'):], "?")
 		_, function := e.target()
-		all = append(all, invocation{strings.TrimPrefix(function, "/"), req.Method, target, req.Params})
+		all = append(all, invocation{strings.TrimPrefix(function, "/"), req.Method, target,
+			req.Params})
 	}
 	return all
 }
@@ -207,7 +213,8 @@ func TestWrappedInvocationsFindTheRecordedFunctionAndParameters(t *testing.T) {
 					got, set := m.Values[name]
 					decoded, err := url.PathUnescape(strings.ReplaceAll(got, "%2F", "%252F"))
 					if set != (want != nil) || want != nil && (err != nil || decoded != *want) {
-						t.Errorf("parameter %s: got %q (set %t), the host had %v", name, got, set, want)
+						t.Errorf("parameter %s: got %q (set %t), the host had %v", name, got, set,
+							want)
 					}
 				}
 			})
@@ -228,7 +235,8 @@ func TestFaultsAreThoseThatTheHostFound(t *testing.T) {
 	}{
 		{recording: "E-fn-bad-authlevel", function: "bad", words: "authLevel"},
 		{recording: "E-fn-bad-route", app: "503 to everything", function: "bad", words: "{"},
-		{recording: "E-fn-route-leading-slash", app: "503 to everything", function: "ls", words: "two slashes"},
+		{recording: "E-fn-route-leading-slash", app: "503 to everything", function: "ls",
+			words: "two slashes"},
 		{recording: "E-fn-route-admin", function: "em", words: "admin or runtime"},
 		{recording: "E-fn-same-route", function: "dup2", words: "dup1 already", wins: "dup1"},
 	}

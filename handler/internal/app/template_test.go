@@ -48,7 +48,8 @@ func TestTemplatesThatASPNETCoreRefuses(t *testing.T) {
 
 func TestParametersOfTemplates(t *testing.T) {
 	r, err := parseTemplate(`/api/{Id:int:min(5)}/a-{x}.{Ext?}`)
-	if err != nil || strings.Join(r.Params, " ") != "id x ext" || r.CatchAll != "" || !r.has("ID") || r.has("y") {
+	if err != nil || strings.Join(r.Params, " ") != "id x ext" || r.CatchAll != "" ||
+		!r.has("ID") || r.has("y") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	r, err = parseTemplate(`~/x/{**Path}`)
@@ -73,12 +74,14 @@ func TestConstraintsAreCutAsTheOriginalCutsThem(t *testing.T) {
 		`:regex(a=b)=7`:      `regex(a=b)|7`,
 		`:regex(\))`:         `regex(\))|`,
 		`:regex((a|b)c):int`: `regex((a|b)c) int|`,
-		`:regex(a:b):min(5)`: `regex(a:b):min(5)|`, // the colon inside makes it run on to the last ")"
+		// the colon inside makes it run on to the last ")"
+		`:regex(a:b):min(5)`: `regex(a:b):min(5)|`,
 		`:regex(a:int`:       `regex(a int|`,
 		"::int":              "int|",
 	} {
 		constraints, fallback, has := cutConstraints(text)
-		if got := strings.Join(constraints, " ") + "|" + fallback; got != want || has != strings.Contains(text, "=") && text != `:regex(a=b)=7` && !has {
+		if got := strings.Join(constraints, " ") + "|" + fallback; got != want ||
+			has != strings.Contains(text, "=") && text != `:regex(a=b)=7` && !has {
 			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
 	}
@@ -86,15 +89,19 @@ func TestConstraintsAreCutAsTheOriginalCutsThem(t *testing.T) {
 
 func TestConstraints(t *testing.T) {
 	for text, values := range map[string]struct{ hold, fail string }{
-		"int":               {"0|-1|+5| 7 |2147483647|-2147483648|007", "a|1.0|2147483648||0x1|1,000|١"},
-		"INT":               {"5", "a"},
-		"long":              {"9223372036854775807|-9223372036854775808", "9223372036854775808|x"},
-		"bool":              {"true|FALSE|True| false ", "1|yes|"},
-		"decimal":           {"1|1.5|.5|5.|-1|5-|1,000.25| 1 |79228162514264337593543950335", "1e5|.|-|a|79228162514264337593543950336|-5-||1.000,2"},
-		"double":            {"1|1.5|1e5|-1E-5|1,000|.5|NaN|Infinity|-infinity|1e999", "5-|.|e5|a||--1"},
-		"float":             {"1.5|1e5", "x"},
-		"guid":              {"0f8fad5b-d9cb-469f-a165-70867728950e|0F8FAD5BD9CB469FA16570867728950E|{0f8fad5b-d9cb-469f-a165-70867728950e}|(0f8fad5b-d9cb-469f-a165-70867728950e)", "0f8fad5b|x|0f8fad5b-d9cb-469f-a165-70867728950"},
-		"datetime":          {"2026-11-23|11/23/2026 10:00|2026-11-23T10:00:00Z|Nov 23 2026", "abc|;|"},
+		"int": {"0|-1|+5| 7 |2147483647|-2147483648|007",
+			"a|1.0|2147483648||0x1|1,000|١"},
+		"INT":  {"5", "a"},
+		"long": {"9223372036854775807|-9223372036854775808", "9223372036854775808|x"},
+		"bool": {"true|FALSE|True| false ", "1|yes|"},
+		"decimal": {"1|1.5|.5|5.|-1|5-|1,000.25| 1 |79228162514264337593543950335",
+			"1e5|.|-|a|79228162514264337593543950336|-5-||1.000,2"},
+		"double": {"1|1.5|1e5|-1E-5|1,000|.5|NaN|Infinity|-infinity|1e999",
+			"5-|.|e5|a||--1"},
+		"float": {"1.5|1e5", "x"},
+		"guid":  {"0f8fad5b-d9cb-469f-a165-70867728950e|0F8FAD5BD9CB469FA16570867728950E|{0f8fad5b-d9cb-469f-a165-70867728950e}|(0f8fad5b-d9cb-469f-a165-70867728950e)", "0f8fad5b|x|0f8fad5b-d9cb-469f-a165-70867728950"},
+		"datetime": {"2026-11-23|11/23/2026 10:00|2026-11-23T10:00:00Z|Nov 23 2026",
+			"abc|;|"},
 		"minlength(3)":      {"abc|abcd|ÄÖÜ", "ab|"},
 		"maxlength(2)":      {"ab|a|", "abc|😀x"},
 		"length(2)":         {"ab|😀", "a|abc"},

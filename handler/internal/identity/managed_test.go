@@ -28,7 +28,8 @@ func TestManagedIdentity(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := fetcher(t, tc.connection, osEnv)
-			if facts := fetch(t, f); facts.ClientID != tc.client || facts.TenantID != sandbox.TenantID || facts.Roles[0] != "Api.Read" {
+			if facts := fetch(t, f); facts.ClientID != tc.client ||
+				facts.TenantID != sandbox.TenantID || facts.Roles[0] != "Api.Read" {
 				t.Fatalf("%+v", facts)
 			}
 			tok, err := f(t.Context())
@@ -60,17 +61,27 @@ func TestWithoutAnIdentityEndpointNothingIsAsked(t *testing.T) {
 		text string
 		hint string
 	}{
-		{"neither variable, on a laptop", nil, "identity is not enabled or the app was not restarted", "RunAs=Developer;DeveloperTool=AzureCli"},
-		{"neither variable, in Azure", map[string]string{"WEBSITE_INSTANCE_ID": "x"}, "identity is not enabled or the app was not restarted", "az functionapp identity assign"},
-		{"switched off", map[string]string{"WEBSITE_DISABLE_MSI": "true"}, "WEBSITE_DISABLE_MSI is true", "remove the app setting"},
-		{"the endpoint alone", map[string]string{"IDENTITY_ENDPOINT": "http://127.0.0.1:1/"}, "half an identity endpoint: IDENTITY_ENDPOINT is set", "restart"},
-		{"the header alone", map[string]string{"IDENTITY_HEADER": "hdr-canary"}, "half an identity endpoint: IDENTITY_HEADER is set", "restart"},
-		{"an endpoint that is no URL", map[string]string{"IDENTITY_ENDPOINT": "127.0.0.1:1", "IDENTITY_HEADER": "hdr-canary"}, "IDENTITY_ENDPOINT is no URL", "restart"},
+		{"neither variable, on a laptop", nil,
+			"identity is not enabled or the app was not restarted",
+			"RunAs=Developer;DeveloperTool=AzureCli"},
+		{"neither variable, in Azure", map[string]string{"WEBSITE_INSTANCE_ID": "x"},
+			"identity is not enabled or the app was not restarted",
+			"az functionapp identity assign"},
+		{"switched off", map[string]string{"WEBSITE_DISABLE_MSI": "true"},
+			"WEBSITE_DISABLE_MSI is true", "remove the app setting"},
+		{"the endpoint alone", map[string]string{"IDENTITY_ENDPOINT": "http://127.0.0.1:1/"},
+			"half an identity endpoint: IDENTITY_ENDPOINT is set", "restart"},
+		{"the header alone", map[string]string{"IDENTITY_HEADER": "hdr-canary"},
+			"half an identity endpoint: IDENTITY_HEADER is set", "restart"},
+		{"an endpoint that is no URL", map[string]string{"IDENTITY_ENDPOINT": "127.0.0.1:1",
+			"IDENTITY_HEADER": "hdr-canary"}, "IDENTITY_ENDPOINT is no URL", "restart"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for _, connection := range []string{"RunAs=App", "RunAs=App;AppId=" + sandbox.ReaderClientID} {
+			for _, connection := range []string{"RunAs=App", "RunAs=App;AppId=" +
+				sandbox.ReaderClientID} {
 				begin := time.Now()
-				f, err := parsed(t, connection).Fetch("api://orders", identity.Env{Lookup: lookup(tc.env)})
+				f, err := parsed(t, connection).Fetch("api://orders",
+					identity.Env{Lookup: lookup(tc.env)})
 				if f != nil {
 					t.Fatal("a Fetch all the same")
 				}
@@ -83,7 +94,8 @@ func TestWithoutAnIdentityEndpointNothingIsAsked(t *testing.T) {
 	}
 }
 
-// Should the process environment ever differ from what main looked up, azidentity chooses the metadata service of a virtual machine.
+// Should the process environment ever differ from what main looked up, azidentity chooses the
+// metadata service of a virtual machine.
 func TestTheMetadataServiceIsNeverAsked(t *testing.T) {
 	t.Setenv("IDENTITY_ENDPOINT", "")
 	t.Setenv("IDENTITY_HEADER", "")
@@ -107,23 +119,44 @@ func TestAnswersOfTheIdentityEndpoint(t *testing.T) {
 		hint       string
 		retryAfter time.Duration
 	}{
-		{name: "an identity that is not attached", connection: "RunAs=App;AppId=" + sandbox.DetachedClientID, kind: token.Refused,
-			text: "answered 400: No User Assigned or Delegated Managed Identity found", hint: "AppId must be the client id"},
-		{name: "a resource that Entra does not know", resource: "api://nobody", kind: token.Unavailable,
-			text: "answered 500: An unexpected error occured while fetching the AAD Token. (correlation id ", hint: "TargetApp may be misspelt"},
-		{name: "403", fault: &sandbox.Fault{Name: sandbox.Status, Status: 403}, kind: token.Refused, text: "answered 403", hint: ""},
-		{name: "404", fault: &sandbox.Fault{Name: sandbox.Status, Status: 404}, kind: token.Unavailable, text: "answered 404"},
-		{name: "202", fault: &sandbox.Fault{Name: sandbox.Status, Status: 202}, kind: token.Unavailable, text: "answered 202"},
-		{name: "302 is not followed", fault: &sandbox.Fault{Name: sandbox.Status, Status: 302}, kind: token.Unavailable, text: "answered 302"},
-		{name: "500", fault: &sandbox.Fault{Name: sandbox.Status, Status: 500}, kind: token.Unavailable, text: "answered 500", hint: "TargetApp"},
-		{name: "503 with Retry-After", fault: &sandbox.Fault{Name: sandbox.Status, Status: 503, RetryAfter: "7"}, kind: token.Unavailable, text: "answered 503", retryAfter: 7 * time.Second},
-		{name: "429 with Retry-After", fault: &sandbox.Fault{Name: sandbox.Status, Status: 429, RetryAfter: "25"}, kind: token.Unavailable, text: "answered 429", retryAfter: 25 * time.Second},
-		{name: "429 with a Retry-After of an hour", fault: &sandbox.Fault{Name: sandbox.Status, Status: 429, RetryAfter: "3600"}, kind: token.Unavailable, text: "answered 429", retryAfter: 30 * time.Second},
-		{name: "429 with a Retry-After that is none", fault: &sandbox.Fault{Name: sandbox.Status, Status: 429, RetryAfter: "soon"}, kind: token.Unavailable, text: "answered 429"},
-		{name: "garbage", fault: &sandbox.Fault{Name: sandbox.Garbage}, kind: token.Unavailable, text: "answered 200 with an unusable body (application/json, 14 bytes)"},
-		{name: "HTML", fault: &sandbox.Fault{Name: sandbox.HTML}, kind: token.Unavailable, text: "answered 200 with an unusable body (text/html"},
-		{name: "a connection that is reset", fault: &sandbox.Fault{Name: sandbox.Reset}, kind: token.Unavailable, text: "asking the identity endpoint http://127.0.0.1:"},
-		{name: "a connection that is reset in the body", fault: &sandbox.Fault{Name: sandbox.ResetInBody}, kind: token.Unavailable, text: "asking the identity endpoint"},
+		{name: "an identity that is not attached", connection: "RunAs=App;AppId=" +
+			sandbox.DetachedClientID, kind: token.Refused,
+			text: "answered 400: No User Assigned or Delegated Managed Identity found",
+			hint: "AppId must be the client id"},
+		{name: "a resource that Entra does not know", resource: "api://nobody",
+			kind: token.Unavailable,
+			text: "answered 500: An unexpected error occured while fetching the AAD Token. " +
+				"(correlation id ", hint: "TargetApp may be misspelt"},
+		{name: "403", fault: &sandbox.Fault{Name: sandbox.Status, Status: 403}, kind: token.Refused,
+			text: "answered 403", hint: ""},
+		{name: "404", fault: &sandbox.Fault{Name: sandbox.Status, Status: 404},
+			kind: token.Unavailable, text: "answered 404"},
+		{name: "202", fault: &sandbox.Fault{Name: sandbox.Status, Status: 202},
+			kind: token.Unavailable, text: "answered 202"},
+		{name: "302 is not followed", fault: &sandbox.Fault{Name: sandbox.Status, Status: 302},
+			kind: token.Unavailable, text: "answered 302"},
+		{name: "500", fault: &sandbox.Fault{Name: sandbox.Status, Status: 500},
+			kind: token.Unavailable, text: "answered 500", hint: "TargetApp"},
+		{name: "503 with Retry-After", fault: &sandbox.Fault{Name: sandbox.Status, Status: 503,
+			RetryAfter: "7"}, kind: token.Unavailable, text: "answered 503",
+			retryAfter: 7 * time.Second},
+		{name: "429 with Retry-After", fault: &sandbox.Fault{Name: sandbox.Status, Status: 429,
+			RetryAfter: "25"}, kind: token.Unavailable, text: "answered 429",
+			retryAfter: 25 * time.Second},
+		{name: "429 with a Retry-After of an hour", fault: &sandbox.Fault{Name: sandbox.Status,
+			Status: 429, RetryAfter: "3600"}, kind: token.Unavailable, text: "answered 429",
+			retryAfter: 30 * time.Second},
+		{name: "429 with a Retry-After that is none", fault: &sandbox.Fault{Name: sandbox.Status,
+			Status: 429, RetryAfter: "soon"}, kind: token.Unavailable, text: "answered 429"},
+		{name: "garbage", fault: &sandbox.Fault{Name: sandbox.Garbage}, kind: token.Unavailable,
+			text: "answered 200 with an unusable body (application/json, 14 bytes)"},
+		{name: "HTML", fault: &sandbox.Fault{Name: sandbox.HTML}, kind: token.Unavailable,
+			text: "answered 200 with an unusable body (text/html"},
+		{name: "a connection that is reset", fault: &sandbox.Fault{Name: sandbox.Reset},
+			kind: token.Unavailable, text: "asking the identity endpoint http://127.0.0.1:"},
+		{name: "a connection that is reset in the body",
+			fault: &sandbox.Fault{Name: sandbox.ResetInBody}, kind: token.Unavailable,
+			text: "asking the identity endpoint"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := tenant(t, sandbox.Config{})
@@ -185,7 +218,8 @@ func TestAHangingEndpointEndsWithTheContext(t *testing.T) {
 	if err := s.SetFault(sandbox.Fault{Name: sandbox.Hang}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, fmt.Errorf("no answer within 50ms: %w", context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond,
+		fmt.Errorf("no answer within 50ms: %w", context.DeadlineExceeded))
 	defer cancel()
 	_, err := fetcher(t, "RunAs=App", osEnv)(ctx)
 	wantError(t, err, token.Unavailable, "did not answer in time: no answer within 50ms", "")
@@ -218,7 +252,8 @@ func TestAnAnswerWithoutATokenReachesTheSourceAsOne(t *testing.T) {
 func TestATokenWith202IsNone(t *testing.T) {
 	env := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
-		fmt.Fprintf(w, `{"access_token":"opaque-canary","expires_on":"%d"}`, time.Now().Add(time.Hour).Unix())
+		fmt.Fprintf(w, `{"access_token":"opaque-canary","expires_on":"%d"}`,
+			time.Now().Add(time.Hour).Unix())
 	})
 	_, err := fetcher(t, "RunAs=App", env)(t.Context())
 	wantError(t, err, token.Unavailable, "answered 202: JSON without a message", "", "canary")
@@ -257,7 +292,8 @@ func TestARedirectTakesTheHeaderNowhere(t *testing.T) {
 	}
 }
 
-// The whole chain: azidentity's cache holds a token for 24 hours, the platform's another one; a forced renewal gets past the first.
+// The whole chain: azidentity's cache holds a token for 24 hours, the platform's another one; a
+// forced renewal gets past the first.
 func TestAForcedRenewalGetsPastAzidentitysCache(t *testing.T) {
 	s := tenant(t, sandbox.Config{})
 	sources := identity.Sources{Env: osEnv}
@@ -279,7 +315,8 @@ func TestAForcedRenewalGetsPastAzidentitysCache(t *testing.T) {
 func TestTheTenantIsChecked(t *testing.T) {
 	tenant(t, sandbox.Config{})
 	sources := identity.Sources{Env: osEnv}
-	_, err := sources.Source(parsed(t, "RunAs=App"), sandbox.APIURI, sandbox.OtherTenantID).Token(t.Context())
+	_, err := sources.Source(parsed(t, "RunAs=App"), sandbox.APIURI,
+		sandbox.OtherTenantID).Token(t.Context())
 	wantError(t, err, token.Refused, "comes from tenant", "TargetTenantID names another tenant")
 }
 
@@ -289,7 +326,8 @@ func TestFunctionsShareASourceOnlyWhenEverythingIsTheSame(t *testing.T) {
 	app, reader := parsed(t, "RunAs=App"), parsed(t, "RunAs=App;AppId="+sandbox.ReaderClientID)
 	one := sources.Source(app, sandbox.APIURI, sandbox.TenantID)
 	for _, same := range []*token.Source{
-		sources.Source(parsed(t, " runas='APP';"), sandbox.APIURI+"/.default", strings.ToUpper(sandbox.TenantID)),
+		sources.Source(parsed(t, " runas='APP';"), sandbox.APIURI+"/.default",
+			strings.ToUpper(sandbox.TenantID)),
 		sources.Source(app, sandbox.APIURI, sandbox.TenantID),
 	} {
 		if same != one {
@@ -298,12 +336,14 @@ func TestFunctionsShareASourceOnlyWhenEverythingIsTheSame(t *testing.T) {
 	}
 	others := map[*token.Source]string{one: "the first"}
 	for name, other := range map[string]*token.Source{
-		"identity":                sources.Source(reader, sandbox.APIURI, sandbox.TenantID),
-		"resource":                sources.Source(app, sandbox.APIClientID, sandbox.TenantID),
-		"slash of the resource":   sources.Source(app, sandbox.APIURI+"/", sandbox.TenantID),
-		"tenant":                  sources.Source(app, sandbox.APIURI, sandbox.OtherTenantID),
-		"no tenant":               sources.Source(app, sandbox.APIURI, ""),
-		"identity and its secret": sources.Source(parsed(t, "RunAs=App;AppId="+sandbox.ReaderClientID+";TenantId=x.y;AppKey=s"), sandbox.APIURI, sandbox.TenantID),
+		"identity":              sources.Source(reader, sandbox.APIURI, sandbox.TenantID),
+		"resource":              sources.Source(app, sandbox.APIClientID, sandbox.TenantID),
+		"slash of the resource": sources.Source(app, sandbox.APIURI+"/", sandbox.TenantID),
+		"tenant":                sources.Source(app, sandbox.APIURI, sandbox.OtherTenantID),
+		"no tenant":             sources.Source(app, sandbox.APIURI, ""),
+		"identity and its secret": sources.Source(parsed(t,
+			"RunAs=App;AppId="+sandbox.ReaderClientID+";TenantId=x.y;AppKey=s"), sandbox.APIURI,
+			sandbox.TenantID),
 	} {
 		if twin, shared := others[other]; shared {
 			t.Errorf("another %s, and the source of %s", name, twin)
@@ -327,7 +367,8 @@ func TestAnIdentityThatCannotWorkHasASourceThatSaysSo(t *testing.T) {
 	var sources identity.Sources
 	source := sources.Source(parsed(t, "RunAs=App"), "api://orders", "")
 	_, err := source.Token(t.Context())
-	wantError(t, err, token.Refused, "getting a token for api://orders: the app has no identity endpoint", "RunAs=Developer")
+	wantError(t, err, token.Refused, "getting a token for api://orders: the app has no identity "+
+		"endpoint", "RunAs=Developer")
 	if st := source.State(); !st.Failing || !errors.Is(st.LastError, token.ErrRefused) {
 		t.Fatalf("%+v", st)
 	}

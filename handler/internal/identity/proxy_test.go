@@ -15,8 +15,9 @@ import (
 	sandbox "apimrelay/sandbox/identity"
 )
 
-// TestProxy runs TestProxyChild in a process of its own: net/http reads HTTP_PROXY once per process. The identity endpoint listens on an address that
-// is not loopback, which Go would never proxy.
+// TestProxy runs TestProxyChild in a process of its own: net/http reads HTTP_PROXY once per
+// process. The identity endpoint listens on an address that is not loopback, which Go would never
+// proxy.
 func TestProxy(t *testing.T) {
 	address := ownAddress(t)
 	var mu sync.Mutex
@@ -41,7 +42,8 @@ func TestProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "-test.run=^TestProxyChild$", "-test.v")
-	cmd.Env = append(s.Environment("http://"+l.Addr().String()), "HTTP_PROXY="+proxy.URL, "IDENTITY_TEST_CHILD=1", "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"))
+	cmd.Env = append(s.Environment("http://"+l.Addr().String()), "HTTP_PROXY="+proxy.URL,
+		"IDENTITY_TEST_CHILD=1", "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"))
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "child: done") {
 		t.Fatalf("the child: %v\n%s", err, out)
@@ -60,10 +62,12 @@ func TestProxyChild(t *testing.T) {
 	if os.Getenv("IDENTITY_TEST_CHILD") == "" {
 		t.Skip("runs as a child of TestProxy")
 	}
-	if facts := fetch(t, fetcher(t, "RunAs=App", identity.Env{Lookup: os.LookupEnv})); facts.TenantID != sandbox.TenantID {
+	if facts := fetch(t, fetcher(t, "RunAs=App",
+		identity.Env{Lookup: os.LookupEnv})); facts.TenantID != sandbox.TenantID {
 		t.Fatalf("%+v", facts)
 	}
-	// A call to a gateway with net/http's own transport shows that the proxy is in force in this process.
+	// A call to a gateway with net/http's own transport shows that the proxy is in force in this
+	// process.
 	resp, err := http.Get("http://gateway.example/orders")
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,8 @@ func TestALineIsReadAsItWasWritten(t *testing.T) {
 	for name, line := range map[string]Line{
 		"all fields": full,
 		"none":       {Time: at, Message: invocation},
-		"a gateway that gave no answer": {Time: at, Message: invocation, Level: slog.LevelError, Attempts: 3, Key: "primary",
+		"a gateway that gave no answer": {Time: at, Message: invocation, Level: slog.LevelError,
+			Attempts: 3, Key: "primary",
 			Status: 502},
 	} {
 		var out bytes.Buffer
@@ -68,7 +69,8 @@ func TestALineLeavesOutWhatSaysNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(got, "time")
-	want := map[string]any{"level": "INFO", "msg": "invocation", "function": "orders", "status": 200.0, "duration_ms": 1.5}
+	want := map[string]any{"level": "INFO", "msg": "invocation", "function": "orders",
+		"status": 200.0, "duration_ms": 1.5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -41,10 +41,13 @@ func hostLevel(line string, stderr bool) string {
 
 func TestHostFilesEachLineUnderItsLevel(t *testing.T) {
 	payloads := []string{
-		"plain", "a WARNING inside", "warn", "forewarned wArN warn", "line\nbreak\r\nand \u2028 more", "LanguageWorkerConsoleLog{}", `\warn \\warn "warn"`,
-		"w", "war", "wwarn", "", "é😀\x00\xff", strings.Repeat("warn ", 20_000), "LanguageWorkerConsoleLog\nLanguageWorkerConsoleLog", "<html>&",
+		"plain", "a WARNING inside", "warn", "forewarned wArN warn",
+		"line\nbreak\r\nand \u2028 more", "LanguageWorkerConsoleLog{}", `\warn \\warn "warn"`,
+		"w", "war", "wwarn", "", "é😀\x00\xff", strings.Repeat("warn ", 20_000),
+		"LanguageWorkerConsoleLog\nLanguageWorkerConsoleLog", "<html>&",
 	}
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelInfo + 1, slog.LevelWarn, slog.LevelWarn + 2, slog.LevelError, slog.LevelError + 4} {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelInfo + 1,
+		slog.LevelWarn, slog.LevelWarn + 2, slog.LevelError, slog.LevelError + 4} {
 		want := "Information"
 		switch {
 		case level >= slog.LevelError:
@@ -54,21 +57,25 @@ func TestHostFilesEachLineUnderItsLevel(t *testing.T) {
 		}
 		for _, payload := range payloads {
 			var stdout, stderr lines
-			logger := slog.New(NewHandler(&stdout, &stderr, slog.LevelDebug)).With("warn_with", payload).WithGroup("group")
-			logger.Log(context.Background(), level, payload, "warn_key", payload, "error", errors.New(payload), "any", map[string]string{payload: payload})
+			logger := slog.New(NewHandler(&stdout, &stderr, slog.LevelDebug))
+			logger = logger.With("warn_with", payload).WithGroup("group")
+			logger.Log(context.Background(), level, payload, "warn_key", payload, "error",
+				errors.New(payload), "any", map[string]string{payload: payload})
 			all := append(stdout.text, stderr.text...)
 			if len(all) != 1 {
 				t.Fatalf("%v %.20q: want one write, got %d", level, payload, len(all))
 			}
 			line := all[0]
-			if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") || strings.Contains(line, "\r") {
+			if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") ||
+				strings.Contains(line, "\r") {
 				t.Errorf("%v %.20q: want one line, got %.200q", level, payload, line)
 			}
 			if strings.HasPrefix(line, "LanguageWorkerConsoleLog") {
 				t.Errorf("want no line for the host itself, got %.100q", line)
 			}
 			if got := hostLevel(line, len(stderr.text) > 0); got != want {
-				t.Errorf("%v %.20q: want %s, the host makes it %s: %.200s", level, payload, want, got, line)
+				t.Errorf("%v %.20q: want %s, the host makes it %s: %.200s", level, payload, want,
+					got, line)
 			}
 			var content struct {
 				Msg, Level string
@@ -83,7 +90,8 @@ func TestHostFilesEachLineUnderItsLevel(t *testing.T) {
 				t.Fatalf("want JSON, got %.200s: %v", line, err)
 			}
 			same := strings.ToValidUTF8(payload, "\uFFFD")
-			if content.Msg != same || content.WarnWith != same || content.Group.WarnKey != same || content.Group.Error != same || content.Group.Any[same] != same {
+			if content.Msg != same || content.WarnWith != same || content.Group.WarnKey != same ||
+				content.Group.Error != same || content.Group.Any[same] != same {
 				t.Errorf("%v: want the content unchanged, got %.200s", level, line)
 			}
 			if content.Level != level.String() {
@@ -154,7 +162,8 @@ func TestStdLog(t *testing.T) {
 	std := StdLog(slog.New(NewHandler(&stdout, &stderr, nil)))
 	std.Printf("http: proxy error: %v", "x")
 	std.Printf("http: panic serving 127.0.0.1:1: boom\ngoroutine 1 [running]:\nwarn()\n")
-	if len(stderr.text) != 2 || hostLevel(stderr.text[0], true) != "Warning" || hostLevel(stderr.text[1], true) != "Error" {
+	if len(stderr.text) != 2 || hostLevel(stderr.text[0], true) != "Warning" ||
+		hostLevel(stderr.text[1], true) != "Error" {
 		t.Errorf("want a Warning and an Error, one line each, got %q", stderr.text)
 	}
 
@@ -166,17 +175,22 @@ func TestStdLog(t *testing.T) {
 	if err == nil {
 		t.Error("want a cut connection, got an answer")
 	}
-	if len(stderr.text) != 3 || !strings.Contains(stderr.text[2], "boom") || hostLevel(stderr.text[2], true) != "Error" {
+	if len(stderr.text) != 3 || !strings.Contains(stderr.text[2], "boom") ||
+		hostLevel(stderr.text[2], true) != "Error" {
 		t.Errorf("want the panic as one Error, got %q", stderr.text)
 	}
 }
 
 func TestLogAllocations(t *testing.T) {
 	logger := slog.New(NewHandler(io.Discard, io.Discard, nil)).With("function", "f")
-	attrs := []slog.Attr{slog.String("invocation_id", "x"), slog.Int("status", 200), slog.Int64("duration_us", 1500), slog.String("text", "a warning")}
+	attrs := []slog.Attr{slog.String("invocation_id", "x"), slog.Int("status", 200),
+		slog.Int64("duration_us", 1500), slog.String("text", "a warning")}
 	const limit = 2 // none but under the race detector, which empties pools at random
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelError, slog.LevelDebug} {
-		if n := testing.AllocsPerRun(200, func() { logger.LogAttrs(context.Background(), level, "invocation", attrs...) }); n > limit {
+		if n := testing.AllocsPerRun(200, func() {
+			logger.LogAttrs(context.Background(), level,
+				"invocation", attrs...)
+		}); n > limit {
 			t.Errorf("%v: want %v allocations, got %v", level, limit, n)
 		}
 	}

@@ -53,17 +53,20 @@ func TestACallAsSpansAndMetrics(t *testing.T) {
 		"OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,cloud.region=here")
 
 	incoming, _ := Continue(http.Header{"Traceparent": {good}, "Tracestate": {"a=1"}})
-	invocation := telemetry.Begin(incoming, Invocation{ID: "id-1", Function: "orders", Trigger: "httpTrigger",
-		Way: "proxied", Method: "GET", Route: "orders/{id}", Path: "/api/orders/1"})
+	invocation := telemetry.Begin(incoming, Invocation{ID: "id-1", Function: "orders",
+		Trigger: "httpTrigger",
+		Way:     "proxied", Method: "GET", Route: "orders/{id}", Path: "/api/orders/1"})
 	if got := invocation.Trace(incoming).TraceIDString(); got != traceID {
 		t.Errorf("want the caller's trace id in the log line, got %s", got)
 	}
-	first := invocation.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gw.example", Path: "/a"})
+	first := invocation.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gw.example",
+		Path: "/a"})
 	header := http.Header{}
 	first.Inject(header)
 	first.End(429, "")
 	counters.Retry("orders", "429")
-	second := invocation.Attempt(Attempt{Method: "GET", Scheme: "http", Host: "[::1]:8080", Path: "/a", Resend: 1})
+	second := invocation.Attempt(Attempt{Method: "GET", Scheme: "http", Host: "[::1]:8080",
+		Path: "/a", Resend: 1})
 	second.End(0, "gateway-unreachable")
 	counters.Refusal("orders", "token-refused")
 	counters.Replay("orders", "token")
@@ -80,18 +83,22 @@ func TestACallAsSpansAndMetrics(t *testing.T) {
 		}
 		if attributesOf(s)["http.request.resend_count"] != "1" {
 			byParent[hex.EncodeToString(s.ParentSpanId)] = s
-		} else if a := attributesOf(s); a["server.address"] != "::1" || a["server.port"] != "8080" || a["error.type"] != "gateway-unreachable" {
+		} else if a := attributesOf(s); a["server.address"] != "::1" ||
+			a["server.port"] != "8080" || a["error.type"] != "gateway-unreachable" {
 			t.Errorf("second attempt: want ::1 and 8080, got %v", a)
 		}
 	}
 	server := byParent[spanID]
-	if server == nil || server.Kind != tracepb.Span_SPAN_KIND_SERVER || server.TraceState != "a=1" ||
+	if server == nil || server.Kind != tracepb.Span_SPAN_KIND_SERVER ||
+		server.TraceState != "a=1" ||
 		server.Name != "GET orders/{id}" || server.Status.Code != tracepb.Status_STATUS_CODE_ERROR {
 		t.Fatalf("want the invocation below the caller's span, got %v", server)
 	}
-	want := map[string]string{"faas.invocation_id": "id-1", "faas.name": "orders", "faas.trigger": "http",
-		"azure.functions.trigger": "httpTrigger", "apimrelay.way": "proxied", "http.request.method": "GET",
-		"http.route": "orders/{id}", "url.path": "/api/orders/1", "faas.coldstart": "true",
+	want := map[string]string{"faas.invocation_id": "id-1", "faas.name": "orders",
+		"faas.trigger":            "http",
+		"azure.functions.trigger": "httpTrigger", "apimrelay.way": "proxied",
+		"http.request.method": "GET",
+		"http.route":          "orders/{id}", "url.path": "/api/orders/1", "faas.coldstart": "true",
 		"http.response.status_code": "502", "error.type": "gateway-unreachable"}
 	if diff := cmp.Diff(want, attributesOf(server)); diff != "" {
 		t.Errorf("invocation (-want +got):\n%s", diff)
@@ -101,16 +108,21 @@ func TestACallAsSpansAndMetrics(t *testing.T) {
 		t.Fatalf("want an attempt below the invocation, got %v", byParent)
 	}
 	passed := "00-" + traceID + "-" + hex.EncodeToString(client.SpanId) + "-01"
-	if diff := cmp.Diff(http.Header{"Traceparent": {passed}, "Tracestate": {"a=1"}}, header); diff != "" {
+	if diff := cmp.Diff(http.Header{"Traceparent": {passed}, "Tracestate": {"a=1"}},
+		header); diff != "" {
 		t.Errorf("what the gateway sees (-want +got):\n%s", diff)
 	}
-	want = map[string]string{"http.request.method": "GET", "url.full": "https://gw.example/a", "url.scheme": "https",
-		"server.address": "gw.example", "server.port": "443", "http.response.status_code": "429", "error.type": "429"}
+	want = map[string]string{"http.request.method": "GET", "url.full": "https://gw.example/a",
+		"url.scheme":     "https",
+		"server.address": "gw.example", "server.port": "443", "http.response.status_code": "429",
+		"error.type": "429"}
 	if diff := cmp.Diff(want, attributesOf(client)); diff != "" {
 		t.Errorf("attempt (-want +got):\n%s", diff)
 	}
-	for name, value := range map[string]string{"service.name": "my-app", "service.version": "1.2.3", "cloud.provider": "azure",
-		"cloud.region": "here", "deployment.environment.name": "test", "telemetry.sdk.name": "opentelemetry"} {
+	for name, value := range map[string]string{"service.name": "my-app", "service.version": "1.2.3",
+		"cloud.provider": "azure",
+		"cloud.region":   "here", "deployment.environment.name": "test",
+		"telemetry.sdk.name": "opentelemetry"} {
 		if got.Resource[name] != value {
 			t.Errorf("resource: %s: want %s, got %s", name, value, got.Resource[name])
 		}
@@ -126,10 +138,11 @@ func TestACallAsSpansAndMetrics(t *testing.T) {
 		t.Errorf("want an age of a minute, got %v", points)
 	}
 	for name, want := range map[string]string{
-		"apimrelay.retries":         "apimrelay.reason=429 faas.name=orders: 1",
-		"apimrelay.replays":         "apimrelay.with=token faas.name=orders: 1",
-		"apimrelay.refusals":        "apimrelay.class=token-refused faas.name=orders: 1",
-		"apimrelay.token.refreshes": "apimrelay.identity=system-assigned apimrelay.outcome=new apimrelay.resource=api://x: 2",
+		"apimrelay.retries":  "apimrelay.reason=429 faas.name=orders: 1",
+		"apimrelay.replays":  "apimrelay.with=token faas.name=orders: 1",
+		"apimrelay.refusals": "apimrelay.class=token-refused faas.name=orders: 1",
+		"apimrelay.token.refreshes": "apimrelay.identity=system-assigned apimrelay.outcome=new " +
+			"apimrelay.resource=api://x: 2",
 	} {
 		if sums := sumsOf(got.Metrics[name]); !strings.Contains(sums, want) {
 			t.Errorf("%s: want %s, got %s", name, want, sums)
@@ -142,8 +155,10 @@ func sumsOf(m *metricspb.Metric) string {
 	var all []string
 	for _, p := range m.GetSum().GetDataPoints() {
 		labels := fmt.Sprint(otlptest.Attributes(p.Attributes)) // maps are printed in order
-		labels = strings.NewReplacer("map[", "", "]", "", "name:", "name=", "reason:", "reason=", "with:", "with=", "class:", "class=",
-			"identity:", "identity=", "outcome:", "outcome=", "resource:", "resource=").Replace(labels)
+		labels = strings.NewReplacer("map[", "", "]", "", "name:", "name=", "reason:", "reason=",
+			"with:", "with=", "class:", "class=",
+			"identity:", "identity=", "outcome:", "outcome=", "resource:",
+			"resource=").Replace(labels)
 		all = append(all, fmt.Sprintf("%s: %d", labels, p.GetAsInt()))
 	}
 	return strings.Join(all, "; ")
@@ -165,7 +180,8 @@ func TestAFlushFollowsTheLastInvocationInFlight(t *testing.T) {
 	ended := time.Now()
 	two.End(0, "")
 	got := collector.Until(t, "both spans", func(s otlptest.State) bool { return len(s.Spans) == 2 })
-	if took := time.Since(ended); took > 2*time.Second { // 200 ms, on a machine that does nothing else
+	// 200 ms, on a machine that does nothing else
+	if took := time.Since(ended); took > 2*time.Second {
 		t.Errorf("want the spans at once, got them after %v", took)
 	}
 	for _, s := range got.Spans {
@@ -201,13 +217,15 @@ func TestNobodyWaitsForACollector(t *testing.T) {
 
 func TestWhatIsNotSampledGoesOnAsSuch(t *testing.T) {
 	collector := otlptest.New(t)
-	telemetry := start(t, Config{}, "OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL, "OTEL_TRACES_SAMPLER", "always_off")
+	telemetry := start(t, Config{}, "OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL,
+		"OTEL_TRACES_SAMPLER", "always_off")
 	incoming, _ := Continue(http.Header{"Traceparent": {good}})
 	span := telemetry.Begin(incoming, Invocation{})
 	header := http.Header{}
 	span.Attempt(Attempt{Method: "GET"}).Inject(header)
 	got := header.Get("Traceparent")
-	if !strings.HasPrefix(got, "00-"+traceID+"-") || !strings.HasSuffix(got, "-00") || strings.Contains(got, spanID) {
+	if !strings.HasPrefix(got, "00-"+traceID+"-") || !strings.HasSuffix(got, "-00") ||
+		strings.Contains(got, spanID) {
 		t.Errorf("want an unsampled span of the same trace, got %s", got)
 	}
 	span.End(200, "")
@@ -225,10 +243,11 @@ func TestMetricsAloneLeaveTheTraceAsItCame(t *testing.T) {
 	for _, came := range []http.Header{{"Traceparent": {good}}, {}} {
 		incoming, _ = Continue(came)
 		span := telemetry.Begin(incoming, Invocation{Function: "orders"})
-		if got, want := span.Trace(incoming), incoming; got.TraceIDString() != want.TraceIDString() || got.Valid() != want.Valid() {
-			t.Errorf("the trace became %+v, want %+v", got, want)
+		if got := span.Trace(incoming); !got.at.Equal(incoming.at) {
+			t.Errorf("the trace became %+v, want %+v", got, incoming)
 		}
-		attempt := span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gateway.example", Path: "/"})
+		attempt := span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gateway.example",
+			Path: "/"})
 		header := came.Clone()
 		attempt.Inject(header)
 		if diff := cmp.Diff(came, header); diff != "" {
@@ -263,7 +282,8 @@ func TestAFailingCollectorIsLoggedOnceAndNotQuoted(t *testing.T) {
 			_, _ = io.WriteString(w, "no: "+r.Header.Get("Api-Key"))
 			return true
 		}, "403"},
-		"it refuses with a reason": {hijack("HTTP/1.1 401 " + key + "\r\nContent-Length: 0\r\n\r\n"), "401"},
+		"it refuses with a reason": {hijack("HTTP/1.1 401 " + key +
+			"\r\nContent-Length: 0\r\n\r\n"), "401"},
 		"it sends somewhere else": {func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Location", "/"+key)
 			w.WriteHeader(http.StatusFound)
@@ -284,7 +304,8 @@ func TestAFailingCollectorIsLoggedOnceAndNotQuoted(t *testing.T) {
 			collector.Answer = row.answer
 			var stdout, stderr lines
 			telemetry := start(t, Config{Log: slog.New(NewHandler(&stdout, &stderr, nil))},
-				"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.URL+"/"+key+"/v1/traces", "OTEL_EXPORTER_OTLP_HEADERS", "api-key="+key)
+				"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.URL+"/"+key+"/v1/traces",
+				"OTEL_EXPORTER_OTLP_HEADERS", "api-key="+key)
 			for range 3 {
 				telemetry.Begin(Trace{}, Invocation{}).End(200, "")
 				telemetry.flush()
@@ -292,7 +313,8 @@ func TestAFailingCollectorIsLoggedOnceAndNotQuoted(t *testing.T) {
 			stderr.mu.Lock()
 			defer stderr.mu.Unlock()
 			text := strings.Join(stderr.text, "")
-			if len(stderr.text) != 1 || hostLevel(text, true) != "Warning" || !strings.Contains(text, row.want) {
+			if len(stderr.text) != 1 || hostLevel(text, true) != "Warning" ||
+				!strings.Contains(text, row.want) {
 				t.Errorf("want one Warning with %q, got %q", row.want, stderr.text)
 			}
 			if strings.Contains(text, key) {
@@ -308,11 +330,13 @@ func TestExportersFollowTheirVariables(t *testing.T) {
 		environ        []string
 		refuse         int // so many requests first
 	}{
-		"plain":      {endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", path: "/"},
-		"compressed": {endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", environ: []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}},
+		"plain": {endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", path: "/"},
+		"compressed": {endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT",
+			environ: []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}},
 		"again after a 503": {endpoint: "OTEL_EXPORTER_OTLP_ENDPOINT", refuse: 1,
 			environ: []string{"OTEL_METRICS_EXPORTER", "none"}},
-		"an endpoint of its own, as it is": {endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", path: "/own/path"},
+		"an endpoint of its own, as it is": {endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+			path: "/own/path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			collector := otlptest.New(t)
@@ -326,13 +350,19 @@ func TestExportersFollowTheirVariables(t *testing.T) {
 				return refuse >= 0
 			}
 			telemetry := start(t, Config{}, append([]string{row.endpoint, collector.URL + row.path,
-				"OTEL_EXPORTER_OTLP_HEADERS", "api-key = a%20b , x=1", "OTEL_TRACES_EXPORTER", "otlp"}, row.environ...)...)
+				"OTEL_EXPORTER_OTLP_HEADERS", "api-key = a%20b , x=1", "OTEL_TRACES_EXPORTER",
+				"otlp"}, row.environ...)...)
 			telemetry.Begin(Trace{}, Invocation{Function: "orders"}).End(200, "")
-			got := collector.Until(t, "the span", func(s otlptest.State) bool { return len(s.Spans) == 1 })
+			got := collector.Until(t, "the span",
+				func(s otlptest.State) bool { return len(s.Spans) == 1 })
 			if got.Header.Get("Api-Key") != "a b" || got.Header.Get("X") != "1" {
 				t.Errorf("want the headers given, got %v", got.Header)
 			}
-			if want := map[bool]string{true: "/own/path", false: "/v1/traces"}[row.path == "/own/path"]; !paths[want] {
+			want := "/v1/traces"
+			if row.path == "/own/path" {
+				want = row.path
+			}
+			if !paths[want] {
 				t.Errorf("want the spans at %s, got %v", want, paths)
 			}
 		})
@@ -366,9 +396,11 @@ func TestBadVariablesAreNamedWithoutTheirValues(t *testing.T) {
 				t.Fatalf("want metrics alone, got %+v", telemetry)
 			}
 			text := strings.Join(stderr.text, "")
-			if len(stderr.text) != 1 || hostLevel(text, true) != "Warning" || !strings.Contains(text, row.name) ||
+			if len(stderr.text) != 1 || hostLevel(text, true) != "Warning" ||
+				!strings.Contains(text, row.name) ||
 				!strings.Contains(text, row.want) || strings.Contains(text, "canary") {
-				t.Errorf("want one Warning that names %s and says %q, got %q", row.name, row.want, stderr.text)
+				t.Errorf("want one Warning that names %s and says %q, got %q", row.name, row.want,
+					stderr.text)
 			}
 		})
 	}
@@ -378,9 +410,11 @@ func TestBadVariablesAreNamedWithoutTheirValues(t *testing.T) {
 func TestTheSDKLogsThroughUs(t *testing.T) {
 	var stdout, stderr lines
 	start(t, Config{Log: slog.New(NewHandler(&stdout, &stderr, nil))},
-		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:1", "OTEL_METRIC_EXPORT_INTERVAL", "canary")
+		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://127.0.0.1:1", "OTEL_METRIC_EXPORT_INTERVAL",
+		"canary")
 	text := strings.Join(stderr.text, "")
-	if !strings.Contains(text, `"variable":"OTEL_METRIC_EXPORT_INTERVAL"`) || strings.Contains(text, "canary") {
+	if !strings.Contains(text, `"variable":"OTEL_METRIC_EXPORT_INTERVAL"`) ||
+		strings.Contains(text, "canary") {
 		t.Errorf("want a line that names the variable and not its value, got %q", stderr.text)
 	}
 }
@@ -388,11 +422,14 @@ func TestTheSDKLogsThroughUs(t *testing.T) {
 func TestOffByDefaultAndFree(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	for name, environ := range map[string][]string{
-		"nothing set":          nil,
-		"disabled":             {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h", "OTEL_SDK_DISABLED", "True"},
-		"no exporter":          {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h", "OTEL_TRACES_EXPORTER", "none", "OTEL_METRICS_EXPORTER", "none"},
+		"nothing set": nil,
+		"disabled": {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h", "OTEL_SDK_DISABLED",
+			"True"},
+		"no exporter": {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h", "OTEL_TRACES_EXPORTER",
+			"none", "OTEL_METRICS_EXPORTER", "none"},
 		"only other variables": {"OTEL_SERVICE_NAME", "x", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
-		"gRPC":                 {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h", "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+		"gRPC": {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://h",
+			"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if telemetry := start(t, Config{}, environ...); telemetry != nil {
@@ -426,15 +463,18 @@ func TestOffByDefaultAndFree(t *testing.T) {
 
 func BenchmarkSpans(b *testing.B) {
 	b.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlptest.New(b).URL)
-	on := Start(Config{Lookup: os.LookupEnv, Version: func() string { return "1" }, Log: slog.New(slog.DiscardHandler)})
+	on := Start(Config{Lookup: os.LookupEnv, Version: func() string { return "1" },
+		Log: slog.New(slog.DiscardHandler)})
 	defer func() { _ = on.Stop(context.Background()) }()
 	for name, telemetry := range map[string]*Telemetry{"off": nil, "on": on} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				span := telemetry.Begin(Trace{}, Invocation{ID: "id", Function: "f", Trigger: "httpTrigger",
-					Way: "proxied", Method: "GET", Route: "x", Path: "/api/x"})
-				attempt := span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gw.example", Path: "/x"})
+				span := telemetry.Begin(Trace{}, Invocation{ID: "id", Function: "f",
+					Trigger: "httpTrigger",
+					Way:     "proxied", Method: "GET", Route: "x", Path: "/api/x"})
+				attempt := span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "gw.example",
+					Path: "/x"})
 				attempt.Inject(http.Header{})
 				attempt.End(200, "")
 				span.End(200, "")

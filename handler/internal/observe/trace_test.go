@@ -20,30 +20,40 @@ func TestATraceGoesOn(t *testing.T) {
 		in   http.Header
 		want http.Header // what a request of the trace has, nil for no trace
 	}{
-		"none":              {http.Header{}, nil},
-		"sampled":           {http.Header{"Traceparent": {good}}, http.Header{"Traceparent": {good}}},
-		"not sampled":       {http.Header{"Traceparent": {good[:53] + "00"}}, http.Header{"Traceparent": {good[:53] + "00"}}},
-		"a later version":   {http.Header{"Traceparent": {"cc" + good[2:] + "-new"}}, http.Header{"Traceparent": {good}}},
-		"two":               {http.Header{"Traceparent": {good, good}}, nil},
-		"broken":            {http.Header{"Traceparent": {good[1:]}, "Tracestate": {"a=1"}}, nil},
-		"capitals":          {http.Header{"Traceparent": {"00-4BF92F3577B34DA6A3CE929D0E0E4736-" + spanID + "-01"}}, nil},
-		"no trace id":       {http.Header{"Traceparent": {"00-00000000000000000000000000000000-" + spanID + "-01"}}, nil},
-		"no span id":        {http.Header{"Traceparent": {"00-" + traceID + "-0000000000000000-01"}}, nil},
+		"none": {http.Header{}, nil},
+		"sampled": {http.Header{"Traceparent": {good}},
+			http.Header{"Traceparent": {good}}},
+		"not sampled": {http.Header{"Traceparent": {good[:53] + "00"}},
+			http.Header{"Traceparent": {good[:53] + "00"}}},
+		"a later version": {http.Header{"Traceparent": {"cc" + good[2:] + "-new"}},
+			http.Header{"Traceparent": {good}}},
+		"two":    {http.Header{"Traceparent": {good, good}}, nil},
+		"broken": {http.Header{"Traceparent": {good[1:]}, "Tracestate": {"a=1"}}, nil},
+		"capitals": {http.Header{"Traceparent": {"00-4BF92F3577B34DA6A3CE929D0E0E4736-" +
+			spanID + "-01"}}, nil},
+		"no trace id": {http.Header{"Traceparent": {"00-00000000000000000000000000000000-" +
+			spanID + "-01"}}, nil},
+		"no span id": {http.Header{"Traceparent": {"00-" + traceID +
+			"-0000000000000000-01"}}, nil},
 		"version ff":        {http.Header{"Traceparent": {"ff" + good[2:]}}, nil},
 		"version 00, more":  {http.Header{"Traceparent": {good + "-new"}}, nil},
 		"blanks around it":  {http.Header{"Traceparent": {" " + good}}, nil},
 		"only a tracestate": {http.Header{"Tracestate": {"a=1"}}, nil},
-		"a tracestate of several lines": {http.Header{"Traceparent": {good}, "Tracestate": {"a=1", "b@c=2,d=3"}},
+		"a tracestate of several lines": {http.Header{"Traceparent": {good},
+			"Tracestate": {"a=1", "b@c=2,d=3"}},
 			http.Header{"Traceparent": {good}, "Tracestate": {"a=1,b@c=2,d=3"}}},
-		"a broken tracestate": {http.Header{"Traceparent": {good}, "Tracestate": {"A=1"}}, http.Header{"Traceparent": {good}}},
-		"a key twice":         {http.Header{"Traceparent": {good}, "Tracestate": {"a=1", "a=2"}}, http.Header{"Traceparent": {good}}},
+		"a broken tracestate": {http.Header{"Traceparent": {good}, "Tracestate": {"A=1"}},
+			http.Header{"Traceparent": {good}}},
+		"a key twice": {http.Header{"Traceparent": {good}, "Tracestate": {"a=1", "a=2"}},
+			http.Header{"Traceparent": {good}}},
 	} {
 		trace, ok := Continue(row.in)
 		if ok != (row.want != nil) || ok != trace.Valid() {
 			t.Errorf("%s: want a trace: %v, got %v", name, row.want != nil, ok)
 			continue
 		}
-		forged := http.Header{"Traceparent": {"forged"}, "Tracestate": {"forged"}, "Baggage": {"k=v"}}
+		forged := http.Header{"Traceparent": {"forged"}, "Tracestate": {"forged"},
+			"Baggage": {"k=v"}}
 		want := forged.Clone()
 		if ok {
 			want = row.want.Clone()

@@ -63,7 +63,8 @@ func tokens(life, delay time.Duration) func(context.Context, int) (token.Token, 
 // made is the n-th token, a JWT.
 func made(n int, life time.Duration) token.Token {
 	end := time.Now().Add(life)
-	return token.Token{Value: jwt(map[string]any{"tid": tenant, "n": n, "exp": end.Unix()}), ExpiresOn: end}
+	return token.Token{Value: jwt(map[string]any{"tid": tenant, "n": n, "exp": end.Unix()}),
+		ExpiresOn: end}
 }
 
 func failing(err error) func(context.Context, int) (token.Token, error) {
@@ -98,9 +99,11 @@ func jwt(claims map[string]any) string {
 }
 
 // open makes a source in virtual time over the fake.
-func open(t *testing.T, answer func(context.Context, int) (token.Token, error)) (*token.Source, *fake) {
+func open(t *testing.T, answer func(context.Context, int) (token.Token, error)) (*token.Source,
+	*fake) {
 	f := &fake{t: t, answer: answer}
-	return token.NewSource(token.Options{Fetch: f.fetch, TenantID: tenant, Resource: resource, Now: time.Now}), f
+	return token.NewSource(token.Options{Fetch: f.fetch, TenantID: tenant, Resource: resource,
+		Now: time.Now}), f
 }
 
 // must returns the token, which must be there.

@@ -118,7 +118,8 @@ func TestFrozenProcess(t *testing.T) {
 		if !lines.Scan() {
 			t.Fatalf("the child went away: %v", lines.Err())
 		}
-		if _, err := fmt.Sscanf(lines.Text(), reportForm, &r.requests, &r.failed, &r.last, &r.millis, &r.past); err != nil {
+		if _, err := fmt.Sscanf(lines.Text(), reportForm, &r.requests, &r.failed, &r.last,
+			&r.millis, &r.past); err != nil {
 			t.Fatalf("%q: %v", lines.Text(), err)
 		}
 		return r
@@ -144,11 +145,13 @@ func TestFrozenProcess(t *testing.T) {
 		t.Skipf("the machine is too slow for this test: %+v", r)
 	}
 	if r.requests != 2 || r.failed != 0 || r.millis > 500 {
-		t.Fatalf("50 callers after a freeze across the refresh point: %+v, want one request, and for each the token in hand or the new one", r)
+		t.Fatalf("50 callers after a freeze across the refresh point: %+v, want one request, and "+
+			"for each the token in hand or the new one", r)
 	}
 	freeze(4200 * time.Millisecond)
 	if r := call(50); r.past != "end" || r.requests != 3 || r.failed != 0 || r.last != "token-3" {
-		t.Fatalf("50 callers after a freeze across the end: %+v, want a new token and one request", r)
+		t.Fatalf("50 callers after a freeze across the end: %+v, want a new token and one request",
+			r)
 	}
 }
 
@@ -171,12 +174,13 @@ func TestFrozenChild(t *testing.T) {
 	now := func() time.Time { return start.Add(time.Now().Round(0).Sub(start) * speed) }
 	var mu sync.Mutex
 	requests := 0
-	s := token.NewSource(token.Options{Resource: resource, Now: now, Fetch: func(context.Context) (token.Token, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		requests++
-		return token.Token{Value: fmt.Sprint("token-", requests), ExpiresOn: now().Add(life)}, nil
-	}})
+	s := token.NewSource(token.Options{Resource: resource, Now: now,
+		Fetch: func(context.Context) (token.Token, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			requests++
+			return token.Token{Value: fmt.Sprint("token-", requests), ExpiresOn: now().Add(life)}, nil
+		}})
 	in := bufio.NewReader(os.Stdin)
 	for {
 		var n int
@@ -195,7 +199,8 @@ func TestFrozenChild(t *testing.T) {
 			past = "refresh"
 		}
 		got, longest := crowd(t, s, n)
-		for deadline := time.Now().Add(5 * time.Second); s.State().Fetching && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(5 * time.Second); s.State().Fetching &&
+			time.Now().Before(deadline); {
 			runtime.Gosched()
 		}
 		r := report{requests: int(s.State().Requests), millis: longest.Milliseconds(), past: past}

@@ -51,7 +51,8 @@ var brokenCopies = map[string]func(*world) asked{
 	"a fetch for each caller": func(w *world) asked { return &eachFetches{Source: w.source, w: w} },
 	"a caller waits for the refresh": func(w *world) asked {
 		return &override{Source: w.source, token: func(ctx context.Context, s *Source) (string, error) {
-			if h := s.hand.Load(); h != nil && s.clock() >= h.refresh.Load() && s.clock() < h.usable {
+			if h := s.hand.Load(); h != nil && s.clock() >= h.refresh.Load() &&
+				s.clock() < h.usable {
 				s.mu.Lock()
 				f := s.flight
 				if f == nil {

@@ -130,8 +130,10 @@ func (w *world) fetch(ctx context.Context) (Token, error) {
 func playSchedule(t *testing.T, seed, n uint64, broken func(*world) asked) (fault string) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, n))
-		w := &world{issued: map[string]time.Time{}, strange: map[string]bool{}, now: answer{life: 24 * time.Hour}}
-		w.source = NewSource(Options{Fetch: w.fetch, TenantID: modelTenant, Resource: "api://model", Now: w.wall})
+		w := &world{issued: map[string]time.Time{}, strange: map[string]bool{},
+			now: answer{life: 24 * time.Hour}}
+		w.source = NewSource(Options{Fetch: w.fetch, TenantID: modelTenant, Resource: "api://model",
+			Now: w.wall})
 		var s asked = w.source
 		if broken != nil {
 			s = broken(w)
@@ -176,12 +178,14 @@ func (w *world) step(r *rand.Rand, s asked, wg *sync.WaitGroup, step int) {
 			wg.Go(func() { w.callRenew(s) })
 		}
 	case 6, 7: // the identity behaves otherwise from now on
-		a := answer{life: time.Duration(30+r.IntN(100_000)) * time.Second, delay: time.Duration(r.IntN(3000)) * time.Millisecond}
+		a := answer{life: time.Duration(30+r.IntN(100_000)) * time.Second,
+			delay: time.Duration(r.IntN(3000)) * time.Millisecond}
 		switch r.IntN(8) {
 		case 0, 1:
 			a.err = &Error{Kind: Unavailable, Err: errors.New("down")}
 		case 2:
-			a.err = &Error{Kind: Unavailable, Err: errors.New("busy"), RetryAfter: time.Duration(1+r.IntN(25)) * time.Second}
+			a.err = &Error{Kind: Unavailable, Err: errors.New("busy"),
+				RetryAfter: time.Duration(1+r.IntN(25)) * time.Second}
 		case 3:
 			a.err = &Error{Kind: Refused, Err: errors.New("no")}
 		case 4:
@@ -200,7 +204,8 @@ func (w *world) step(r *rand.Rand, s asked, wg *sync.WaitGroup, step int) {
 		time.Sleep(time.Duration(r.IntN(pick(r, 5_000, 60_000))) * time.Millisecond)
 	case 12: // until shortly before or after something is due
 		st, now := w.source.State(), w.wall()
-		at := pick(r, st.RefreshAt, st.ExpiresOn.Add(-margin), st.ExpiresOn, st.ClosedUntil).Add(time.Duration(r.IntN(12_000)-2000) * time.Millisecond)
+		at := pick(r, st.RefreshAt, st.ExpiresOn.Add(-margin), st.ExpiresOn,
+			st.ClosedUntil).Add(time.Duration(r.IntN(12_000)-2000) * time.Millisecond)
 		if d := at.Sub(now); d > 0 && d < 48*time.Hour {
 			time.Sleep(d)
 		}
@@ -232,7 +237,8 @@ func (w *world) callToken(s asked, patience time.Duration) {
 	w.mu.Unlock()
 	value, err := s.Token(ctx)
 	took := time.Since(begin)
-	jumped := w.wall().Sub(wallBegin) != took // nothing about time can be said of a caller whose clock jumped
+	// nothing about time can be said of a caller whose clock jumped
+	jumped := w.wall().Sub(wallBegin) != took
 	if st.Usable && (took > 0 || err != nil) && !jumped {
 		w.blame("a caller with a usable token in hand waited %s and got %v", took, err)
 	}
@@ -253,7 +259,8 @@ func (w *world) callToken(s asked, patience time.Duration) {
 			w.blame("a caller failed after %s, want %s at most", took, Deadline)
 		}
 		if e != nil && e.RetryAfter > MaxRetryAfter {
-			w.blame("a caller was told to wait for %s, want %s at most", e.RetryAfter, MaxRetryAfter)
+			w.blame("a caller was told to wait for %s, want %s at most", e.RetryAfter,
+				MaxRetryAfter)
 		}
 		if errors.Is(err, context.Canceled) {
 			w.blame("a caller got another caller's end: %v", err)
@@ -266,8 +273,10 @@ func (w *world) callToken(s asked, patience time.Duration) {
 		w.blame("a token was handed out %s before its end", end.Sub(w.wall()))
 	}
 	closed := st.ClosedUntil.After(wallBegin)
-	if closed && !st.Usable && !st.Fetching && !jumped && (took > 0 || err == nil || after != requests) {
-		w.blame("a caller within the pause after a failure waited %s; %d requests were made", took, after-requests)
+	if closed && !st.Usable && !st.Fetching && !jumped && (took > 0 || err == nil ||
+		after != requests) {
+		w.blame("a caller within the pause after a failure waited %s; %d requests were made", took,
+			after-requests)
 	}
 	// Whoever starts a refresh moves its point on by as much first, for others to see.
 	if st.Usable && !st.Fetching && st.RefreshAt.Sub(wallBegin) > Deadline+refreshGrace && !jumped {
@@ -276,8 +285,10 @@ func (w *world) callToken(s asked, patience time.Duration) {
 		}
 	}
 	if st.Usable && !closed && !st.Fetching && !st.RefreshAt.After(wallBegin) {
-		if now := w.source.State(); now.RefreshAt.Equal(st.RefreshAt) && !now.Fetching && now.Requests == st.Requests {
-			w.blame("a caller came %s past the refresh point, and no refresh began", wallBegin.Sub(st.RefreshAt))
+		if now := w.source.State(); now.RefreshAt.Equal(st.RefreshAt) && !now.Fetching &&
+			now.Requests == st.Requests {
+			w.blame("a caller came %s past the refresh point, and no refresh began",
+				wallBegin.Sub(st.RefreshAt))
 		}
 	}
 }
@@ -324,7 +335,8 @@ func (w *world) check(s asked) {
 	seen, forced := len(w.forced), int(st.Forced)
 	for ; seen < forced; seen++ {
 		if seen > 0 {
-			if since := now.Sub(w.forced[seen-1]); since >= 0 && since < forcedPause-time.Millisecond {
+			if since := now.Sub(w.forced[seen-1]); since >= 0 &&
+				since < forcedPause-time.Millisecond {
 				w.mu.Unlock()
 				w.blame("two forced renewals within %s", since)
 				w.mu.Lock()

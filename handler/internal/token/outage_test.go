@@ -23,32 +23,44 @@ func TestAnOutageIsNotSeenWhileATokenIsGood(t *testing.T) {
 		text   string
 	}{
 		{"the endpoint is down", failing(errDown), token.ErrUnavailable, "connection refused"},
-		{"the endpoint is slow, beyond the deadline", tokens(time.Hour, 20*time.Second), token.ErrUnavailable, "no answer within 15s"},
+		{"the endpoint is slow, beyond the deadline", tokens(time.Hour, 20*time.Second),
+			token.ErrUnavailable, "no answer within 15s"},
 		{"the endpoint hangs", hanging, token.ErrUnavailable, "no answer within 15s"},
-		{"the endpoint answers 429 with Retry-After", failing(&token.Error{RetryAfter: 20 * time.Second, Err: errors.New("answered 429")}), token.ErrUnavailable, "429"},
-		{"the credential returns a plain error", failing(errors.New("invalid character '<'")), token.ErrUnavailable, "invalid character"},
+		{"the endpoint answers 429 with Retry-After",
+			failing(&token.Error{RetryAfter: 20 * time.Second, Err: errors.New("answered 429")}),
+			token.ErrUnavailable, "429"},
+		{"the credential returns a plain error", failing(errors.New("invalid character '<'")),
+			token.ErrUnavailable, "invalid character"},
 		{"the answer holds an empty token", func(context.Context, int) (token.Token, error) {
 			return token.Token{ExpiresOn: time.Now().Add(time.Hour)}, nil
 		}, token.ErrUnavailable, "holds no token"},
 		{"the answer holds HTML for a token", func(context.Context, int) (token.Token, error) {
-			return token.Token{Value: "<html>busy</html>", ExpiresOn: time.Now().Add(time.Hour)}, nil
+			return token.Token{Value: "<html>busy</html>", ExpiresOn: time.Now().Add(time.Hour)},
+				nil
 		}, token.ErrUnavailable, "no token"},
-		{"the answer holds a line break in the token", func(context.Context, int) (token.Token, error) {
-			return token.Token{Value: "abc\r\nX-Evil: 1", ExpiresOn: time.Now().Add(time.Hour)}, nil
-		}, token.ErrUnavailable, "no token"},
+		{"the answer holds a line break in the token",
+			func(context.Context, int) (token.Token, error) {
+				return token.Token{Value: "abc\r\nX-Evil: 1", ExpiresOn: time.Now().Add(time.Hour)}, nil
+			}, token.ErrUnavailable, "no token"},
 		{"the token has expired", past, token.ErrUnavailable, "ended 1h0m"},
-		{"the claim says that the token has expired, the answer does not", func(context.Context, int) (token.Token, error) {
-			return token.Token{Value: jwt(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), ExpiresOn: time.Now().Add(time.Hour)}, nil
-		}, token.ErrUnavailable, "ended 1m"},
+		{"the claim says that the token has expired, the answer does not",
+			func(context.Context, int) (token.Token, error) {
+				return token.Token{Value: jwt(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), ExpiresOn: time.Now().Add(time.Hour)}, nil
+			}, token.ErrUnavailable, "ended 1m"},
 		{"the token has ten seconds left", func(_ context.Context, n int) (token.Token, error) { return made(n, 10*time.Second), nil },
 			token.ErrUnavailable, "at least 10s are needed"},
-		{"the answer does not say when the token ends", func(context.Context, int) (token.Token, error) { return token.Token{Value: "opaque"}, nil },
+		{"the answer does not say when the token ends",
+			func(context.Context, int) (token.Token, error) {
+				return token.Token{Value: "opaque"},
+					nil
+			},
 			token.ErrUnavailable, "when the token ends"},
 		{"the token comes from another tenant", func(context.Context, int) (token.Token, error) {
 			end := time.Now().Add(time.Hour)
 			return token.Token{Value: jwt(map[string]any{"tid": "bbbbbbbb-0000-0000-0000-000000000000", "exp": end.Unix()}), ExpiresOn: end}, nil
 		}, token.ErrRefused, "bbbbbbbb"},
-		{"the endpoint refuses", failing(&token.Error{Kind: token.Refused, Err: errors.New("no such identity")}), token.ErrRefused, "no such identity"},
+		{"the endpoint refuses", failing(&token.Error{Kind: token.Refused,
+			Err: errors.New("no such identity")}), token.ErrRefused, "no such identity"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -66,14 +78,16 @@ func TestAnOutageIsNotSeenWhileATokenIsGood(t *testing.T) {
 				}
 				time.Sleep(time.Until(end.Add(-10 * time.Second)))
 				err := mustFail(t, s, tc.want)
-				if !contains(err.Error(), tc.text) || !contains(err.Error(), resource) || contains(err.Error(), "\n") {
+				if !contains(err.Error(), tc.text) || !contains(err.Error(), resource) ||
+					contains(err.Error(), "\n") {
 					t.Fatalf("error %q, want one line with %q and the resource", err, tc.text)
 				}
 				// Within the cool-down everybody fails at once, with the same cause, and nobody
 				// asks.
 				asked := len(f.asked)
 				at := time.Now()
-				if again := mustFail(t, s, tc.want); time.Since(at) != 0 || again.Error() != err.Error() {
+				if again := mustFail(t, s, tc.want); time.Since(at) != 0 ||
+					again.Error() != err.Error() {
 					t.Fatalf("within the cool-down: %v after %s", again, time.Since(at))
 				}
 				f.wantAsked(asked)
@@ -111,7 +125,8 @@ func TestColdFetchMakesFourTriesWithinTheDeadline(t *testing.T) {
 
 func TestARefusalIsNotTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, f := open(t, failing(&token.Error{Kind: token.Refused, Err: errors.New("no"), Hint: "attach it"}))
+		s, f := open(t, failing(&token.Error{Kind: token.Refused, Err: errors.New("no"),
+			Hint: "attach it"}))
 		begin := time.Now()
 		err := mustFail(t, s, token.ErrRefused)
 		if f.wantAsked(1); time.Since(begin) != 0 || token.Hint(err) != "attach it" {
@@ -127,7 +142,8 @@ func TestRetryAfterIsKeptBetweenTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := open(t, func(_ context.Context, n int) (token.Token, error) {
 			if n == 1 {
-				return token.Token{}, &token.Error{RetryAfter: 4 * time.Second, Err: errors.New("answered 429")}
+				return token.Token{}, &token.Error{RetryAfter: 4 * time.Second,
+					Err: errors.New("answered 429")}
 			}
 			return made(n, time.Hour), nil
 		})
@@ -142,7 +158,8 @@ func TestRetryAfterIsKeptBetweenTries(t *testing.T) {
 func TestARetryAfterBeyondTheDeadlineEndsTheFetchAtOnce(t *testing.T) {
 	for _, asked := range []time.Duration{25 * time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			s, f := open(t, failing(&token.Error{RetryAfter: asked, Err: errors.New("answered 429")}))
+			s, f := open(t, failing(&token.Error{RetryAfter: asked,
+				Err: errors.New("answered 429")}))
 			begin := time.Now()
 			mustFail(t, s, token.ErrUnavailable)
 			if f.wantAsked(1); time.Since(begin) != 0 {
@@ -171,8 +188,10 @@ func TestTheCooldownDoublesToHalfAMinute(t *testing.T) {
 		}
 		for i := 1; i < 9; i++ {
 			nominal := min(time.Second<<(i-1), 30*time.Second)
-			if pause := f.asked[i+1].Sub(f.asked[i]); pause < nominal*4/5 || pause > nominal+100*time.Millisecond {
-				t.Errorf("the pause after failure %d was %s, want %s less up to a fifth", i, pause, nominal)
+			if pause := f.asked[i+1].Sub(f.asked[i]); pause < nominal*4/5 ||
+				pause > nominal+100*time.Millisecond {
+				t.Errorf("the pause after failure %d was %s, want %s less up to a fifth", i, pause,
+					nominal)
 			}
 		}
 	})
@@ -188,7 +207,8 @@ func TestCallersWithoutATokenAreNotPunishedForARefreshThatFailed(t *testing.T) {
 		synctest.Wait()
 		f.wantAsked(2)
 		f.say(tokens(time.Hour, 0))
-		time.Sleep(2 * time.Millisecond) // nothing in hand any more, and well within the cool-down of the refresh
+		// nothing in hand any more, and well within the cool-down of the refresh
+		time.Sleep(2 * time.Millisecond)
 		atOnce(t, s)
 	})
 }
@@ -240,7 +260,8 @@ func TestARefreshThatRanIntoItsDeadlineSaysNothingAboutNow(t *testing.T) {
 				return made(n, time.Hour), nil
 			}
 			<-ctx.Done()
-			time.Sleep(time.Second) // as after a freeze: the deadline has passed, the request has not come back yet
+			// as after a freeze: the deadline has passed, the request has not come back yet
+			time.Sleep(time.Second)
 			return token.Token{}, ctx.Err()
 		})
 		time.Sleep(4*time.Minute - 12*time.Second)
@@ -257,10 +278,12 @@ func TestARefreshThatRanIntoItsDeadlineSaysNothingAboutNow(t *testing.T) {
 func TestErrorsAreOneLineAndTyped(t *testing.T) {
 	cause := errors.New("cause")
 	e := &token.Error{Kind: token.Refused, Err: fmt.Errorf("outer: %w", cause)}
-	if !errors.Is(e, token.ErrRefused) || errors.Is(e, token.ErrUnavailable) || !errors.Is(e, cause) {
+	if !errors.Is(e, token.ErrRefused) || errors.Is(e, token.ErrUnavailable) ||
+		!errors.Is(e, cause) {
 		t.Fatal("a refused error is not what it should be")
 	}
-	if u := (&token.Error{Err: cause}); !errors.Is(u, token.ErrUnavailable) || errors.Is(u, token.ErrRefused) {
+	if u := (&token.Error{Err: cause}); !errors.Is(u, token.ErrUnavailable) ||
+		errors.Is(u, token.ErrRefused) {
 		t.Fatal("the zero Kind is not unavailable")
 	}
 	if token.Refused.String() != "refused" || token.Unavailable.String() != "unavailable" {

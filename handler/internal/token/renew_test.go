@@ -58,7 +58,8 @@ func TestARenewalThatBringsTheSameTokenSaysSo(t *testing.T) {
 		renew()
 		f.wantAsked(2) // at most one a minute
 		if atOnce(t, s) != old {
-			t.Fatal("the refused token is not in hand any more, though others may be served with it")
+			t.Fatal("the refused token is not in hand any more, though others may be served with " +
+				"it")
 		}
 		time.Sleep(time.Second)
 		renew()

@@ -33,13 +33,18 @@ func TestTheRefreshPoint(t *testing.T) {
 		refreshIn time.Duration
 		want      time.Duration
 	}{
-		{"refresh_in in the second half of the life decides", 24 * time.Hour, 18 * time.Hour, 12 * time.Hour},
-		{"refresh_in of a life up to two hours decides", 2 * time.Hour, 70 * time.Minute, 70 * time.Minute},
-		{"refresh_in in the first half waits for the half", 24 * time.Hour, time.Second, 12 * time.Hour},
+		{"refresh_in in the second half of the life decides", 24 * time.Hour, 18 * time.Hour,
+			12 * time.Hour},
+		{"refresh_in of a life up to two hours decides", 2 * time.Hour, 70 * time.Minute,
+			70 * time.Minute},
+		{"refresh_in in the first half waits for the half", 24 * time.Hour, time.Second,
+			12 * time.Hour},
 		{"a life longer than two hours is renewed at its half", 3 * time.Hour, 0, 90 * time.Minute},
-		{"a life of two hours is renewed five minutes before its end", 2 * time.Hour, 0, 115 * time.Minute},
+		{"a life of two hours is renewed five minutes before its end", 2 * time.Hour, 0,
+			115 * time.Minute},
 		{"a short life is renewed at its half, not at once", 4 * time.Minute, 0, 2 * time.Minute},
-		{"refresh_in beyond five minutes before the end has no effect", time.Hour, 59 * time.Minute, 55 * time.Minute},
+		{"refresh_in beyond five minutes before the end has no effect", time.Hour, 59 * time.Minute,
+			55 * time.Minute},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,7 +117,8 @@ func TestTheSameTokenAgainIsASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The platform's cache: one token for 24 hours, whoever asks.
 		end := time.Now().Add(24 * time.Hour)
-		tok := token.Token{Value: jwt(map[string]any{"tid": tenant, "exp": end.Unix()}), ExpiresOn: end}
+		tok := token.Token{Value: jwt(map[string]any{"tid": tenant, "exp": end.Unix()}),
+			ExpiresOn: end}
 		s, f := open(t, func(context.Context, int) (token.Token, error) { return tok, nil })
 		must(t, s)
 		// One try at half of what is left each time: after 12 h, 18 h, 21 h, … and at the end every
@@ -136,7 +142,8 @@ func TestTheSameTokenAgainIsASuccess(t *testing.T) {
 			left /= 2
 		}
 		st := s.State()
-		if st.Failing || st.LastError != nil || st.Counts.Same != uint64(asked-1) || st.Counts.New != 1 {
+		if st.Failing || st.LastError != nil || st.Counts.Same != uint64(asked-1) ||
+			st.Counts.New != 1 {
 			t.Fatalf("state after refreshes that brought the same token: %+v", st)
 		}
 		before := asked
@@ -145,7 +152,8 @@ func TestTheSameTokenAgainIsASuccess(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if f.mu.Lock(); len(f.asked)-before > 3 {
-			t.Fatalf("%d requests in the last half minute, want one per ten seconds", len(f.asked)-before)
+			t.Fatalf("%d requests in the last half minute, want one per ten seconds",
+				len(f.asked)-before)
 		}
 		f.mu.Unlock()
 	})
@@ -242,7 +250,8 @@ func TestPrefetchTriesAgainWhileTheEndpointStarts(t *testing.T) {
 func TestAPanicInACredentialIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := open(t, func(context.Context, int) (token.Token, error) { panic("canary-4711") })
-		if err := mustFail(t, s, token.ErrUnavailable); len(err.Error()) == 0 || contains(err.Error(), "canary") {
+		if err := mustFail(t, s, token.ErrUnavailable); len(err.Error()) == 0 ||
+			contains(err.Error(), "canary") {
 			t.Fatalf("error %q", err)
 		}
 	})
@@ -253,7 +262,10 @@ func TestAPanicInACredentialIsAnError(t *testing.T) {
 func TestTwoSourcesShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, fa := open(t, tokens(time.Hour, 0))
-		b, fb := open(t, func(_ context.Context, n int) (token.Token, error) { return made(n+100, time.Hour), nil })
+		b, fb := open(t, func(_ context.Context, n int) (token.Token, error) {
+			return made(n+100,
+				time.Hour), nil
+		})
 		if must(t, a) == must(t, b) {
 			t.Fatal("two sources handed out one token")
 		}

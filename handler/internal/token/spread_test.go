@@ -23,7 +23,8 @@ func TestSpread(t *testing.T) {
 		{"nothing left", 0, 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := time.Duration(later(point, point+int64(c.left), c.spread) - point); got != c.want {
+			if got := time.Duration(later(point, point+int64(c.left),
+				c.spread) - point); got != c.want {
 				t.Errorf("moved by %s, want %s", got, c.want)
 			}
 		})

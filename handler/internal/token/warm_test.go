@@ -9,7 +9,8 @@ import (
 )
 
 func warm(tb testing.TB) *token.Source {
-	s := token.NewSource(token.Options{Resource: resource, Fetch: func(context.Context) (token.Token, error) { return made(1, time.Hour), nil }})
+	s := token.NewSource(token.Options{Resource: resource,
+		Fetch: func(context.Context) (token.Token, error) { return made(1, time.Hour), nil }})
 	if _, err := s.Token(context.Background()); err != nil {
 		tb.Fatal(err)
 	}
