@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
-	"unicode/utf16"
 )
 
 // recording is one file of testdata/recordings: what the real host sent and made of the answers.
@@ -177,12 +177,46 @@ func varies(s string) string {
 	return waits.ReplaceAllString(s, "<wait>")
 }
 
-func fields(hs [][2]string) []string {
-	out := make([]string, len(hs))
-	for i, h := range hs {
-		out[i] = h[0] + ": " + varies(h[1])
+// What is compared is what a handler written with an ordinary HTTP library and a caller with an ordinary client can see: method and target, status,
+// header fields as a set with the values of each in order, the body, whether it has a length or comes in chunks, log lines, retries, kills and the life
+// cycle. Order and spelling of names, blanks and line breaks within the value of a field, reason phrases, sizes of chunks, the frames of an answer that
+// breaks off, and lengths of nothing are not seen by such programs, and not compared.
+
+// fieldSet writes the fields of a header down in one order: each name once, with its values in order, a list in one line or in several alike
+// (RFC 9110, section 5.3).
+func fieldSet(hs [][2]string) []string {
+	lines := map[string][]string{}
+	for _, h := range hs {
+		name := strings.ToLower(h[0])
+		value := varies(h[1])
+		if name == "date" && !strings.HasSuffix(h[1], "07:28:00 GMT") {
+			value = "<date>"
+		}
+		if name != "set-cookie" {
+			value = elements(value)
+		}
+		lines[name] = append(lines[name], value)
 	}
+	var out []string
+	for name, values := range lines {
+		out = append(out, name+": "+strings.Join(values, ", "))
+	}
+	sort.Strings(out)
 	return out
+}
+
+var aroundSeparators = regexp.MustCompile(`[ \t]*([,;])[ \t]*`)
+
+// elements writes a list with one blank behind each separator.
+func elements(value string) string {
+	return strings.TrimSpace(aroundSeparators.ReplaceAllString(value, "$1 "))
+}
+
+// withoutFraming drops the fields that say how long a body is, which are compared with the body, not with the header.
+func withoutFraming(hs [][2]string) [][2]string {
+	return slices.DeleteFunc(slices.Clone(hs), func(h [2]string) bool {
+		return strings.EqualFold(h[0], "Content-Length") || strings.EqualFold(h[0], "Transfer-Encoding")
+	})
 }
 
 // compareReceived compares what the handler got with what the real host sent it.
@@ -194,35 +228,23 @@ func compareReceived(want recordedRequest, got *received) []string {
 		}
 	}
 	differ("request line", varies(want.RequestLine), varies(got.RequestLine))
-	wantHeaders, gotHeaders := fields(want.Headers), fields(got.Headers)
-	if slicesDiffer(wantHeaders, gotHeaders) && want.Framing == "content-length" && wrappedBody(got.Body) {
-		// The length of a wrapped body hangs on the digits of its time.
-		wantHeaders, gotHeaders = dropLength(wantHeaders), dropLength(gotHeaders)
-	}
-	differ("header", strings.Join(wantHeaders, "\n\t\t"), strings.Join(gotHeaders, "\n\t\t"))
-	differ("framing", want.Framing, got.Framing)
+	differ("header", strings.Join(fieldSet(withoutFraming(want.Headers)), "\n\t\t"), strings.Join(fieldSet(withoutFraming(got.Headers)), "\n\t\t"))
+	differ("framing", framingOf(want.Framing, want.Headers), framingOf(got.Framing, got.Headers))
 	if d := compareBody(want.Body, want.BodyBase64, want.BodyBytes, got.Body); d != "" {
 		diffs = append(diffs, "handler got another body: "+d)
-	}
-	if want.Framing == "chunked" {
-		if d := comparePieces(want, got); d != "" {
-			diffs = append(diffs, "handler got other pieces: "+d)
-		}
 	}
 	return diffs
 }
 
-func slicesDiffer(a, b []string) bool { return strings.Join(a, "\n") != strings.Join(b, "\n") }
-
-func dropLength(hs []string) []string {
-	out := append([]string(nil), hs...)
-	for i, h := range out {
-		if strings.HasPrefix(h, "Content-Length: ") {
-			out[i] = "Content-Length: <n>"
-		}
+// framingOf is how a request says its body's length: a length of nothing is no body.
+func framingOf(framing string, hs [][2]string) string {
+	if framing == "content-length" && header(hs, "Content-Length") == "0" {
+		return "none"
 	}
-	return out
+	return framing
 }
+
+func slicesDiffer(a, b []string) bool { return strings.Join(a, "\n") != strings.Join(b, "\n") }
 
 func wrappedBody(b []byte) bool { return strings.HasPrefix(string(b), `{"Data":`) }
 
@@ -236,14 +258,15 @@ func compareBody(text, base json.RawMessage, size int, got []byte) string {
 	}
 	var s string
 	if len(raw) == 0 || json.Unmarshal(raw, &s) == nil {
-		if varies(s) != varies(actual) {
-			return "\n\twant " + short(varies(s)) + "\n\tgot  " + short(varies(actual))
+		if w, g := varies(headerObjects(s)), varies(headerObjects(actual)); w != g {
+			return "\n\twant " + short(w) + "\n\tgot  " + short(g)
 		}
 		return ""
 	}
 	if err := json.Unmarshal(raw, &part); err != nil {
 		return err.Error()
 	}
+	actual, part.Starts = headerObjects(actual), headerObjects(part.Starts)
 	if slack := 8; size > 0 && (len(got) < size-slack*len(times.FindAllString(part.Ends, -1)) || len(got) > size+slack) {
 		return fmt.Sprintf("want %d bytes, got %d", size, len(got))
 	}
@@ -263,80 +286,49 @@ func short(s string) string {
 	return s
 }
 
-// comparePieces compares the sizes of chunks: as recorded where the length is the same, by the rule (1024 characters) where the time has other
-// digits.
-func comparePieces(want recordedRequest, got *received) string {
-	total := 0
-	for _, n := range got.Chunks {
-		total += n
+// headerObjects puts the members of each Headers object of a wrapped request in one order and their names in lower case: they are the caller's header.
+func headerObjects(body string) string {
+	const begin = `"Headers":`
+	var out strings.Builder
+	for {
+		at := strings.Index(body, begin)
+		if at < 0 {
+			break
+		}
+		out.WriteString(body[:at+len(begin)])
+		body = body[at+len(begin):]
+		dec := json.NewDecoder(strings.NewReader(body))
+		members := map[string]any{}
+		if !strings.HasPrefix(body, "{") || dec.Decode(&members) != nil {
+			continue
+		}
+		folded := map[string]any{}
+		for name, value := range members {
+			folded[strings.ToLower(name)] = value
+		}
+		enc := json.NewEncoder(&out) // in order of the names
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(folded)
+		body = body[dec.InputOffset():]
 	}
-	if total == want.BodyBytes {
-		w := []string{}
-		for _, c := range want.Chunks {
-			w = append(w, fmt.Sprint(c))
-		}
-		g := []string{}
-		for _, c := range got.Chunks {
-			g = append(g, fmt.Sprint(c))
-		}
-		if len(w) > 10 && w[10] == "..." {
-			if len(g) != 0 && fmt.Sprint(len(g)) == w[11] {
-				w, g = w[:10], g[:10]
-			}
-		}
-		if slicesDiffer(w, g) && !wrappedBody(got.Body) {
-			return fmt.Sprintf("want %v, got %v", want.Chunks, got.Chunks)
-		}
-	}
-	if !wrappedBody(got.Body) {
-		return ""
-	}
-	rest := string(got.Body)
-	for i, n := range got.Chunks {
-		if n > len(rest) {
-			return "pieces are longer than the body"
-		}
-		piece := rest[:n]
-		rest = rest[n:]
-		units := len(utf16.Encode([]rune(piece)))
-		if i < len(got.Chunks)-2 && units != 1024 && units != 1023 || units > 1024 {
-			return fmt.Sprintf("piece %d holds %d characters", i, units)
-		}
-	}
-	return ""
+	out.WriteString(body)
+	return out.String()
 }
 
-// compareAnswer compares what the caller got. Dates differ; all else is equal, the order of headers too.
+// compareAnswer compares what the caller got.
 func compareAnswer(want clientAnswer, got *clientGot) []string {
 	var diffs []string
-	if want.StatusLine != got.statusLine {
-		diffs = append(diffs, fmt.Sprintf("caller got another status line:\n\twant %q\n\tgot  %q (%v)", want.StatusLine, got.statusLine, got.err))
-	}
-	set := func(hs [][2]string) string {
-		var out []string
-		for _, h := range hs {
-			value := varies(h[1])
-			if strings.EqualFold(h[0], "Date") && !strings.HasSuffix(h[1], "07:28:00 GMT") {
-				value = "<date>"
-			}
-			out = append(out, h[0]+": "+value)
-		}
-		return strings.Join(out, "\n\t\t")
+	if statusCode(want.StatusLine) != statusCode(got.statusLine) {
+		diffs = append(diffs, fmt.Sprintf("caller got another status:\n\twant %q\n\tgot  %q (%v)", want.StatusLine, got.statusLine, got.err))
 	}
 	if list := regexp.MustCompile(`"script_root_path_href":"https://[^/]*/admin/vfs([^"]*?)/[^/"]+/"`).FindSubmatch(got.body); list != nil {
 		got.body = bytes.ReplaceAll(bytes.ReplaceAll(got.body, list[1], []byte("<app>")), []byte("/vfs/tmp/Fun"), []byte("/vfs<home><temp>/Fun"))
 	}
 	if bytes.Contains(got.body, []byte("admin/vfs")) || hostIDs.Match(got.body) {
-		// The host's id and its uptime, and the names of folders make the length.
-		want.Headers, want.BodyBytes = append([][2]string(nil), want.Headers...), 0
-		for i := range want.Headers {
-			if want.Headers[i][0] == "Content-Length" {
-				want.Headers[i][1] = header(got.headers, "Content-Length")
-			}
-		}
+		want.BodyBytes = 0 // the host's id and its uptime, and the names of folders make the length
 	}
-	if w, g := set(want.Headers), set(got.headers); w != g {
-		diffs = append(diffs, fmt.Sprintf("caller got another header:\n\twant\t%s\n\tgot\t%s", w, g))
+	if w, g := fieldSet(answerFields(want.Headers, want.Framing)), fieldSet(answerFields(got.headers, got.framing)); slicesDiffer(w, g) {
+		diffs = append(diffs, fmt.Sprintf("caller got another header:\n\twant\t%s\n\tgot\t%s", strings.Join(w, "\n\t\t"), strings.Join(g, "\n\t\t")))
 	}
 	if want.Framing != "" && want.Framing != got.framing {
 		diffs = append(diffs, fmt.Sprintf("caller got another framing: want %s, got %s", want.Framing, got.framing))
@@ -351,6 +343,20 @@ func compareAnswer(want clientAnswer, got *clientGot) []string {
 		diffs = append(diffs, "caller got another body: "+d)
 	}
 	return diffs
+}
+
+// answerFields are the fields of an answer but for those of its framing. Of an answer without a body, to HEAD for instance, the length is a fact of its own.
+func answerFields(hs [][2]string, framing string) [][2]string {
+	if framing == "none" && header(hs, "Content-Length") != "0" {
+		return hs
+	}
+	return withoutFraming(hs)
+}
+
+func statusCode(line string) string {
+	_, rest, _ := strings.Cut(line, " ")
+	code, _, _ := strings.Cut(rest, " ")
+	return code
 }
 
 func header(hs [][2]string, name string) string {
@@ -383,7 +389,7 @@ func logLines(r *recording) []string {
 			text = text[:at] // platform lines of E-appservice-*
 		}
 		for range times {
-			out = append(out, logLevels[l[0]].String()+" "+l[1]+" "+varies(strings.TrimRight(cutFrames.ReplaceAllString(text, ""), "\n")))
+			out = append(out, logLevels[l[0]].String()+" "+l[1]+" "+varies(logText(cutFrames.ReplaceAllString(text, ""))))
 		}
 	}
 	return out
@@ -400,19 +406,44 @@ func (r *recording) holds(category string) bool {
 	return ok || category == consoleCategory
 }
 
+var fieldLine = regexp.MustCompile(`(?m)^  ([!#$%&'*+.^_|~0-9A-Za-z-]+): (.*)\n?`)
+
+// logText writes a line of the log down without the length and the reason phrase of a message that it prints, and with that message's fields behind
+// the rest, in one order.
+func logText(text string) string {
+	text = phrases.ReplaceAllString(strings.TrimRight(text, "\n"), "$1$2")
+	var hs [][2]string
+	for _, f := range fieldLine.FindAllStringSubmatch(text, -1) {
+		hs = append(hs, [2]string{f[1], f[2]})
+	}
+	if hs == nil {
+		return text
+	}
+	text = strings.TrimSuffix(strings.TrimRight(fieldLine.ReplaceAllString(text, ""), "\n"), "\n}")
+	return text + "\n" + strings.Join(fieldSet(withoutFraming(hs)), "\n")
+}
+
+var phrases = regexp.MustCompile(`(success: \d+|StatusCode: \d+), ReasonPhrase: '[^']*'|(success: \d+) \([^)]*\)`)
+
 func entryLines(entries []LogEntry) []string {
 	var out []string
 	for _, e := range entries {
 		if strings.HasPrefix(e.Category, "Function.") || e.Category == consoleCategory {
-			out = append(out, e.Level.String()+" "+e.Category+" "+varies(e.Text))
+			out = append(out, e.Level.String()+" "+e.Category+" "+varies(logText(e.Text)))
 		}
 	}
 	return out
 }
 
-// sameLine allows a recorded exception to be cut.
+// sameLine allows a recorded exception to be cut: of the fields of a message that it prints then only the first are there.
 func sameLine(want, got string) bool {
-	return want == got || (strings.Contains(want, "\n") || len(want) > 400) && strings.HasPrefix(got, want)
+	if want == got || (strings.Contains(want, "\n") || len(want) > 400) && strings.HasPrefix(got, want) {
+		return true
+	}
+	head, fields, printed := strings.Cut(want, "Headers:\n{\n")
+	gotHead, gotFields, _ := strings.Cut(got, "Headers:\n{\n")
+	has := strings.Split(gotFields, "\n")
+	return printed && head == gotHead && !slices.ContainsFunc(strings.Split(fields, "\n"), func(f string) bool { return !slices.Contains(has, f) })
 }
 
 func compareLog(want, got []string) []string {
