@@ -22,21 +22,21 @@ func adminPath(path string) bool {
 func (h *Host) admin(in *instance, req *request) *reply {
 	path := strings.TrimSuffix(strings.ToLower(req.path), "/")
 	if strings.HasPrefix(path, "/runtime/webhooks") {
-		return status(http.StatusUnauthorized, field{"WWW-Authenticate", "Bearer"})
+		return status(http.StatusUnauthorized, "WWW-Authenticate", "Bearer")
 	}
-	if path == "/admin/host/ping" && (req.method == http.MethodGet || req.method == http.MethodPost) {
-		return status(http.StatusOK, field{"Cache-Control", "no-store,no-cache"}, field{"Pragma", "no-cache"})
+	if path == "/admin/host/ping" && (req.Method == http.MethodGet || req.Method == http.MethodPost) {
+		return status(http.StatusOK, "Cache-Control", "no-store,no-cache", "Pragma", "no-cache")
 	}
 	if h.grantOf(req, false).level < adminLevel {
-		return status(http.StatusUnauthorized, field{"WWW-Authenticate", "Bearer"})
+		return status(http.StatusUnauthorized, "WWW-Authenticate", "Bearer")
 	}
 	switch {
-	case path == "/admin/host/status" && req.method == http.MethodGet:
+	case path == "/admin/host/status" && req.Method == http.MethodGet:
 		return jsonReply(h.statusJSON(in))
-	case path == "/admin/functions" && req.method == http.MethodGet:
+	case path == "/admin/functions" && req.Method == http.MethodGet:
 		items := []string{}
 		for _, f := range h.listed(in) {
-			items = append(items, f.adminJSON(in, req.host))
+			items = append(items, f.adminJSON(in, req.Host))
 		}
 		return jsonReply("[" + strings.Join(items, ",") + "]")
 	}
@@ -54,13 +54,13 @@ func (h *Host) admin(in *instance, req *request) *reply {
 	switch {
 	case fn == nil:
 		return status(http.StatusNotFound)
-	case sub == "status" && req.method == http.MethodGet:
+	case sub == "status" && req.Method == http.MethodGet:
 		return jsonReply("{}")
 	case sub != "":
 		return status(http.StatusNotFound)
-	case req.method == http.MethodGet:
-		return jsonReply(fn.adminJSON(in, req.host))
-	case req.method == http.MethodPost:
+	case req.Method == http.MethodGet:
+		return jsonReply(fn.adminJSON(in, req.Host))
+	case req.Method == http.MethodPost:
 		return h.adminFire(in, fn, req)
 	}
 	return status(http.StatusMethodNotAllowed)
@@ -77,10 +77,10 @@ func (h *Host) listed(in *instance) []*function {
 
 // adminFire answers at once; what becomes of the run is in the log.
 func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
-	if media, _, _ := strings.Cut(req.hdr.get("Content-Type"), ";"); req.length != 0 && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+	if media, _, _ := strings.Cut(req.hdr.Get("Content-Type"), ";"); req.hdr.Get("Content-Length") != "0" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 		return status(http.StatusUnsupportedMediaType)
 	}
-	body, err := io.ReadAll(io.LimitReader(req.body, 16<<20))
+	body, err := io.ReadAll(io.LimitReader(req.Body, 16<<20))
 	if err != nil {
 		return status(http.StatusBadRequest)
 	}
@@ -104,7 +104,7 @@ func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
 }
 
 func jsonReply(text string) *reply {
-	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "application/json; charset=utf-8"}}, body: []byte(text)}
+	return &reply{status: http.StatusOK, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(text)}
 }
 
 func (h *Host) statusJSON(in *instance) string {
@@ -169,7 +169,7 @@ func (h *Host) homepage(in *instance) *reply {
 	if v, ok := in.lookup("AzureWebJobsDisableHomepage"); ok && strings.EqualFold(v, "true") {
 		return status(http.StatusNoContent)
 	}
-	return &reply{status: http.StatusOK, hdr: headers{{"Content-Type", "text/html"}},
+	return &reply{status: http.StatusOK, hdr: http.Header{"Content-Type": {"text/html"}},
 		body: []byte("<!DOCTYPE html>\n<title>Functions host stand-in</title>\n" +
 			"<p>Your Functions app is up and running, on a stand-in for the Functions host.</p>\n")}
 }

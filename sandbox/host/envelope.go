@@ -2,6 +2,9 @@ package host
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,20 +19,20 @@ type envelope struct {
 // readEnvelope reads the handler's answer to a wrapped request. A nil envelope without an error is an answer that means nothing: the host waits
 // for ever (recordings E-hang-*). Source: DefaultHttpWorkerService.cs, HttpScriptInvocationResult.cs, System.Net.Http.Formatting
 // JsonMediaTypeFormatter.
-func readEnvelope(in *incoming, body []byte) (*envelope, error) {
-	if in.status < 200 || in.status > 299 {
-		e := newException(httpRequestException, "Response status code does not indicate success: %d (%s).", in.status, in.phrase())
-		e.status = in.status
+func readEnvelope(answer *http.Response, body []byte) (*envelope, error) {
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		e := newException(httpRequestException, "Response status code does not indicate success: %d (%s).", answer.StatusCode, phrase(answer))
+		e.status = answer.StatusCode
 		return nil, e
 	}
-	invalid := newException(invalidOperation, "Invalid HttpResponseMessage:\n%s", in.dump(body))
+	invalid := newException(invalidOperation, "Invalid HttpResponseMessage:\n%s", dump(answer, body))
 	// HttpContentExtensions.ReadAsAsync answers the default for an empty body before it looks for a formatter, and only for Content-Length 0.
-	if len(body) == 0 && !in.hdr.has("Content-Encoding") {
+	if len(body) == 0 && answer.Header["Content-Encoding"] == nil {
 		return nil, nil
 	}
-	media, params, _ := strings.Cut(in.hdr.get("Content-Type"), ";")
+	media, params, _ := strings.Cut(answer.Header.Get("Content-Type"), ";")
 	media = strings.ToLower(strings.TrimSpace(media))
-	if media != "application/json" && media != "text/json" || in.hdr.has("Content-Encoding") && !strings.EqualFold(in.hdr.get("Content-Encoding"), "identity") {
+	if media != "application/json" && media != "text/json" || answer.Header["Content-Encoding"] != nil && !strings.EqualFold(answer.Header.Get("Content-Encoding"), "identity") {
 		return nil, invalid
 	}
 	text, ok := decodeAnswer(body, params)
@@ -136,42 +139,20 @@ func allMembers(text string) []jmember {
 	}
 }
 
-// phrase is the reason phrase as HttpResponseMessage has it.
-func (in *incoming) phrase() string {
-	if in.reason != "" {
-		return in.reason
-	}
-	return reasonPhrase(in.status)
-}
-
 // dump is HttpResponseMessage.ToString(): headers of the answer first, then those of its content.
-func (in *incoming) dump(body []byte) string {
-	version := "1.1"
-	if in.http10 {
-		version = "1.0"
-	}
+func dump(answer *http.Response, body []byte) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "StatusCode: %d, ReasonPhrase: '%s', Version: %s, Content: System.Net.Http.HttpConnectionResponseContent, Headers:\n{",
-		in.status, in.phrase(), version)
-	var content headers
-	for _, f := range in.hdr {
-		if contentHeaders[strings.ToLower(f.name)] {
-			content = append(content, f)
-			continue
+	fmt.Fprintf(&b, "StatusCode: %d, ReasonPhrase: '%s', Version: %d.%d, Content: System.Net.Http.HttpConnectionResponseContent, Headers:\n{",
+		answer.StatusCode, phrase(answer), answer.ProtoMajor, answer.ProtoMinor)
+	list := func(ofContent bool) {
+		for _, name := range slices.Sorted(maps.Keys(answer.Header)) {
+			if contentHeaders[name] == ofContent && name != "Content-Length" {
+				fmt.Fprintf(&b, "\n  %s: %s", name, strings.Join(answer.Header[name], ", "))
+			}
 		}
-		fmt.Fprintf(&b, "\n  %s: %s", f.name, f.value)
 	}
-	if !content.has("Content-Length") {
-		content.add("Content-Length", fmt.Sprint(len(body)))
-	}
-	for _, f := range content {
-		fmt.Fprintf(&b, "\n  %s: %s", f.name, f.value)
-	}
-	b.WriteString("\n}")
+	list(false)
+	list(true)
+	fmt.Fprintf(&b, "\n  Content-Length: %d\n}", len(body))
 	return b.String()
 }
-
-// The headers that .NET keeps with the content (System.Net.Http/Headers/KnownHeaders.cs).
-var contentHeaders = map[string]bool{"allow": true, "content-disposition": true, "content-encoding": true, "content-language": true,
-	"content-length":   true,
-	"content-location": true, "content-md5": true, "content-range": true, "content-type": true, "expires": true, "last-modified": true}

@@ -10,16 +10,6 @@ import (
 	"sync/atomic"
 )
 
-// handle answers one request and reports whether the connection can go on.
-func (h *Host) handle(ctx context.Context, req *request) bool {
-	rp, sent := h.answer(ctx, req)
-	goesOn := !req.closing
-	if !sent {
-		goesOn = req.conn.send(req, rp) == nil
-	}
-	return req.conn.disarm() && goesOn
-}
-
 func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) {
 	in := h.inside()
 	// Limits, customHeaders, functions and start page in the order of the host's middleware (Azure/azure-functions-host
@@ -27,7 +17,7 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	if adminPath(req.path) {
 		rp = h.admin(in, req)
 		if in.fault == "" {
-			rp.hdr = in.withCustom(rp.hdr)
+			in.withCustom(rp.hdr)
 		}
 		return rp, false
 	}
@@ -36,19 +26,19 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	}
 	release, ok := in.limits.enter()
 	if !ok {
-		return status(http.StatusTooManyRequests, field{"X-FUNCTION-SCALEOUT", "1"}), false
+		return status(http.StatusTooManyRequests, "X-FUNCTION-SCALEOUT", "1"), false
 	}
 	defer release()
 	if fn, params := in.match(req); fn != nil {
-		req.conn.arm(req, fn)
+		req.arm(h, fn)
 		if f, ok := h.faults.take(FaultStatus, ToCaller, fn.name); ok {
 			return faultReply(f), false
 		}
 		rp, sent := in.call(ctx, fn, params, req)
 		if rp != nil && !sent {
-			rp.hdr = in.withCustom(rp.hdr)
+			in.withCustom(rp.hdr)
 			if in.traceMode() == TraceAppInsights {
-				rp.hdr.add("Request-Context", "appId=") // what its SDK adds
+				rp.hdr.Set("Request-Context", "appId=") // what its SDK adds
 			}
 		}
 		return rp, sent
@@ -58,19 +48,18 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	} else {
 		rp = status(http.StatusNotFound)
 	}
-	rp.hdr = in.withCustom(rp.hdr)
+	in.withCustom(rp.hdr)
 	return rp, false
 }
 
 // withCustom adds extensions.http.customHeaders where the answer has none of the name: to every answer but the 429 of the limits, which comes before
 // (Azure/azure-functions-host src/WebJobs.Script.WebHost/Middleware/CustomHttpHeadersMiddleware.cs; recording E-http-limits).
-func (in *instance) withCustom(hdr headers) headers {
-	for _, f := range in.cfg.customHeaders {
-		if !hdr.has(f.name) {
-			hdr.add(f.name, f.value)
+func (in *instance) withCustom(hdr http.Header) {
+	for name, values := range in.cfg.customHeaders {
+		if hdr[name] == nil {
+			hdr[name] = values
 		}
 	}
-	return hdr
 }
 
 // match finds the function: in order of name, the first whose template and method fit. A disabled one is found by the master key only.
@@ -80,7 +69,7 @@ func (in *instance) match(req *request) (*function, []routeValue) {
 		return nil, nil
 	}
 	for _, f := range in.functions {
-		if f.http() && f.takes(req.method) {
+		if f.http() && f.takes(req.Method) {
 			if params, ok := f.route.match(path); ok {
 				return f, params
 			}
@@ -100,15 +89,13 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 		return status(http.StatusNotFound), false
 	}
 	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn), reason: func() string { return byHostAPI }, req: req}
-	if req.length > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {
-		req.closing = true
+	if req.ContentLength > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {
 		return inv.refuse(ctx, fmt.Sprintf("Request body too large. The max request body size is %d bytes.", in.bodyLimit)), false
 	}
 	var body []byte
-	if req.length > 0 && inv.way != "proxied" {
+	if req.ContentLength > 0 && inv.way != "proxied" {
 		var err error
-		if body, err = io.ReadAll(req.body); err != nil {
-			req.closing = true
+		if body, err = io.ReadAll(req.Body); err != nil {
 			return inv.refuse(ctx, "Unexpected end of request content."), false
 		}
 	}
@@ -121,9 +108,9 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 			if err := noHost(req, fn); err != nil {
 				return err
 			}
-			sent, err := inv.proxy(ctx, req.conn)
+			sent, err := inv.proxy(ctx)
 			if sent && context.Cause(ctx) == errTimeout {
-				req.conn.reset(req) // half an answer is all that the caller gets
+				reset(req.w) // half an answer is all that the caller gets
 			}
 			in.worker.caughtUp()
 			begun.Store(sent)
@@ -180,7 +167,7 @@ func (inv *invocation) refuse(ctx context.Context, why string) *reply {
 
 // noHost is a request without a Host (HTTP/1.0): the host cannot make a Uri of it (recording P-http10).
 func noHost(req *request, fn *function) error {
-	if req.host != "" {
+	if req.Host != "" {
 		return nil
 	}
 	return newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException("System.UriFormatException",

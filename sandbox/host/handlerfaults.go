@@ -1,11 +1,14 @@
 package host
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
-	"syscall"
+	"net/http"
+	"regexp"
 	"time"
 )
 
@@ -90,44 +93,58 @@ func (w *worker) kill() {
 	}
 }
 
-// writeBroken sends what the fault makes of o, once: tries that the host makes again are as they should be.
-func (o *outgoing) writeBroken(c *handlerConn, head []byte) error {
+// sendBroken sends what the fault makes of o, once: tries that the host makes again are as they should be.
+func (c *client) sendBroken(ctx context.Context, o *outgoing) (*http.Response, error) {
 	name := o.broken
 	o.broken = ""
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp4", c.addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	head := *o
+	head.stream = nil // what the caller uploads is not for this
+	var whole bytes.Buffer
+	_ = head.request(ctx, c.addr).Write(&whole)
 	if name == FaultGarbage {
-		_, err := c.Write(o.garbled())
-		return err
-	}
-	whole := bytes.NewBuffer(head)
-	for _, piece := range o.pieces {
-		if o.chunked {
-			_ = writeChunk(whole, piece)
-		} else {
-			whole.Write(piece)
+		_, _ = conn.Write(garbled(whole.Bytes(), o.body != nil || o.stream != nil))
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			_ = conn.Close()
+			return nil, err
 		}
+		answer.Body = &connBody{answer.Body, conn}
+		return answer, nil
 	}
-	part := len(head) + (whole.Len()-len(head))/2
-	if !o.hasBody() {
-		part = len(head) / 2
+	headerEnd := bytes.Index(whole.Bytes(), []byte("\r\n\r\n")) + 4
+	part := headerEnd + (whole.Len()-headerEnd)/2
+	if o.body == nil {
+		part = headerEnd / 2
 	}
-	_, _ = c.Write(whole.Bytes()[:part])
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+	_, _ = conn.Write(whole.Bytes()[:part])
+	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	return syscall.ECONNRESET
+	_ = conn.Close()
+	return nil, errNoAnswer
 }
 
-// garbled is the head and a chunk without a size, or bytes that are no request where no body belongs.
-func (o *outgoing) garbled() []byte {
-	var b bytes.Buffer
-	if !o.hasBody() {
-		b.WriteString("\x16\x03\x01 this is not HTTP\r\n\r\n")
-		return b.Bytes()
-	}
-	b.WriteString(o.method + " " + o.target + " HTTP/1.1\r\n")
-	hdr := o.hdr.without("Content-Length", "Transfer-Encoding")
-	hdr.add("Transfer-Encoding", "chunked")
-	hdr.write(&b)
-	b.WriteString("this is no chunk\r\n\r\n")
-	return b.Bytes()
+// connBody is a body that ends its connection.
+type connBody struct {
+	io.ReadCloser
+	conn net.Conn
 }
+
+func (c *connBody) Close() error { return c.conn.Close() }
+
+// garbled is the head of a request and a chunk without a size, or bytes that are no request where no body belongs.
+func garbled(request []byte, hasBody bool) []byte {
+	if !hasBody {
+		return []byte("\x16\x03\x01 this is not HTTP\r\n\r\n")
+	}
+	head, _, _ := bytes.Cut(request, []byte("\r\n\r\n"))
+	return append(framingFields.ReplaceAll(head, nil), "\r\nTransfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n\r\n"...)
+}
+
+var framingFields = regexp.MustCompile(`\r\n(Content-Length|Transfer-Encoding): [^\r]*`)

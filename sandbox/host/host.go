@@ -97,7 +97,7 @@ func (h *Host) Start() error {
 		return err
 	}
 	h.began = h.clock.right()
-	h.front = &front{h: h, ln: ln, conns: map[*frontConn]bool{}}
+	h.front = newFront(h, ln)
 	h.restartInside(0)
 	go h.front.serve()
 	go h.watchFiles()
@@ -122,8 +122,7 @@ func (h *Host) Stop() {
 	h.closing = true
 	h.mu.Unlock()
 	h.halt()
-	_ = h.front.ln.Close()
-	h.front.close(false)
+	h.front.hush()
 	h.restarting.Lock() // a restart that is under way ends first, so that no handler is left behind
 	in := h.inside()
 	h.restarting.Unlock()
@@ -131,13 +130,10 @@ func (h *Host) Stop() {
 		in.stop(h.durations.Shutdown)
 	}
 	// The answers of the last invocations are on their way; connections that still run something are cut.
-	settle := time.Now().Add(300 * time.Millisecond)
-	for time.Now().Before(settle) && h.front.anyBusy() {
-		time.Sleep(5 * time.Millisecond)
-	}
+	h.front.settle()
 	h.cancel()
-	h.front.close(true)
-	h.front.wg.Wait()
+	h.front.close()
+	<-h.front.running.idle()
 }
 
 // Running is how many invocations run now: what Stop waits for.
@@ -155,18 +151,7 @@ func (h *Host) Hurry() { h.hurry() }
 // abandon cuts the callers whose invocations have not ended in time; nothing more is logged (recording E-sigterm-in-flight-long).
 func (h *Host) abandon() {
 	h.muted.Store(true)
-	h.front.close(true)
-}
-
-func (f *front) anyBusy() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.conns {
-		if c.busy {
-			return true
-		}
-	}
-	return false
+	h.front.close()
 }
 
 func (h *Host) stopping() bool {

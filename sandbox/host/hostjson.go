@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,7 +25,7 @@ type hostConfig struct {
 	routePrefix     string
 	maxConcurrent   int
 	maxOutstanding  int
-	customHeaders   headers
+	customHeaders   http.Header
 	maxDequeue      int
 	visibility      time.Duration
 	retry           *retryPolicy
@@ -144,14 +145,15 @@ func interpretHostJSON(v *jvalue) (*hostConfig, error) {
 			}
 		}
 	}
-	http := v.fold("extensions").fold("http")
-	if p := http.fold("routePrefix"); p != nil && p.kind == jstring {
+	section = v.fold("extensions").fold("http")
+	if p := section.fold("routePrefix"); p != nil && p.kind == jstring {
 		c.routePrefix = p.s // as it is: what a slash at one of its ends does is the template's matter
 	}
-	c.maxConcurrent, c.maxOutstanding = intOf(http.fold("maxConcurrentRequests"), -1), intOf(http.fold("maxOutstandingRequests"), -1)
-	if h := http.fold("customHeaders"); h != nil && h.kind == jobject {
+	c.maxConcurrent, c.maxOutstanding = intOf(section.fold("maxConcurrentRequests"), -1), intOf(section.fold("maxOutstandingRequests"), -1)
+	c.customHeaders = http.Header{}
+	if h := section.fold("customHeaders"); h != nil && h.kind == jobject {
 		for _, m := range h.members {
-			c.customHeaders.add(m.name, textOf(m.value))
+			c.customHeaders.Set(m.name, textOf(m.value))
 		}
 	}
 	queues := v.fold("extensions").fold("queues")

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // httpReply turns an envelope into what the caller gets.
@@ -106,7 +108,7 @@ func returnReply(v *jvalue) (*reply, error) {
 	}
 	if v.kind == jstring {
 		if decoded, ok := fromBase64(v.s); ok {
-			return &reply{status: 200, body: decoded, chunked: true}, nil
+			return &reply{status: 200, hdr: http.Header{}, body: decoded, chunked: true}, nil
 		}
 	}
 	return raw(&response{body: v}), nil
@@ -118,15 +120,15 @@ func plainReply(v *jvalue) *reply {
 	case v == nil:
 		return status(http.StatusNoContent)
 	case v.kind == jstring:
-		return &reply{status: 200, hdr: headers{{"Content-Type", "text/plain; charset=utf-8"}}, body: []byte(v.s)}
+		return &reply{status: 200, hdr: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte(v.s)}
 	}
-	return &reply{status: 200, hdr: headers{{"Content-Type", "application/json; charset=utf-8"}}, body: []byte(v.compact())}
+	return &reply{status: 200, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(v.compact())}
 }
 
 // raw is RawScriptResult: headers one by one, then status, content type and body. A header that cannot be set ends it with a 500 that keeps what
 // was set.
 func raw(r *response) *reply {
-	out := &reply{status: 200, chunked: true}
+	out := &reply{status: 200, hdr: http.Header{}, chunked: true}
 	contentType, length, encoded := "", "", false
 	for _, m := range r.headers {
 		lower := strings.ToLower(m.name)
@@ -134,14 +136,14 @@ func raw(r *response) *reply {
 			return failedReply(out, contentType)
 		}
 		value := m.value.text()
-		if !isToken(m.name) || !isASCII(value) || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+		if !httpguts.ValidHeaderFieldName(m.name) || notForHTTP(value) {
 			return failedReply(out, contentType)
 		}
 		switch {
 		case lower == "content-type":
 			contentType = value
 			continue
-		case out.hdr.has(m.name):
+		case out.hdr[http.CanonicalHeaderKey(m.name)] != nil:
 			continue // the first of names that differ by case only
 		case lower == "content-length":
 			if _, err := strconv.ParseUint(value, 10, 62); err != nil {
@@ -151,13 +153,13 @@ func raw(r *response) *reply {
 		case lower == "transfer-encoding":
 			encoded = true
 		}
-		out.hdr.add(m.name, value)
+		out.hdr.Set(m.name, value)
 	}
 	// int.TryParse with NumberStyles.Integer (HttpBinding.cs, TryParseStatusCode).
 	if n, err := strconv.ParseInt(strings.TrimSpace(r.status), 10, 32); err == nil {
 		out.status = int(n)
 	}
-	out.hdr.add("Content-Type", withUTF8(contentType))
+	out.hdr.Set("Content-Type", withUTF8(contentType))
 	if r.body != nil && r.body.kind != jnull {
 		out.body = []byte(r.body.text())
 	}
@@ -174,9 +176,11 @@ func raw(r *response) *reply {
 
 func failedReply(so *reply, contentType string) *reply {
 	if contentType != "" {
-		so.hdr.add("Content-Type", contentType)
+		so.hdr.Set("Content-Type", contentType)
 	}
-	return &reply{status: http.StatusInternalServerError, hdr: so.hdr.without("Content-Length", "Transfer-Encoding")}
+	so.hdr.Del("Content-Length")
+	so.hdr.Del("Transfer-Encoding")
+	return &reply{status: http.StatusInternalServerError, hdr: so.hdr}
 }
 
 // withUTF8 is what the output formatter makes of a content type: utf-8 takes the place of any other charset, or is appended; one that says utf-8, in
@@ -197,4 +201,20 @@ func withUTF8(contentType string) string {
 		}
 	}
 	return contentType + "; charset=utf-8"
+}
+
+func splitOutsideQuotes(s string, separator byte) []string {
+	var out []string
+	quoted, start := false, 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == separator && !quoted:
+			out, start = append(out, s[start:i]), i+1
+		}
+	}
+	return append(out, s[start:])
 }

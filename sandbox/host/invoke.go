@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -86,7 +89,7 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(), Details: inv.details,
 		Attempt: n, Started: started, Status: Running}
 	if inv.req != nil {
-		inv.record.Method, inv.record.Path = inv.req.method, inv.req.path+inv.req.query.without("code")
+		inv.record.Method, inv.record.Path = inv.req.Method, inv.req.path+inv.req.query.without("code")
 		inv.record.Faults = inv.req.faults
 	}
 	h.history.start(inv.record)
@@ -133,9 +136,10 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	inv.in.worker.restart()
 	if inv.way == "proxied" {
 		// The exchange writes to the caller itself. A caller that reads slowly holds it up no longer.
-		_ = inv.req.conn.net.SetWriteDeadline(time.Unix(1, 0))
+		caller := http.NewResponseController(inv.req.w)
+		_ = caller.SetWriteDeadline(time.Unix(1, 0))
 		<-done
-		_ = inv.req.conn.net.SetWriteDeadline(time.Time{})
+		_ = caller.SetWriteDeadline(time.Time{})
 	}
 	return err
 }
@@ -179,13 +183,13 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 		in.worker.caughtUp()
 		return nil, err
 	}
-	text, err := answer.all()
+	text, err := readAll(answer)
 	in.worker.caughtUp()
 	if err != nil {
 		return nil, err
 	}
 	if in.traced {
-		inv.log(Trace, inv.category()+".User", "Invocation Response:%s", answer.dump(text))
+		inv.log(Trace, inv.category()+".User", "Invocation Response:%s", dump(answer, text))
 		inv.log(Trace, inv.category()+".User", "%s", text)
 	}
 	e, err := readEnvelope(answer, text)
@@ -205,10 +209,11 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 // traceRequest logs a request as the host does under Core Tools (recording E-request-tracing-coretools).
 func (inv *invocation) traceRequest(o *outgoing, body string) {
 	lines := ""
-	for _, f := range o.hdr {
-		if f.name != "Host" {
-			lines += "\n  " + f.name + ": " + f.value
-		}
+	for _, name := range slices.Sorted(maps.Keys(o.hdr)) {
+		lines += "\n  " + name + ": " + strings.Join(o.hdr[name], ", ")
+	}
+	if o.chunked {
+		lines += "\n  Transfer-Encoding: chunked"
 	}
 	inv.log(Trace, inv.category()+".User", "Invocation Request:Method: %s, RequestUri: 'http://%s%s', Version: 1.1, Content: System.Net.Http.ObjectContent`1"+
 		"[Microsoft.Azure.WebJobs.Script.Workers.Http.HttpScriptInvocationContext], Headers:\n{%s\n}", o.method, inv.in.worker.addr(), o.target, lines)
@@ -220,58 +225,42 @@ const maxRedirects = 50
 
 // follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into a GET, 307 and 308 repeat it (recordings
 // B-handler-302*).
-func (in *instance) follow(ctx context.Context, o *outgoing) (*incoming, error) {
+func (in *instance) follow(ctx context.Context, o *outgoing) (*http.Response, error) {
 	for n := 0; ; n++ {
 		answer, err := in.worker.client.send(ctx, o)
 		if err != nil || in.cfg.forwarding || in.cfg.legacyWorker || n == maxRedirects {
 			return answer, err
 		}
-		location := answer.hdr.get("Location")
-		switch answer.status {
+		switch answer.StatusCode {
 		case 301, 302, 303, 307, 308, 300:
 		default:
 			return answer, nil
 		}
-		target, ok := in.redirectTarget(o.target, location)
+		target, ok := redirectTarget(in.worker.addr(), o.target, answer.Header.Get("Location"))
 		if !ok {
 			return answer, nil
 		}
-		if _, err := answer.all(); err != nil {
+		if _, err := readAll(answer); err != nil {
 			return nil, err
 		}
-		next := &outgoing{method: o.method, target: target, hdr: o.hdr, pieces: o.pieces, chunked: o.chunked}
-		if answer.status != 307 && answer.status != 308 && o.method == "POST" {
-			next.method, next.pieces, next.chunked = "GET", nil, false
-			next.hdr = o.hdr.without("Transfer-Encoding", "Content-Type", "Content-Length")
+		next := &outgoing{method: o.method, target: target, hdr: o.hdr, body: o.body, chunked: o.chunked}
+		if answer.StatusCode != 307 && answer.StatusCode != 308 && o.method == http.MethodPost {
+			next.method, next.body, next.hdr = http.MethodGet, nil, o.hdr.Clone()
+			next.hdr.Del("Content-Type")
 		}
 		o = next
 	}
 }
 
 // redirectTarget is the path of a Location, seen from the path that answered it, on the handler itself; the stand-in follows it nowhere else.
-func (in *instance) redirectTarget(from, location string) (string, bool) {
-	for _, prefix := range []string{"http://" + in.worker.addr(), fmt.Sprintf("http://localhost:%d", in.worker.port)} {
-		if rest, ok := cutFold(location, prefix); ok {
-			location = rest
-			if location == "" {
-				location = "/"
-			}
-		}
-	}
-	switch {
-	case location == "" || strings.HasPrefix(location, "//") || strings.Contains(location, "://"):
+func redirectTarget(addr, from, location string) (string, bool) {
+	base, err := url.Parse("http://" + addr + from)
+	if err != nil || location == "" {
 		return "", false
-	case location[0] == '?':
-		path, _, _ := strings.Cut(from, "?")
-		location = path + location
-	case location[0] != '/':
-		path, _, _ := strings.Cut(from, "?")
-		location = path[:strings.LastIndexByte(path, '/')+1] + location
 	}
-	location, _, _ = strings.Cut(location, "#")
-	path, query, asks := strings.Cut(escapeURI(location), "?")
-	if path = removeDots(path); asks {
-		path += "?" + query
+	to, err := base.Parse(escapeURI(location))
+	if err != nil || to.Scheme != "http" || to.Host != addr && to.Host != "localhost:"+base.Port() {
+		return "", false
 	}
-	return path, true
+	return to.RequestURI(), true
 }

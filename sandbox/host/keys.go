@@ -44,8 +44,8 @@ type grant struct {
 // (recording A-key-both-host: the header wins).
 // Source: Azure/azure-functions-host src/WebJobs.Script.WebHost/Security/Authentication/Keys/AuthenticationLevelHandler.cs.
 func (h *Host) grantOf(req *request, functionKeys bool) grant {
-	key := req.hdr.get("x-functions-key")
-	if codes := req.query.get("code"); len(codes) > 0 && !req.hdr.has("x-functions-key") {
+	key := req.hdr.Get("X-Functions-Key")
+	if codes := req.query.get("code"); len(codes) > 0 && req.hdr["X-Functions-Key"] == nil {
 		key = codes[0]
 	}
 	h.keys.mu.Lock()

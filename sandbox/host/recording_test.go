@@ -345,12 +345,12 @@ func compareAnswer(want clientAnswer, got *clientGot) []string {
 	return diffs
 }
 
-// answerFields are the fields of an answer but for those of its framing. Of an answer without a body, to HEAD for instance, the length is a fact of its own.
+// answerFields are the fields of an answer but for those of its framing, and whether the connection stays. Of an answer without a body, to HEAD for instance, the length is a fact of its own.
 func answerFields(hs [][2]string, framing string) [][2]string {
-	if framing == "none" && header(hs, "Content-Length") != "0" {
-		return hs
+	if framing != "none" || header(hs, "Content-Length") == "0" {
+		hs = withoutFraming(hs)
 	}
-	return withoutFraming(hs)
+	return slices.DeleteFunc(slices.Clone(hs), func(h [2]string) bool { return strings.EqualFold(h[0], "Connection") && h[1] == "close" })
 }
 
 func statusCode(line string) string {
@@ -417,7 +417,7 @@ func logText(text string) string {
 		hs = append(hs, [2]string{f[1], f[2]})
 	}
 	if hs == nil {
-		return text
+		return headerObjects(text)
 	}
 	text = strings.TrimSuffix(strings.TrimRight(fieldLine.ReplaceAllString(text, ""), "\n"), "\n}")
 	return text + "\n" + strings.Join(fieldSet(withoutFraming(hs)), "\n")

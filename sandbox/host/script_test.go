@@ -188,6 +188,7 @@ func (s *scripted) serve(c net.Conn, n int) {
 	for nth := 1; ; nth++ {
 		req, err := readScripted(r, c)
 		if err != nil {
+			s.note(s.read(), event{Ev: "connClosed", Conn: n})
 			return
 		}
 		sc := s.read()

@@ -3,6 +3,7 @@ package host
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"net/http"
 	"strings"
 )
 
@@ -33,14 +34,14 @@ func (in *instance) traceMode() TraceMode {
 }
 
 // trace adds traceparent (and a caller's tracestate) to a request for the handler.
-func (in *instance) trace(hdr *headers, from *request, what traceFor) {
+func (in *instance) trace(hdr http.Header, from *request, what traceFor) {
 	mode := in.traceMode()
 	if mode == TraceNone {
 		return
 	}
 	var parent, state string
 	if from != nil {
-		parent, state = from.hdr.get("traceparent"), from.hdr.get("tracestate")
+		parent, state = from.hdr.Get("traceparent"), from.hdr.Get("tracestate")
 	}
 	if what == traceForwarded && parent != "" && mode == TraceAppInsights {
 		return
@@ -55,11 +56,11 @@ func (in *instance) trace(hdr *headers, from *request, what traceFor) {
 	}
 	value := "00-" + traceID + "-" + randomHex(8) + "-" + flags
 	if what == traceForwarded {
-		*hdr = hdr.without("traceparent", "tracestate")
+		hdr.Del("tracestate")
 	}
-	hdr.add("traceparent", value)
+	hdr.Set("traceparent", value)
 	if state != "" {
-		hdr.add("tracestate", state)
+		hdr.Set("tracestate", state)
 	}
 }
 

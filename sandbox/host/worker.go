@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +27,8 @@ import (
 type worker struct {
 	in     *instance
 	port   int
-	client *pool // wrapped, forwarded, probes
-	proxy  *pool
+	client *client // wrapped, forwarded, probes
+	proxy  *client
 
 	mu        sync.Mutex
 	state     workerState
@@ -76,7 +77,7 @@ func newWorker(in *instance) (*worker, error) {
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	d := in.h.durations
 	return &worker{in: in, port: port, changed: make(chan struct{}),
-		client: &pool{addr: addr, clock: in.h.clock, idle: d.IdleConn}, proxy: &pool{addr: addr, clock: in.h.clock, idle: d.IdleConn}}, nil
+		client: newClient(addr, in.h.clock, d.IdleConn), proxy: newClient(addr, in.h.clock, d.IdleConn)}, nil
 }
 
 func (w *worker) addr() string { return w.client.addr }
@@ -334,22 +335,18 @@ func (w *worker) restart() {
 func (w *worker) probe(ctx context.Context, p *process) error {
 	pause := w.in.h.durations.ProbePause
 	tries := int(w.in.cfg.initTimeout/(pause*25/28)) + 1
-	o := &outgoing{method: "GET", target: "/", hdr: headers{{"Host", w.addr()}}}
-	w.in.trace(&o.hdr, nil, traceProbe)
+	o := &outgoing{method: http.MethodGet, target: "/", hdr: http.Header{}}
+	w.in.trace(o.hdr, nil, traceProbe)
 	for range tries {
-		if conn, err := net.Dial("tcp4", w.addr()); err == nil {
-			w.client.put(&handlerConn{Conn: conn, r: bufio.NewReader(conn)})
-			in, err := w.client.send(ctx, o)
-			if err == nil {
-				_, err = in.all()
-			}
-			var bad *exception
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err == nil || !errors.As(err, &bad) || !strings.HasPrefix(bad.message, "Connection refused") {
-				return nil
-			}
+		answer, err := w.client.send(ctx, o)
+		if err == nil {
+			_, err = readAll(answer)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil || !refused(err) {
+			return nil
 		}
 		if !w.in.h.clock.sleep(ctx, pause) {
 			return ctx.Err()

@@ -2,7 +2,9 @@ package host
 
 import (
 	"encoding/base64"
-	"strconv"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -109,44 +111,17 @@ const (
 	agent         = "Azure-Functions-Host/" + hostVersion
 )
 
-// wrappedRequest is the whole request, its header in the host's order.
+// wrappedRequest is the whole request.
 func (in *instance) wrappedRequest(fn *function, id, body string, from *request) *outgoing {
-	o := &outgoing{method: "POST", target: "/" + fn.name, hdr: headers{{"Host", in.worker.addr()}, {versionHeader, hostVersion}, {idHeader, id},
-		{"User-Agent", agent}}}
-	if in.contentLength {
-		in.trace(&o.hdr, from, traceWrapped)
-		o.hdr = append(o.hdr, field{"Content-Type", "application/json; charset=utf-8"}, field{"Content-Length", strconv.Itoa(len(body))})
-		o.pieces = [][]byte{[]byte(body)}
-		return o
-	}
-	o.hdr.add("Transfer-Encoding", "chunked")
-	in.trace(&o.hdr, from, traceWrapped)
-	o.hdr.add("Content-Type", "application/json; charset=utf-8")
-	o.chunked, o.pieces = true, split1024(body)
+	o := &outgoing{method: http.MethodPost, target: "/" + fn.name, body: []byte(body), chunked: !in.contentLength, hdr: http.Header{
+		versionHeader: {hostVersion}, idHeader: {id}, "User-Agent": {agent}, "Content-Type": {"application/json; charset=utf-8"}}}
+	in.trace(o.hdr, from, traceWrapped)
 	return o
-}
-
-// split1024 cuts s into pieces of 1024 characters, as .NET counts them: in UTF-16 code units, without tearing a pair.
-func split1024(s string) [][]byte {
-	out := [][]byte{}
-	start, units := 0, 0
-	for i, r := range s {
-		n := utf16.RuneLen(r)
-		if units+n > 1024 {
-			out = append(out, []byte(s[start:i]))
-			start, units = i, 0
-		}
-		units += max(n, 1)
-	}
-	if start < len(s) {
-		out = append(out, []byte(s[start:]))
-	}
-	return out
 }
 
 // scheme is http, or what App Service's front end says (recording E-appservice-wrapped).
 func (in *instance) scheme(req *request) string {
-	if in.appService && strings.EqualFold(req.hdr.get("X-Forwarded-Proto"), "https") {
+	if in.appService && strings.EqualFold(req.hdr.Get("X-Forwarded-Proto"), "https") {
 		return "https"
 	}
 	return "http"
@@ -158,12 +133,9 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 	for _, item := range req.query {
 		q.put(item.name, quoteJSON(strings.Join(item.values, ",")))
 	}
-	for _, g := range req.hdr.groups() {
-		lines := make([]string, len(g.values))
-		for i, v := range g.values {
-			lines[i] = quoteJSON(v)
-		}
-		hdr.put(g.name, "["+strings.Join(lines, ",")+"]")
+	names := slices.Sorted(maps.Keys(req.hdr))
+	for _, name := range names {
+		hdr.put(name, stringArray(req.hdr[name]))
 	}
 	values := members{}
 	for _, v := range params {
@@ -173,11 +145,11 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 			values.put(v.name, quoteJSON(v.value))
 		}
 	}
-	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.host + escapePath(req.path) + queryOf(req))}, {"Method", quoteJSON(req.method)},
+	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.Host + escapePath(req.path) + queryOf(req))}, {"Method", quoteJSON(req.Method)},
 		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()}, {"Identities", "[" + identity + "]"}}
 	meta := members{}
-	if req.length > 0 {
-		if binary(req.hdr.get("Content-Type")) {
+	if req.ContentLength > 0 {
+		if binary(req.hdr.Get("Content-Type")) {
 			r.add("Body", quoteJSON(base64.StdEncoding.EncodeToString(body)))
 		} else {
 			text := decodeBody(body)
@@ -204,8 +176,8 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 	}
 	if !meta.has("Headers") {
 		joined := members{}
-		for _, g := range req.hdr.groups() {
-			joined.put(g.name, quoteJSON(strings.Join(g.values, ",")))
+		for _, name := range names {
+			joined.put(name, quoteJSON(strings.Join(req.hdr[name], ",")))
 		}
 		meta.add("Headers", joined.String())
 	}
