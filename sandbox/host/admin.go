@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
 // adminPath tells the host's own paths; others under /admin are a function's where the route prefix is empty (recording E-prefix-empty).
@@ -84,16 +86,16 @@ func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
 	if err != nil {
 		return status(http.StatusBadRequest)
 	}
-	v, nothing, err := parseJSON(string(body), false)
-	if err != nil || nothing || v.kind != jobject {
+	v, err := hostfile.ParseFirst(string(body), hostfile.Options{Depth: hostfile.FormatterDepth})
+	if err != nil || v == nil || v.Kind != hostfile.Object {
 		return status(http.StatusBadRequest)
 	}
 	var e Event
-	if input := v.fold("input"); input != nil && input.kind != jnull {
-		if !input.scalar() {
+	if input := v.Fold("input"); input != nil && input.Kind != hostfile.Null {
+		if !input.Scalar() {
 			return status(http.StatusBadRequest)
 		}
-		text := input.raw()
+		text := input.Written()
 		e.Input = &text
 	}
 	if in.fault != "" || in.find(fn.name) == nil {
@@ -155,7 +157,7 @@ func (f *function) adminJSON(in *instance, host string) string {
 		{"href", quoteJSON(base + "/admin/functions/" + f.name)},
 		{"invoke_url_template", invoke},
 		{"language", "null"},
-		{"config", f.raw.compact()},
+		{"config", compact(f.raw)},
 		{"files", "null"},
 		{"test_data", `""`},
 		{"isDisabled", fmt.Sprint(f.disabled)},

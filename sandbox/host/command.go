@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
 // command is what the host starts, resolved from customHandler.description.
@@ -20,7 +22,7 @@ var percentName = regexp.MustCompile(`%([^%\s]+)%`)
 
 // resolveCommand follows Azure/azure-functions-host src/WebJobs.Script/Workers/ProcessManagement/WorkerDescription.cs and
 // WorkerProcessUtilities.cs; recordings E-exe-*, E-environment-arguments, E-environment-workerpath.
-func resolveCommand(root string, d *jvalue, environ []string) command {
+func resolveCommand(root string, d *hostfile.Value, environ []string) command {
 	lookup := exactLookup(environ)
 	var c command
 	expandSet := func(s string) string { // Environment.ExpandEnvironmentVariables: what is not set stays
@@ -43,23 +45,23 @@ func resolveCommand(root string, d *jvalue, environ []string) command {
 		return p
 	}
 	base := root
-	if w := textOf(d.fold("workerDirectory")); w != "" {
+	if w := textOf(d.Fold("workerDirectory")); w != "" {
 		base = w
 		if !filepath.IsAbs(w) {
 			base = filepath.Join(root, w)
 		}
 	}
-	c.path = under(base, expandSet(textOf(d.fold("defaultExecutablePath"))))
+	c.path = under(base, expandSet(textOf(d.Fold("defaultExecutablePath"))))
 	var parts []string
 	list := func(name string) {
-		if v := d.fold(name); v != nil && v.kind == jarray {
-			for _, item := range v.items {
-				parts = append(parts, item.raw())
+		if v := d.Fold(name); v != nil && v.Kind == hostfile.Array {
+			for _, item := range v.Items {
+				parts = append(parts, item.Text())
 			}
 		}
 	}
 	list("arguments")
-	if w := textOf(d.fold("defaultWorkerPath")); w != "" {
+	if w := textOf(d.Fold("defaultWorkerPath")); w != "" {
 		parts = append(parts, `"`+under(base, expandSet(w))+`"`)
 	}
 	list("workerArguments")
@@ -72,7 +74,7 @@ func resolveCommand(root string, d *jvalue, environ []string) command {
 	})
 	c.args = splitArguments(c.line)
 	c.dir = root
-	if w := textOf(d.fold("workingDirectory")); w != "" {
+	if w := textOf(d.Fold("workingDirectory")); w != "" {
 		c.dir = w
 		if !filepath.IsAbs(w) {
 			c.dir = filepath.Join(root, w)

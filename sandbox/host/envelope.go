@@ -7,13 +7,15 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"apimrelay/internal/hostfile"
 )
 
 // envelope is a wrapped answer: {"Outputs":{…},"Logs":[…],"ReturnValue":…}.
 type envelope struct {
-	outputs *jvalue // an object, or nil
+	outputs *hostfile.Value // an object, or nil
 	logs    []string
-	ret     *jvalue // nil: absent or null
+	ret     *hostfile.Value // nil: absent or null
 }
 
 // readEnvelope reads the handler's answer to a wrapped request. A nil envelope without an error is an answer that means nothing: the host waits
@@ -39,14 +41,14 @@ func readEnvelope(answer *http.Response, body []byte) (*envelope, error) {
 	if !ok {
 		return nil, invalid
 	}
-	v, nothing, err := parseJSON(text, true)
+	v, err := hostfile.ParseFirst(text, hostfile.Options{Dates: true, Depth: hostfile.FormatterDepth, Repeated: true})
 	if err != nil {
 		return nil, invalid
 	}
-	if nothing || v.kind == jnull {
+	if v == nil || v.Kind == hostfile.Null {
 		return nil, nil
 	}
-	e, err := envelopeOf(v, text)
+	e, err := envelopeOf(v)
 	if err != nil {
 		return nil, invalid
 	}
@@ -56,87 +58,59 @@ func readEnvelope(answer *http.Response, body []byte) (*envelope, error) {
 // decodeAnswer knows UTF-8 and UTF-16, the encodings of the JSON formatter; malformed text fails. Another charset is read as UTF-8.
 func decodeAnswer(body []byte, params string) (string, bool) {
 	if strings.Contains(strings.ToLower(params), "utf-16") {
-		return decodeBody(append([]byte{0xff, 0xfe}, body...)), len(body)%2 == 0
+		return hostfile.Decode(append([]byte{0xff, 0xfe}, body...)), len(body)%2 == 0
 	}
 	return string(body), utf8.Valid(body)
 }
 
-// envelopeOf fills the three properties, in any case; a property that occurs again adds to what is there, as where Newtonsoft reuses a collection.
-func envelopeOf(v *jvalue, text string) (*envelope, error) {
-	if v.kind != jobject {
+// envelopeOf fills the three properties from an object that kept its repeated names, in any case; a property that occurs again adds to what is there, as where Newtonsoft reuses a collection.
+func envelopeOf(v *hostfile.Value) (*envelope, error) {
+	if v.Kind != hostfile.Object {
 		return nil, fmt.Errorf("want an object")
 	}
 	e := &envelope{}
-	for _, m := range allMembers(text) {
-		switch strings.ToLower(m.name) {
+	for _, m := range v.Members {
+		switch strings.ToLower(m.Name) {
 		case "outputs":
-			switch m.value.kind {
-			case jnull:
+			switch m.Value.Kind {
+			case hostfile.Null:
 				e.outputs = nil
-			case jobject:
+			case hostfile.Object:
 				if e.outputs == nil {
-					e.outputs = &jvalue{kind: jobject}
+					e.outputs = &hostfile.Value{Kind: hostfile.Object}
 				}
-				for _, o := range m.value.members {
-					e.outputs.set(o.name, o.value)
+				for _, o := range m.Value.Members {
+					e.outputs.Set(o.Name, o.Value)
 				}
 			default:
 				return nil, fmt.Errorf("reading Outputs: want an object")
 			}
 		case "logs":
-			switch m.value.kind {
-			case jnull:
+			switch m.Value.Kind {
+			case hostfile.Null:
 				e.logs = nil
-			case jarray:
-				for _, item := range m.value.items {
-					if !item.scalar() {
+			case hostfile.Array:
+				for _, item := range m.Value.Items {
+					if !item.Scalar() {
 						return nil, fmt.Errorf("reading Logs: want strings")
 					}
-					if item.kind == jnull {
+					if item.Kind == hostfile.Null {
 						e.logs = append(e.logs, "[null]") // what the logger makes of a null message
 						continue
 					}
-					e.logs = append(e.logs, item.raw())
+					e.logs = append(e.logs, item.Written())
 				}
 			default:
 				return nil, fmt.Errorf("reading Logs: want an array")
 			}
 		case "returnvalue":
-			e.ret = m.value
-			if e.ret.kind == jnull {
+			e.ret = m.Value
+			if e.ret.Kind == hostfile.Null {
 				e.ret = nil
 			}
 		}
 	}
 	return e, nil
-}
-
-// allMembers lists the members of the object in text, repeated names included, which a jvalue keeps once.
-func allMembers(text string) []jmember {
-	r := &jreader{s: strings.TrimPrefix(text, "\ufeff"), dates: true}
-	var out []jmember
-	if r.blank() != nil || r.peek() != '{' {
-		return nil
-	}
-	r.at++
-	for {
-		if r.blank() != nil || r.peek() == '}' {
-			return out
-		}
-		name, err := r.name()
-		if err != nil || r.blank() != nil {
-			return out
-		}
-		r.at++
-		v, err := r.value()
-		if err != nil {
-			return out
-		}
-		out = append(out, jmember{name, v})
-		if done, err := r.next('}'); err != nil || done {
-			return out
-		}
-	}
 }
 
 // dump is HttpResponseMessage.ToString(): headers of the answer first, then those of its content.

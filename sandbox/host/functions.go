@@ -10,13 +10,15 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
 // function is a folder with a function.json.
 type function struct {
 	name     string
 	folder   string
-	raw      *jvalue
+	raw      *hostfile.Value
 	bindings []*binding
 	trigger  *binding
 	retry    *retryPolicy
@@ -34,11 +36,11 @@ type binding struct {
 	kind      string // as written: httpTrigger
 	direction string
 	name      string
-	raw       *jvalue
+	raw       *hostfile.Value
 }
 
-func (b *binding) is(kind string) bool      { return strings.EqualFold(b.kind, kind) }
-func (b *binding) prop(name string) *jvalue { return b.raw.fold(name) }
+func (b *binding) is(kind string) bool              { return strings.EqualFold(b.kind, kind) }
+func (b *binding) prop(name string) *hostfile.Value { return b.raw.Fold(name) }
 
 func (f *function) http() bool { return f.trigger.is("httpTrigger") }
 
@@ -104,7 +106,7 @@ func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, boo
 			faults = append(faults, fault{function: e.Name(), text: err.Error()})
 			continue
 		}
-		f, err := readFunction(e.Name(), folder, string(text), lookup)
+		f, err := readFunction(e.Name(), folder, hostfile.Decode(text), lookup)
 		if err != nil {
 			faults = append(faults, fault{function: e.Name(), text: err.Error()})
 			continue
@@ -122,17 +124,17 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 	if !functionName.MatchString(name) || strings.EqualFold(name, "host") {
 		return nil, hostErrorf("'%s' is not a valid function name.", name)
 	}
-	v, err := parseWhole(text)
+	v, err := hostfile.Parse(text, hostfile.Options{})
 	if err != nil {
 		return nil, hostErrorf("Unable to parse function.json: %s", err)
 	}
 	f := &function{name: name, folder: folder, raw: v}
-	list := v.fold("bindings")
-	if list == nil || list.kind != jarray || len(list.items) == 0 {
+	list := v.Fold("bindings")
+	if list == nil || list.Kind != hostfile.Array || len(list.Items) == 0 {
 		return nil, hostErrorf("At least one binding must be declared.")
 	}
-	for _, item := range list.items {
-		b := &binding{kind: textOf(item.fold("type")), direction: textOf(item.fold("direction")), name: textOf(item.fold("name")), raw: item}
+	for _, item := range list.Items {
+		b := &binding{kind: textOf(item.Fold("type")), direction: textOf(item.Fold("direction")), name: textOf(item.Fold("name")), raw: item}
 		if b.kind == "" {
 			return nil, hostErrorf("Invalid binding: type is missing.")
 		}
@@ -164,12 +166,12 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 	if f.trigger == nil {
 		return nil, hostErrorf("No trigger binding specified. A function must have a trigger input binding.")
 	}
-	if s := textOf(v.fold("scriptFile")); s != "" {
+	if s := textOf(v.Fold("scriptFile")); s != "" {
 		if _, err := os.Stat(filepath.Join(folder, s)); err != nil {
 			return nil, hostErrorf("Invalid script file name configuration. The 'scriptFile' property is set to a file that does not exist.")
 		}
 	}
-	if r := v.fold("retry"); r != nil && r.kind == jobject {
+	if r := v.Fold("retry"); r != nil && r.Kind == hostfile.Object {
 		if f.retry, err = readRetry(r); err != nil {
 			return nil, fmt.Errorf("reading retry: %w", err)
 		}
@@ -214,14 +216,14 @@ func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, boo
 	// An empty list is a list: no method fits (CoreExtensionsScriptBindingProvider.cs and WebScriptHostHttpRoutesManager.cs make a constraint of
 	// every list that is there).
 	switch m := f.trigger.prop("methods"); {
-	case m == nil || m.kind == jnull:
-	case m.kind != jarray:
+	case m == nil || m.Kind == hostfile.Null:
+	case m.Kind != hostfile.Array:
 		return hostErrorf("Invalid cast from 'System.String' to 'Newtonsoft.Json.Linq.JArray'."), false
 	default:
 		f.methods, f.methodText = []string{}, []string{}
-		for _, item := range m.items {
-			f.methodText = append(f.methodText, item.raw())
-			f.methods = append(f.methods, strings.ToUpper(item.raw()))
+		for _, item := range m.Items {
+			f.methodText = append(f.methodText, item.Text())
+			f.methods = append(f.methods, strings.ToUpper(item.Text()))
 		}
 	}
 	text := textOf(f.trigger.prop("route"))

@@ -8,14 +8,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // hostConfig is host.json with the app settings AzureFunctionsJobHost__* laid over it.
 type hostConfig struct {
-	root            *jvalue
+	root            *hostfile.Value
 	custom          bool // there is a customHandler (or httpWorker) section with a description
 	legacyWorker    bool // the section is httpWorker: every HTTP function is forwarded, to /<Function>
-	description     *jvalue
+	description     *hostfile.Value
 	executable      string
 	forwarding      bool
 	proxying        bool
@@ -38,28 +40,21 @@ const overridePrefix = "AzureFunctionsJobHost"
 
 // readHostJSON reads host.json. A fault means that the host never runs: it starts over and over and answers 503.
 func readHostJSON(root string, environ []string) (*hostConfig, error) {
-	text, err := os.ReadFile(filepath.Join(root, "host.json"))
-	v := &jvalue{kind: jobject}
+	v, err := hostfile.ReadObject(filepath.Join(root, "host.json"))
 	switch {
 	case os.IsNotExist(err):
 		// The host writes one with only the version in it.
-		v.set("version", jtext("2.0"))
+		v = &hostfile.Value{Kind: hostfile.Object}
+		v.Set("version", hostfile.Text("2.0"))
 	case err != nil:
 		return nil, fmt.Errorf("reading host.json: %w", err)
-	default:
-		if v, err = parseWhole(string(text)); err != nil {
-			return nil, fmt.Errorf("reading host.json: %w", err)
-		}
-		if v.kind != jobject {
-			return nil, fmt.Errorf("reading host.json: want an object")
-		}
 	}
-	if version := v.fold("version"); version == nil || version.raw() != "2.0" {
+	if version := v.Fold("version"); version == nil || textOf(version) != "2.0" {
 		return nil, fmt.Errorf("reading host.json: the file is missing the required 'version' property, or it is not \"2.0\"")
 	}
 	override(v, environ)
 	c, err := interpretHostJSON(v)
-	if err == nil && v.fold("functionTimeout") == nil {
+	if err == nil && v.Fold("functionTimeout") == nil {
 		// ScriptJobHostOptionsSetup.cs: five minutes on the Consumption plan, thirty elsewhere.
 		if sku, _ := settingLookup(environ)("WEBSITE_SKU"); strings.EqualFold(sku, "Dynamic") {
 			c.functionTimeout = 5 * time.Minute
@@ -69,7 +64,7 @@ func readHostJSON(root string, environ []string) (*hostConfig, error) {
 }
 
 // override lays the settings of the form AzureFunctionsJobHost__section__key over the file, in any case, with __ or :.
-func override(v *jvalue, environ []string) {
+func override(v *hostfile.Value, environ []string) {
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
 		path := strings.Split(strings.ReplaceAll(name, "__", ":"), ":")
@@ -78,64 +73,64 @@ func override(v *jvalue, environ []string) {
 		}
 		at := v
 		for i, key := range path[1:] {
-			if at.kind == jarray {
+			if at.Kind == hostfile.Array {
 				n, err := strconv.Atoi(key)
-				if err != nil || n < 0 || n > len(at.items) {
+				if err != nil || n < 0 || n > len(at.Items) {
 					break
 				}
-				if n == len(at.items) {
-					at.items = append(at.items, &jvalue{kind: jobject})
+				if n == len(at.Items) {
+					at.Items = append(at.Items, &hostfile.Value{Kind: hostfile.Object})
 				}
 				if i == len(path)-2 {
-					at.items[n] = jtext(value)
+					at.Items[n] = hostfile.Text(value)
 				}
-				at = at.items[n]
+				at = at.Items[n]
 				continue
 			}
-			if at.kind != jobject {
+			if at.Kind != hostfile.Object {
 				break
 			}
-			for _, m := range at.members {
-				if strings.EqualFold(m.name, key) {
-					key = m.name
+			for _, m := range at.Members {
+				if strings.EqualFold(m.Name, key) {
+					key = m.Name
 				}
 			}
 			if i == len(path)-2 {
-				at.set(key, jtext(value))
+				at.Set(key, hostfile.Text(value))
 				break
 			}
-			child := at.get(key)
-			if child == nil || child.kind != jobject && child.kind != jarray {
-				child = &jvalue{kind: jobject}
-				at.set(key, child)
+			child := at.Get(key)
+			if child == nil || child.Kind != hostfile.Object && child.Kind != hostfile.Array {
+				child = &hostfile.Value{Kind: hostfile.Object}
+				at.Set(key, child)
 			}
 			at = child
 		}
 	}
 }
 
-func interpretHostJSON(v *jvalue) (*hostConfig, error) {
+func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	c := &hostConfig{root: v, initTimeout: 30 * time.Second, functionTimeout: 30 * time.Minute, routePrefix: "api", maxDequeue: 5,
-		telemetryMode: textOf(v.fold("telemetryMode"))}
-	section := v.fold("customHandler")
+		telemetryMode: textOf(v.Fold("telemetryMode"))}
+	section := v.Fold("customHandler")
 	if section == nil {
-		section = v.fold("httpWorker")
+		section = v.Fold("httpWorker")
 		c.legacyWorker = section != nil
 	}
-	if d := section.fold("description"); d != nil && d.kind == jobject {
+	if d := section.Fold("description"); d != nil && d.Kind == hostfile.Object {
 		c.custom, c.description = true, d
-		c.executable = textOf(d.fold("defaultExecutablePath"))
+		c.executable = textOf(d.Fold("defaultExecutablePath"))
 	}
-	c.forwarding = boolOf(section.fold("enableForwardingHttpRequest"), false)
-	c.proxying = boolOf(section.fold("enableProxyingHttpRequest"), false)
-	c.port, _ = strconv.Atoi(textOf(section.fold("port")))
+	c.forwarding = boolOf(section.Fold("enableForwardingHttpRequest"), false)
+	c.proxying = boolOf(section.Fold("enableProxyingHttpRequest"), false)
+	c.port, _ = strconv.Atoi(textOf(section.Fold("port")))
 	var err error
-	if s := textOf(section.fold("initializationTimeout")); s != "" {
+	if s := textOf(section.Fold("initializationTimeout")); s != "" {
 		if c.initTimeout, err = parseTimeSpan(s); err != nil {
 			return nil, fmt.Errorf("reading host.json: customHandler.initializationTimeout: %w", err)
 		}
 	}
-	if t := v.fold("functionTimeout"); t != nil && t.kind != jnull {
+	if t := v.Fold("functionTimeout"); t != nil && t.Kind != hostfile.Null {
 		switch s := textOf(t); {
 		case s == "-1" || s == "-00:00:00.0010000" || s == "-00:00:01":
 			c.functionTimeout = 0
@@ -145,46 +140,46 @@ func interpretHostJSON(v *jvalue) (*hostConfig, error) {
 			}
 		}
 	}
-	section = v.fold("extensions").fold("http")
-	if p := section.fold("routePrefix"); p != nil && p.kind == jstring {
-		c.routePrefix = p.s // as it is: what a slash at one of its ends does is the template's matter
+	section = v.Fold("extensions").Fold("http")
+	if p := section.Fold("routePrefix"); p != nil && p.Kind == hostfile.String {
+		c.routePrefix = p.Str // as it is: what a slash at one of its ends does is the template's matter
 	}
-	c.maxConcurrent, c.maxOutstanding = intOf(section.fold("maxConcurrentRequests"), -1), intOf(section.fold("maxOutstandingRequests"), -1)
+	c.maxConcurrent, c.maxOutstanding = intOf(section.Fold("maxConcurrentRequests"), -1), intOf(section.Fold("maxOutstandingRequests"), -1)
 	c.customHeaders = http.Header{}
-	if h := section.fold("customHeaders"); h != nil && h.kind == jobject {
-		for _, m := range h.members {
-			c.customHeaders.Set(m.name, textOf(m.value))
+	if h := section.Fold("customHeaders"); h != nil && h.Kind == hostfile.Object {
+		for _, m := range h.Members {
+			c.customHeaders.Set(m.Name, textOf(m.Value))
 		}
 	}
-	queues := v.fold("extensions").fold("queues")
-	c.maxDequeue = intOf(queues.fold("maxDequeueCount"), 5)
-	if s := textOf(queues.fold("visibilityTimeout")); s != "" {
+	queues := v.Fold("extensions").Fold("queues")
+	c.maxDequeue = intOf(queues.Fold("maxDequeueCount"), 5)
+	if s := textOf(queues.Fold("visibilityTimeout")); s != "" {
 		if c.visibility, err = parseTimeSpan(s); err != nil {
 			return nil, fmt.Errorf("reading host.json: extensions.queues.visibilityTimeout: %w", err)
 		}
 	}
-	if r := v.fold("retry"); r != nil {
+	if r := v.Fold("retry"); r != nil {
 		if c.retry, err = readRetry(r); err != nil {
 			return nil, fmt.Errorf("reading host.json: retry: %w", err)
 		}
 	}
-	if f := v.fold("functions"); f != nil && f.kind == jarray {
+	if f := v.Fold("functions"); f != nil && f.Kind == hostfile.Array {
 		c.hasAllow = true
-		for _, item := range f.items {
-			c.allow = append(c.allow, item.raw())
+		for _, item := range f.Items {
+			c.allow = append(c.allow, item.Text())
 		}
 	}
 	return c, nil
 }
 
-func textOf(v *jvalue) string {
-	if v == nil || !v.scalar() {
+func textOf(v *hostfile.Value) string {
+	if v == nil || !v.Scalar() {
 		return ""
 	}
-	return v.raw()
+	return v.Text()
 }
 
-func boolOf(v *jvalue, def bool) bool {
+func boolOf(v *hostfile.Value, def bool) bool {
 	switch s := strings.ToLower(textOf(v)); s {
 	case "true", "false":
 		return s == "true"
@@ -192,7 +187,7 @@ func boolOf(v *jvalue, def bool) bool {
 	return def
 }
 
-func intOf(v *jvalue, def int) int {
+func intOf(v *hostfile.Value, def int) int {
 	if n, err := strconv.Atoi(textOf(v)); err == nil {
 		return n
 	}
@@ -207,10 +202,10 @@ type retryPolicy struct {
 	least, most time.Duration
 }
 
-func readRetry(v *jvalue) (*retryPolicy, error) {
-	p := &retryPolicy{max: intOf(v.fold("maxRetryCount"), 0)}
+func readRetry(v *hostfile.Value) (*retryPolicy, error) {
+	p := &retryPolicy{max: intOf(v.Fold("maxRetryCount"), 0)}
 	span := func(name string, into *time.Duration) error {
-		s := textOf(v.fold(name))
+		s := textOf(v.Fold(name))
 		if s == "" {
 			return fmt.Errorf("%s is missing", name)
 		}
@@ -218,10 +213,10 @@ func readRetry(v *jvalue) (*retryPolicy, error) {
 		*into = d
 		return err
 	}
-	if v.fold("maxRetryCount") == nil {
+	if v.Fold("maxRetryCount") == nil {
 		return nil, fmt.Errorf("maxRetryCount is missing")
 	}
-	switch s := textOf(v.fold("strategy")); strings.ToLower(s) {
+	switch s := textOf(v.Fold("strategy")); strings.ToLower(s) {
 	case "fixeddelay":
 		return p, span("delayInterval", &p.delay)
 	case "exponentialbackoff":

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"apimrelay/internal/hostfile"
 )
 
 // httpReply turns an envelope into what the caller gets.
@@ -35,13 +37,13 @@ func httpReply(fn *function, e *envelope) (*reply, error) {
 	}
 	if e.outputs == nil {
 		if e.ret != nil {
-			return raw(&response{body: jtext("{}")}), nil
+			return raw(&response{body: hostfile.Text("{}")}), nil
 		}
 		return status(http.StatusNoContent), nil
 	}
-	v := e.outputs.get(named.name)
+	v := e.outputs.Get(named.name)
 	if v == nil {
-		return raw(&response{body: &jvalue{kind: jobject}}), nil
+		return raw(&response{body: &hostfile.Value{Kind: hostfile.Object}}), nil
 	}
 	r, err := responseOf(v)
 	if err != nil {
@@ -50,64 +52,69 @@ func httpReply(fn *function, e *envelope) (*reply, error) {
 	return raw(r), nil
 }
 
+// answerJSON reads JSON within an answer; nil where there is nothing.
+func answerJSON(text string) (*hostfile.Value, error) {
+	return hostfile.ParseFirst(text, hostfile.Options{Dates: true, Depth: hostfile.FormatterDepth})
+}
+
 // response is an HttpOutputBindingResponse.
 type response struct {
 	status  string
-	body    *jvalue
-	headers []jmember
+	body    *hostfile.Value
+	headers []hostfile.Member
 }
 
 // responseOf reads Outputs.<name>: an object, or a string that holds one.
-func responseOf(v *jvalue) (*response, error) {
+func responseOf(v *hostfile.Value) (*response, error) {
 	failed := newException(invalidOperation, "Failed while trying to Deserialize to httpOutputBindingResponse. Output is not in expected format")
-	if v.kind == jstring || v.kind == jdate {
-		inner, nothing, err := parseJSON(v.s, true)
-		if err != nil || nothing || inner.kind != jobject {
+	if v.Kind == hostfile.String || v.Kind == hostfile.Date {
+		inner, err := answerJSON(v.Str)
+		if err != nil || inner == nil || inner.Kind != hostfile.Object {
 			return nil, failed
 		}
 		v = inner
 	}
-	if v.kind != jobject {
-		if class := map[jkind]string{jint: "System.Int64", jfloat: "System.Double", jbool: "System.Boolean"}[v.kind]; class != "" {
+	if v.Kind != hostfile.Object {
+		if class := map[hostfile.Kind]string{hostfile.Int: "System.Int64", hostfile.Float: "System.Double", hostfile.Bool: "System.Boolean"}[v.Kind]; class != "" {
 			failed.inner = newException("System.ArgumentException",
 				"Could not cast or convert from %s to Microsoft.Azure.WebJobs.Script.Workers.Http.HttpOutputBindingResponse.", class)
 		}
 		return nil, failed
 	}
 	r := &response{}
-	if s := v.fold("statusCode"); s != nil {
-		if !s.scalar() {
+	if s := v.Fold("statusCode"); s != nil {
+		if !s.Scalar() {
 			return nil, failed
 		}
-		r.status = s.text()
+		r.status = s.Text()
 	}
-	r.body = v.fold("body")
-	if h := v.fold("headers"); h != nil && h.kind != jnull {
-		if h.kind != jobject {
+	r.body = v.Fold("body")
+	if h := v.Fold("headers"); h != nil && h.Kind != hostfile.Null {
+		if h.Kind != hostfile.Object {
 			return nil, failed
 		}
-		r.headers = h.members
+		r.headers = h.Members
 	}
 	return r, nil
 }
 
 // returnReply is $return with an http binding: an object with a body key is the response, any other object is the body; text is decoded where it
 // is base64.
-func returnReply(v *jvalue) (*reply, error) {
-	if v.kind == jstring {
-		if inner, nothing, err := parseJSON(v.s, true); err == nil && !nothing && inner.kind == jobject && inner.fold("body") != nil {
+func returnReply(v *hostfile.Value) (*reply, error) {
+	if v.Kind == hostfile.String {
+		if inner, err := answerJSON(v.Str); err == nil && inner != nil && inner.Kind == hostfile.Object && inner.Fold("body") != nil {
 			v = inner
 		}
 	}
-	if v.kind == jobject && v.fold("body") != nil {
+	if v.Kind == hostfile.Object && v.Fold("body") != nil {
 		r, err := responseOf(v)
 		if err != nil {
 			return nil, err
 		}
 		return raw(r), nil
 	}
-	if v.kind == jstring {
-		if decoded, ok := fromBase64(v.s); ok {
+	if v.Kind == hostfile.String {
+		if decoded, ok := fromBase64(v.Str); ok {
 			return &reply{status: 200, hdr: http.Header{}, body: decoded, chunked: true}, nil
 		}
 	}
@@ -115,14 +122,14 @@ func returnReply(v *jvalue) (*reply, error) {
 }
 
 // plainReply is a function without http output: ASP.NET sends the ReturnValue by itself (recordings A-noout, B-noout-with-return-object).
-func plainReply(v *jvalue) *reply {
+func plainReply(v *hostfile.Value) *reply {
 	switch {
 	case v == nil:
 		return status(http.StatusNoContent)
-	case v.kind == jstring:
-		return &reply{status: 200, hdr: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte(v.s)}
+	case v.Kind == hostfile.String:
+		return &reply{status: 200, hdr: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte(v.Str)}
 	}
-	return &reply{status: 200, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(v.compact())}
+	return &reply{status: 200, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(compact(v))}
 }
 
 // raw is RawScriptResult: headers one by one, then status, content type and body. A header that cannot be set ends it with a 500 that keeps what
@@ -131,19 +138,19 @@ func raw(r *response) *reply {
 	out := &reply{status: 200, hdr: http.Header{}, chunked: true}
 	contentType, length, encoded := "", "", false
 	for _, m := range r.headers {
-		lower := strings.ToLower(m.name)
-		if m.value.kind == jnull {
+		lower := strings.ToLower(m.Name)
+		if m.Value.Kind == hostfile.Null {
 			return failedReply(out, contentType)
 		}
-		value := m.value.text()
-		if !httpguts.ValidHeaderFieldName(m.name) || notForHTTP(value) {
+		value := invariant(m.Value)
+		if !httpguts.ValidHeaderFieldName(m.Name) || notForHTTP(value) {
 			return failedReply(out, contentType)
 		}
 		switch {
 		case lower == "content-type":
 			contentType = value
 			continue
-		case out.hdr[http.CanonicalHeaderKey(m.name)] != nil:
+		case out.hdr[http.CanonicalHeaderKey(m.Name)] != nil:
 			continue // the first of names that differ by case only
 		case lower == "content-length":
 			if _, err := strconv.ParseUint(value, 10, 62); err != nil {
@@ -153,15 +160,15 @@ func raw(r *response) *reply {
 		case lower == "transfer-encoding":
 			encoded = true
 		}
-		out.hdr.Set(m.name, value)
+		out.hdr.Set(m.Name, value)
 	}
 	// int.TryParse with NumberStyles.Integer (HttpBinding.cs, TryParseStatusCode).
 	if n, err := strconv.ParseInt(strings.TrimSpace(r.status), 10, 32); err == nil {
 		out.status = int(n)
 	}
 	out.hdr.Set("Content-Type", withUTF8(contentType))
-	if r.body != nil && r.body.kind != jnull {
-		out.body = []byte(r.body.text())
+	if r.body != nil && r.body.Kind != hostfile.Null {
+		out.body = []byte(invariant(r.body))
 	}
 	switch n, _ := strconv.Atoi(length); {
 	case length != "" && n < len(out.body):

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // instance is the host's inside, the ScriptHost: what host.json and the function.json files say, the handler and the timers. A change of those
@@ -45,7 +47,7 @@ func (h *Host) load() *instance {
 	cfg, err := readHostJSON(h.cfg.Root, h.cfg.Environ)
 	if err != nil {
 		in.fault = err.Error()
-		in.cfg = &hostConfig{root: &jvalue{kind: jobject}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1,
+		in.cfg = &hostConfig{root: &hostfile.Value{Kind: hostfile.Object}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1,
 			maxOutstanding: -1}
 		in.limits = newLimits(in.cfg)
 		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\n%s", err)
@@ -55,14 +57,14 @@ func (h *Host) load() *instance {
 	rules := readLogRules(cfg.root)
 	h.logRules.Store(&rules)
 	in.limits = newLimits(cfg)
-	in.stderrErrorsOnly = boolOf(cfg.description.fold("useStdErrorStreamForErrorsOnly"), true)
+	in.stderrErrorsOnly = boolOf(cfg.description.Fold("useStdErrorStreamForErrorsOnly"), true)
 	_, coreTools := in.lookup("FUNCTIONS_CORETOOLS_ENVIRONMENT")
 	in.traced = coreTools
 	in.contentLength = coreTools || h.cfg.Switches.ContentLength
 	_, in.appService = in.lookup("WEBSITE_INSTANCE_ID")
 	in.bodyLimit = 104857600
 	if s, ok := in.lookup("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"); ok {
-		if n := int64(intOf(jtext(s), 0)); n > 0 {
+		if n := int64(intOf(hostfile.Text(s), 0)); n > 0 {
 			in.bodyLimit = n
 		}
 	}

@@ -3,6 +3,8 @@ package host
 import (
 	"strconv"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
 // logRules are logging.logLevel of host.json: the least level by category, as Microsoft.Extensions.Logging reads it. Of the rules whose name begins
@@ -15,18 +17,18 @@ type logRule struct {
 	least          Level
 }
 
-func readLogRules(v *jvalue) logRules {
-	levels := v.fold("logging").fold("logLevel")
-	if levels == nil || levels.kind != jobject {
+func readLogRules(v *hostfile.Value) logRules {
+	levels := v.Fold("logging").Fold("logLevel")
+	if levels == nil || levels.Kind != hostfile.Object {
 		return nil
 	}
 	var rules logRules
-	for _, m := range levels.members {
-		least, ok := parseLevel(textOf(m.value))
+	for _, m := range levels.Members {
+		least, ok := parseLevel(textOf(m.Value))
 		if !ok {
 			continue
 		}
-		name := strings.ToLower(m.name)
+		name := strings.ToLower(m.Name)
 		if name == "default" {
 			name = ""
 		}

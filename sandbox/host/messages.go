@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"apimrelay/internal/hostfile"
 )
 
 // Shapes of the triggers that carry messages. The queue's is recorded (F-queue-*); the others follow the host's rule for rendering values
@@ -109,13 +111,13 @@ func (in *instance) eventPayload(fn *function, e Event, id string) (*payload, er
 	case t.is("eventHubTrigger"):
 		p.eventHub(t, batch, textOf(t.prop("cardinality")) == "" || many, one, now)
 	case t.is("eventGridTrigger"):
-		v, _, err := parseJSON(input, true)
-		if err != nil || v == nil || v.kind != jobject {
+		v, err := answerJSON(input)
+		if err != nil || v == nil || v.Kind != hostfile.Object {
 			return nil, hostErrorf("An Event Grid event is a JSON object.")
 		}
-		p.data.add(t.name, v.compact())
-		if data := v.fold("data"); data != nil && data.kind == jobject {
-			p.metadata.add("data", data.compact())
+		p.data.add(t.name, compact(v))
+		if data := v.Fold("data"); data != nil && data.Kind == hostfile.Object {
+			p.metadata.add("data", compact(data))
 		}
 	case t.is("cosmosDBTrigger"):
 		p.data.add(t.name, quoteJSON(jsonArray(batch)))
@@ -140,8 +142,8 @@ func jsonArray(batch []string) string {
 	items := make([]string, len(batch))
 	for i, s := range batch {
 		items[i] = quoteJSON(s)
-		if v, err := parseWhole(s); err == nil && !v.scalar() {
-			items[i] = v.compact()
+		if v, err := hostfile.Parse(s, hostfile.Options{Depth: hostfile.FormatterDepth}); err == nil && !v.Scalar() {
+			items[i] = compact(v)
 		}
 	}
 	return "[" + strings.Join(items, ",") + "]"

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // Message is what a function put on a non-HTTP output binding, as the service would store it.
@@ -42,15 +44,15 @@ func (h *Host) deliver(fn *function, id string, e *envelope) {
 		}
 		v := e.ret
 		if b.name != "$return" {
-			v = e.outputs.get(b.name)
+			v = e.outputs.Get(b.name)
 		}
-		if v == nil || v.kind == jnull {
+		if v == nil || v.Kind == hostfile.Null {
 			continue
 		}
 		binary := strings.EqualFold(textOf(b.prop("dataType")), "binary")
-		items := []*jvalue{v}
-		if v.kind == jarray && !b.is("blob") {
-			items = v.items
+		items := []*hostfile.Value{v}
+		if v.Kind == hostfile.Array && !b.is("blob") {
+			items = v.Items
 		}
 		for _, item := range items {
 			h.keep(Message{Function: fn.name, Invocation: id, Binding: b.name, Kind: b.kind, Target: target(b), Body: outputBytes(item, binary)})
@@ -69,13 +71,13 @@ func target(b *binding) string {
 }
 
 // outputBytes is text as it is, unless it is valid base64: then what that says; objects are indented, dates American.
-func outputBytes(v *jvalue, binary bool) []byte {
-	if v.kind == jstring && !binary {
-		if decoded, ok := fromBase64(v.s); ok {
+func outputBytes(v *hostfile.Value, binary bool) []byte {
+	if v.Kind == hostfile.String && !binary {
+		if decoded, ok := fromBase64(v.Str); ok {
 			return decoded
 		}
 	}
-	return []byte(v.text())
+	return []byte(invariant(v))
 }
 
 // fromBase64 is Convert.FromBase64String, which ignores blanks: the text "from http" is six bytes to it (recording F-http-with-queue-output).

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"apimrelay/internal/hostfile"
 )
 
 func TestSchedulesFireWhereNCrontabSaysSo(t *testing.T) {
@@ -164,24 +166,14 @@ func TestJSONAsNewtonsoftReadsAndWritesIt(t *testing.T) {
 		{"repeated names", `{"a":1,"b":2,"a":3}`, `{"a":3,"b":2}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v, nothing, err := parseJSON(tc.text, true)
-			if err != nil || nothing {
-				t.Fatal(err, nothing)
+			v, err := answerJSON(tc.text)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if got := v.compact(); got != tc.compact {
+			if got := compact(v); got != tc.compact {
 				t.Errorf("want %s, got %s", tc.compact, got)
 			}
 		})
-	}
-	for _, bad := range []string{"{", "[1", `{"a"}`, `"x`, "tru", "{1 2}", "1.2.3", `"\x"`, strings.Repeat("[", 300) + strings.Repeat("]", 300)} {
-		if _, _, err := parseJSON(bad, true); err == nil {
-			t.Errorf("%q is taken", short(bad))
-		}
-	}
-	for _, empty := range []string{"", "  \n", "/* only a comment */", "\ufeff"} {
-		if _, nothing, err := parseJSON(empty, true); !nothing || err != nil {
-			t.Errorf("%q: want nothing, got %v", empty, err)
-		}
 	}
 }
 
@@ -190,13 +182,13 @@ func FuzzParseJSON(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v, nothing, err := parseJSON(s, true)
-		if err != nil || nothing {
+		v, err := answerJSON(s)
+		if err != nil || v == nil {
 			return
 		}
-		again, _, err := parseJSON(v.compact(), true)
-		if err != nil || again.compact() != v.compact() {
-			t.Errorf("%q became %q, then %v", s, v.compact(), err)
+		again, err := answerJSON(compact(v))
+		if err != nil || compact(again) != compact(v) {
+			t.Errorf("%q became %q, then %v", s, compact(v), err)
 		}
 	})
 }
@@ -219,7 +211,7 @@ func TestCommandLinesComeApartAsInDotNet(t *testing.T) {
 }
 
 func TestAppSettingsOverrideHostJSON(t *testing.T) {
-	v, err := parseWhole(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"a"},"enableForwardingHttpRequest":true}}`)
+	v, err := hostfile.Parse(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"a"},"enableForwardingHttpRequest":true}}`, hostfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,9 +265,9 @@ func TestRetriesWaitByTheirPolicy(t *testing.T) {
 	}
 }
 
-func mustJSON(t *testing.T, s string) *jvalue {
+func mustJSON(t *testing.T, s string) *hostfile.Value {
 	t.Helper()
-	v, err := parseWhole(s)
+	v, err := hostfile.Parse(s, hostfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

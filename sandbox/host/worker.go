@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"apimrelay/internal/hostfile"
 )
 
 // worker is the handler's process, or rather one after another on the same port.
@@ -378,7 +380,7 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 					p.stderr = append(p.stderr, line)
 					p.stderr = p.stderr[max(0, len(p.stderr)-3):]
 				}
-				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", decodeUTF8([]byte(line)))
+				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", hostfile.DecodeUTF8([]byte(line)))
 			}
 		}
 		if err != nil {
