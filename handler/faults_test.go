@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -233,7 +232,9 @@ func killNewest(t *testing.T, root string) {
 		t.Error("no handler to kill")
 		return
 	}
-	_ = syscall.Kill(newest, syscall.SIGKILL)
+	if handler, err := os.FindProcess(newest); err == nil {
+		_ = handler.Kill()
+	}
 }
 
 var (

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"apimrelay/internal/hostfile"
@@ -39,7 +40,7 @@ func resolveCommand(root string, d *hostfile.Value, environ []string) command {
 		}
 		// Joined, not cleaned: "./handler" starts as <root>/./handler.
 		joined := base + "/" + p
-		if _, err := os.Stat(joined); err == nil {
+		if _, err := os.Stat(executable(joined)); err == nil {
 			return joined
 		}
 		return p
@@ -137,11 +138,11 @@ func splitArguments(s string) []string {
 	return out
 }
 
-// exactLookup finds a variable by its exact name, as the environment of a process on Linux; the last of equal names counts.
+// exactLookup finds a variable by its exact name, as in the environment of a process; the last of equal names counts.
 func exactLookup(environ []string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, ok := strings.Cut(environ[i], "="); ok && k == name {
+			if k, v, ok := strings.Cut(environ[i], "="); ok && (k == name || runtime.GOOS == "windows" && strings.EqualFold(k, name)) {
 				return v, true
 			}
 		}

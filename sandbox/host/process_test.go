@@ -3,10 +3,12 @@ package host
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,4 +78,29 @@ func isAlive(pid int) bool {
 	return err == nil && !strings.Contains(string(text), ") Z ")
 }
 
-func killProcess(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
+func killProcess(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Kill()
+	}
+}
+
+// A kill of the real host hits the handler alone; nothing that it has started outlives the stand-in.
+func TestWhatTheHandlerHasStartedEndsWithTheHost(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the handler of this test is a shell script")
+	}
+	r := newRig(t, json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"script"}}}`), json.RawMessage(helloFunction))
+	script := filepath.Join(r.root, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 300 &\necho $! > child.new && mv child.new child\nwait\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.start(r.config())
+	pid := 0
+	until(t, "the handler's child", func() bool {
+		text, _ := os.ReadFile(filepath.Join(r.root, "child"))
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return pid > 0
+	})
+	r.host.Stop()
+	until(t, "the end of the handler's child", func() bool { return !isAlive(pid) })
+}

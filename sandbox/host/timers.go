@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -154,7 +153,7 @@ func (in *instance) lock(f *function) (unlock func(), ok bool) {
 			h.log(Error, "Host.Startup", "The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
 			return nil, false
 		}
-		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if lockFile(file) {
 			h.log(Debug, "Host.Singleton", "Singleton lock acquired (Host.Functions.%s.Listener)", f.name)
 			return func() { _ = file.Close() }, true
 		}

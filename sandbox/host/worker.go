@@ -15,10 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"apimrelay/internal/hostfile"
 )
@@ -51,6 +48,7 @@ const (
 // process is one life of the handler.
 type process struct {
 	cmd    *exec.Cmd
+	group  *processGroup
 	id     string
 	done   chan struct{} // closed when it has ended and its output is read
 	killed bool
@@ -122,6 +120,12 @@ const dispatcherCategory = "Microsoft.Azure.WebJobs.Script.Workers.HttpFunctionI
 
 // run keeps the handler alive until ctx ends.
 func (w *worker) run(ctx context.Context) {
+	// A kill hits the handler alone, as the real host's; what it has left behind goes with the inside.
+	defer func() {
+		if w.proc != nil {
+			w.proc.group.end()
+		}
+	}()
 	for ctx.Err() == nil {
 		p, err := w.spawn()
 		if err != nil {
@@ -246,24 +250,23 @@ func (w *worker) spawn() (*process, error) {
 		w.in.h.log(Warning, "Worker.HttpWorkerProcess", "Environment variable:%s is not set", name)
 	}
 	path := c.path
-	if !strings.Contains(path, "/") {
+	if filepath.Base(path) == path {
 		// Looked up on the host's own PATH, not on this process's.
 		if dirs, ok := exactLookup(env)("PATH"); ok {
-			for dir := range strings.SplitSeq(dirs, ":") {
+			for dir := range slices.Values(filepath.SplitList(dirs)) {
 				if full, err := exec.LookPath(filepath.Join(dir, path)); err == nil {
 					path = full
 					break
 				}
 			}
 		}
-		if !strings.Contains(path, "/") {
+		if filepath.Base(path) == path {
 			return nil, fmt.Errorf("starting the handler: %s: no such file in the script root or on PATH", c.path)
 		}
 	}
-	cmd := exec.Command(path, c.args...)
+	cmd := exec.Command(executable(path), c.args...)
 	cmd.Args[0] = c.path
 	cmd.Dir, cmd.Env = c.dir, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -274,10 +277,11 @@ func (w *worker) spawn() (*process, error) {
 	}
 	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id, "Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path,
 		c.dir, c.line)
-	if err := cmd.Start(); err != nil {
+	group, err := startGroup(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("starting the handler: %w", err)
 	}
-	p := &process{cmd: cmd, id: id, done: make(chan struct{})}
+	p := &process{cmd: cmd, group: group, id: id, done: make(chan struct{})}
 	p.pipes[0], _ = stdout.(*os.File)
 	p.pipes[1], _ = stderr.(*os.File)
 	w.mu.Lock()
@@ -298,21 +302,14 @@ func (w *worker) spawn() (*process, error) {
 			_ = stderr.Close()
 		}
 		if err == nil {
-			p.code = exitCode(state.Sys().(syscall.WaitStatus))
+			p.code = exitCode(state)
 		}
 		close(p.done)
 	}()
 	return p, nil
 }
 
-func exitCode(s syscall.WaitStatus) int {
-	if s.Signaled() {
-		return 128 + int(s.Signal())
-	}
-	return s.ExitStatus()
-}
-
-// stop ends p with SIGKILL, the direct child only, and waits for it.
+// stop kills p, the direct child only, and waits for it.
 func (w *worker) stop(p *process) {
 	w.mu.Lock()
 	p.killed = true
@@ -420,24 +417,6 @@ func (p *process) caughtUp() {
 		}
 		time.Sleep(500 * time.Microsecond)
 	}
-}
-
-// pending tells whether a pipe holds bytes that nobody has read.
-func pending(f *os.File) bool {
-	if f == nil {
-		return false
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return false
-	}
-	ready := false
-	_ = raw.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		ready = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
-	})
-	return ready
 }
 
 // caughtUp is process.caughtUp of the life that runs.

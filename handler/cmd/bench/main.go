@@ -1,3 +1,5 @@
+//go:build linux
+
 // Bench shows what the handler does beside what a user would write instead, in one run and against the same stand-ins. It is never deployed.
 package main
 

@@ -1,3 +1,5 @@
+//go:build unix
+
 package token_test
 
 import (
@@ -83,9 +85,6 @@ const (
 // TestFrozenProcess stops a process of its own with SIGSTOP, across the refresh point and across
 // the token's end.
 func TestFrozenProcess(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no SIGSTOP on Windows")
-	}
 	t.Parallel()
 	exe, err := os.Executable()
 	if err != nil {
