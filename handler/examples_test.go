@@ -204,7 +204,6 @@ func render(r spied) string {
 				value = map[string]string{primaryKey: "<key of the app>", secondaryKey: "<key of this function>"}[value]
 			case "Idempotency-Key":
 				value = mask(value, `^event-[0-9a-f]{32}$`, "event-<32 hexadecimal digits>")
-			case "Traceparent":
 			case "Content-Length":
 				continue // net/http's server keeps it in another place
 			}
