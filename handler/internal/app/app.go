@@ -147,11 +147,10 @@ type Retry struct {
 	MaximumInterval time.Duration
 }
 
-// Overlap says that one request can fit two functions and that First, which the host asks before Second, then gets it.
+// Overlap says that one request may fit two functions and that First, which the host asks before Second, then gets it.
 type Overlap struct {
 	First, Second *Function
 	Methods       []string // that both take, upper case; nil = all
-	Example       string   // a path under the prefix that fits both, for people
 }
 
 // Match is the function that a request under the route prefix belongs to.

@@ -231,7 +231,7 @@ func TestStartUpSaysWhichFunctionWinsWhereSettingsDiffer(t *testing.T) {
 	if len(s.Faults) > 0 || len(s.Warnings) != 1 {
 		t.Fatal(report(t, s))
 	}
-	for _, words := range []string{"function b", "api/orders/{id}/{what?}", "api/orders/five of a", "for GET", "/api/orders/five", "a wins"} {
+	for _, words := range []string{"function b", "api/orders/{id}/{what?}", "api/orders/five of a", "for GET", "a wins"} {
 		if !strings.Contains(s.Warnings[0].String(), words) {
 			t.Errorf("%s lacks %q", s.Warnings[0], words)
 		}

@@ -163,7 +163,7 @@ func (s *Settings) checkOverlaps() {
 		}
 		s.Warnings = append(s.Warnings, app.Fault{Function: o.Second.Name, File: o.Second.File, Hint: "change one of the two routes if that is not meant",
 			Text: "its route " + o.Second.Route.Template + " overlaps with " + o.First.Route.Template + " of " + o.First.Name + ", whose settings differ: for " +
-				methods + " on a path that fits both, such as " + o.Example + ", " + o.First.Name + " wins, being first by name"})
+				methods + " on a path that fits both " + o.First.Name + " wins, being first by name"})
 	}
 }
 
