@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tailscale/hujson"
+	"apimrelay/internal/hostfile"
 )
 
 // named tells names of functions and of bindings: a letter, then letters, digits, and what more may be of the one or the other
@@ -46,21 +46,28 @@ func newFault(function, file, format, hint string, args ...any) Fault {
 	return Fault{Function: function, File: file, Text: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// readObject reads a file that holds one object. Its errors do not name the file: a fault does.
+func readObject(path string) (*hostfile.Value, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return hostfile.ParseObject(data, hostfile.Options{})
+}
+
 // readFunction reads one folder. Its route is built later, when all functions are known.
 func readFunction(root, name string, c hostConfig) *Function {
 	f := &Function{Name: name, File: name + "/" + functionFile}
 	if !named(name, "_-") || strings.EqualFold(name, "host") {
 		f.broken("%q is no valid function name: want a letter, then letters, digits, _ and -, 128 at most, and not host", "rename the folder", name)
 	}
-	object, err := readJSON(filepath.Join(root, name, functionFile))
+	object, err := readObject(filepath.Join(root, name, functionFile))
 	if err != nil {
 		f.broken("reading it: %v", "correct the file", err)
 		return f
 	}
-	if script, ok := member(object, "scriptFile").(hujson.Literal); ok && literalText(script) != "" {
-		if !regularFile(filepath.Join(root, name, literalText(script))) {
-			f.broken("scriptFile %q: no such file", "remove scriptFile: the handler needs none", literalText(script))
-		}
+	if v := object.Fold("scriptFile"); v != nil && v.Text() != "" && !regularFile(filepath.Join(root, name, v.Text())) {
+		f.broken("scriptFile %q: no such file", "remove scriptFile: the handler needs none", v.Text())
 	}
 	f.readBindings(object, c.lookup)
 	f.readRetry(object, c)
@@ -75,16 +82,16 @@ func readFunction(root, name string, c hostConfig) *Function {
 	return f
 }
 
-func (f *Function) readBindings(object *hujson.Object, lookup func(string) (string, bool)) {
-	list, ok := member(object, "bindings").(*hujson.Array)
-	if !ok || len(list.Elements) == 0 {
+func (f *Function) readBindings(object *hostfile.Value, lookup func(string) (string, bool)) {
+	list := object.Fold("bindings")
+	if list == nil || len(list.Items) == 0 {
 		f.broken("bindings: want at least one binding, got none", "declare the trigger as a binding")
 		return
 	}
 	seen := map[string]bool{}
 	triggers := 0
-	for i, e := range list.Elements {
-		b, ok := f.readBinding(i, e.Value, lookup)
+	for i, e := range list.Items {
+		b, ok := f.readBinding(i, e, lookup)
 		if !ok {
 			continue
 		}
@@ -107,26 +114,24 @@ func (f *Function) readBindings(object *hujson.Object, lookup func(string) (stri
 	}
 }
 
-func (f *Function) readBinding(i int, v hujson.ValueTrimmed, lookup func(string) (string, bool)) (Binding, bool) {
-	object, ok := v.(*hujson.Object)
-	if !ok {
-		f.broken("bindings[%d]: want an object, got %s", "correct the file", i, kindName(v.Kind()))
+func (f *Function) readBinding(i int, object *hostfile.Value, lookup func(string) (string, bool)) (Binding, bool) {
+	if object.Kind != hostfile.Object {
+		f.broken("bindings[%d]: want an object, got %s", "correct the file", i, object.Kind)
 		return Binding{}, false
 	}
 	text := func(name string) string {
-		l, ok := member(object, name).(hujson.Literal)
-		if !ok {
-			if member(object, name) != nil {
-				f.broken("bindings[%d].%s: want a string, got %s", "correct the file", i, name, kindName(member(object, name).Kind()))
-			}
+		v := object.Fold(name)
+		if v == nil {
 			return ""
 		}
-		return literalText(l)
+		if !v.Scalar() {
+			f.broken("bindings[%d].%s: want a text, got %s", "correct the file", i, name, v.Kind)
+		}
+		return v.Text()
 	}
 	b := Binding{Type: text("type"), Direction: strings.ToLower(text("direction")), Name: text("name"), DataType: strings.ToLower(text("dataType")),
 		Cardinality: strings.ToLower(text("cardinality"))}
-	raw, _ := plain(object)
-	b.Raw, _ = raw.(map[string]any)
+	b.Raw, _ = object.Any().(map[string]any)
 	if b.Type == "" {
 		f.broken("bindings[%d].type: want the kind of binding, got nothing", `add "type"`, i)
 	}
@@ -187,21 +192,20 @@ func unresolved(text string, lookup func(string) (string, bool)) string {
 	return ""
 }
 
-func (f *Function) readRetry(object *hujson.Object, c hostConfig) {
+func (f *Function) readRetry(object *hostfile.Value, c hostConfig) {
 	get := func(name string) (string, bool) { return c.get("retry." + name) }
 	file := hostFile
-	switch own := member(object, "retry").(type) {
-	case *hujson.Object:
+	switch own := object.Fold("retry"); {
+	case own != nil && own.Kind == hostfile.Object:
 		file = f.File
 		get = func(name string) (string, bool) {
-			for _, m := range own.Members {
-				if l, ok := m.Value.Value.(hujson.Literal); ok && strings.EqualFold(memberName(m), name) {
-					return literalText(l), true
-				}
+			v := own.Fold(name)
+			if v == nil || !v.Scalar() {
+				return "", false
 			}
-			return "", false
+			return v.Text(), true
 		}
-	case *hujson.Array:
+	case own != nil && own.Kind == hostfile.Array:
 		f.broken("retry: want an object, got an array", "correct the file")
 		return
 	default:

@@ -12,16 +12,19 @@ import (
 func TestFolders(t *testing.T) {
 	good := httpFunction(`"authLevel": "anonymous"`)
 	a := load(t, files{
-		"bom/function.json":          "\uFEFF" + good,                                     // E-folder-bom
-		"cm/function.json":           "// a comment\n" + good + "/* b */",                 // E-folder-comments
-		"deep/er/function.json":      good,                                                // E-folder-deep
-		"function.json":              good,                                                // in the root: no function
-		"nothing/readme.md":          "",                                                  // E-folder-emptyfolder
-		"excl/function.json":         good[:len(good)-1] + `, "excluded": true}`,          // E-folder-excluded
-		".dot/function.json":         good,                                                // E-folder-dot
-		"with space/function.json":   good,                                                // E-folder-space
-		"1num/function.json":         good,                                                // no valid name: Utility.IsValidFunctionName
-		"badjson/function.json":      "{bad",                                              // E-folder-badjson
+		"bom/function.json":        "\uFEFF" + good,                            // E-folder-bom
+		"cm/function.json":         "// a comment\n" + good + "/* b */",        // E-folder-comments
+		"deep/er/function.json":    good,                                       // E-folder-deep
+		"function.json":            good,                                       // in the root: no function
+		"nothing/readme.md":        "",                                         // E-folder-emptyfolder
+		"excl/function.json":       good[:len(good)-1] + `, "excluded": true}`, // E-folder-excluded
+		".dot/function.json":       good,                                       // E-folder-dot
+		"with space/function.json": good,                                       // E-folder-space
+		"1num/function.json":       good,                                       // no valid name: Utility.IsValidFunctionName
+		"badjson/function.json":    "{bad",                                     // E-folder-badjson
+		"lax/function.json": "\ufeff{bindings: [\u00a0{'type': 'timerTrigger', name: 't', schedule: '0 * * * *',},],\n" +
+			`"retry": {strategy: 'fixedDelay', maxRetryCount: 0x3, delayInterval: '00:00:05'}}// end`,
+		"word/function.json":         "{\"bindings\": [{\"type\": \"queueTrigger\", \"name\": \"q\",\n\"queueName\": orders-of-the-south}]}",
 		"sf/function.json":           good[:len(good)-1] + `, "scriptFile": "nofile.js"}`, // E-folder-scriptfile
 		"sfok/function.json":         good[:len(good)-1] + `, "scriptFile": "run.sh"}`,
 		"sfok/run.sh":                "",
@@ -43,7 +46,7 @@ func TestFolders(t *testing.T) {
 		}
 	}
 	want := map[string]string{"bom": "", "cm": "", "excl": "", "sfok": "", "a-b_c": "", "Upper": "", ".dot": "no valid function name",
-		"with space": "no valid function name", "1num": "no valid function name", "host": "no valid function name", "badjson": "no valid JSON", "sf": "nofile.js"}
+		"with space": "no valid function name", "1num": "no valid function name", "host": "no valid function name", "lax": "", "word": "line 2: bindings[0].queueName: want a value", "badjson": "line 1: want a colon", "sf": "nofile.js"}
 	for name, words := range want {
 		text, found := got[name]
 		if !found || (words == "") != (text == "") || !strings.Contains(text, words) {

@@ -61,7 +61,7 @@ func (a *App) readHost() hostConfig {
 	c := hostConfig{values: map[string]string{}, lookup: a.lookup}
 	a.FunctionTimeout = 5 * time.Minute
 	a.setPrefix("api")
-	object, err := readJSON(filepath.Join(a.Root, hostFile))
+	object, err := readObject(filepath.Join(a.Root, hostFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		a.fault("", "the file is missing from %s", "stage it beside the function folders", a.Root)

@@ -73,8 +73,8 @@ func TestFaultsOfHostJSON(t *testing.T) {
 		settings map[string]string
 		words    []string
 	}{
-		{name: "broken JSON", host: `{"version": `, words: []string{"host.json", "no valid JSON"}},
-		{name: "no object", host: `["version"]`, words: []string{"want a JSON object, got an array"}},
+		{name: "broken JSON", host: `{"version": `, words: []string{"host.json", "line 1: version: want a value"}},
+		{name: "no object", host: `["version"]`, words: []string{"want an object, got an array"}},
 		{name: "no version", host: `{"customHandler": {"description": {"defaultExecutablePath": "handler"}}}`, words: []string{`version: want "2.0", got ""`}},
 		{name: "another version", host: `{"version": "3.0", "customHandler": {"description": {"defaultExecutablePath": "handler"}}}`, words: []string{`got "3.0"`}},
 		{name: "no custom handler", host: `{"version": "2.0"}`, words: []string{"customHandler.description is missing"}},
