@@ -2,5 +2,5 @@
 // stand-in have to know: its lenient JSON, .NET's time spans, the schedules of timers, and app settings
 // by name. Tables of recorded or published results decide them, so one reader serves both programs.
 //
-// Its errors name file, line, member and cause. They never hold a value: it may be a secret.
+// Errors about a file name it with line, member and cause. They never hold a value: it may be a secret.
 package hostfile

@@ -72,7 +72,7 @@ func (in *instance) fireByHand(fn *function, e Event, retries bool) *Fired {
 			var s *timerStatus
 			if fn.monitored(in.h.clock.now()) {
 				if stored, ok := in.h.timerStatus(fn.name); ok {
-					stored.Next = fn.schedule.next(in.h.clock.now())
+					stored.Next = fn.schedule.Next(in.h.clock.now())
 					s = &stored
 				}
 			}

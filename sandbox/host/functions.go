@@ -29,7 +29,7 @@ type function struct {
 	methods    []string // upper case; nil is all, an empty list none
 	methodText []string // as written
 	level      authLevel
-	schedule   schedule // timers only
+	schedule   *hostfile.Schedule // timers only
 }
 
 type binding struct {
@@ -280,8 +280,10 @@ func (f *function) resolveTimer(lookup func(string) (string, bool)) error {
 	if err != nil {
 		return err
 	}
-	f.schedule, err = parseSchedule(text, zone)
-	return err
+	if f.schedule, err = hostfile.ParseSchedule(text, zone); err != nil {
+		return hostErrorf("The schedule expression '%s' was not recognized as a valid cron expression or timespan string.", text)
+	}
+	return nil
 }
 
 var settingPattern = regexp.MustCompile(`%([^%]+)%`)

@@ -126,7 +126,7 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	c.port, _ = strconv.Atoi(textOf(section.Fold("port")))
 	var err error
 	if s := textOf(section.Fold("initializationTimeout")); s != "" {
-		if c.initTimeout, err = parseTimeSpan(s); err != nil {
+		if c.initTimeout, err = hostfile.ParseTimeSpan(s); err != nil {
 			return nil, fmt.Errorf("reading host.json: customHandler.initializationTimeout: %w", err)
 		}
 	}
@@ -135,7 +135,7 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 		case s == "-1" || s == "-00:00:00.0010000" || s == "-00:00:01":
 			c.functionTimeout = 0
 		default:
-			if c.functionTimeout, err = parseTimeSpan(s); err != nil || c.functionTimeout < time.Second {
+			if c.functionTimeout, err = hostfile.ParseTimeSpan(s); err != nil || c.functionTimeout < time.Second {
 				return nil, fmt.Errorf("reading host.json: functionTimeout: %q: want hh:mm:ss, one second at least, or \"-1\"", s)
 			}
 		}
@@ -154,7 +154,7 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	queues := v.Fold("extensions").Fold("queues")
 	c.maxDequeue = intOf(queues.Fold("maxDequeueCount"), 5)
 	if s := textOf(queues.Fold("visibilityTimeout")); s != "" {
-		if c.visibility, err = parseTimeSpan(s); err != nil {
+		if c.visibility, err = hostfile.ParseTimeSpan(s); err != nil {
 			return nil, fmt.Errorf("reading host.json: extensions.queues.visibilityTimeout: %w", err)
 		}
 	}
@@ -209,7 +209,7 @@ func readRetry(v *hostfile.Value) (*retryPolicy, error) {
 		if s == "" {
 			return fmt.Errorf("%s is missing", name)
 		}
-		d, err := parseTimeSpan(s)
+		d, err := hostfile.ParseTimeSpan(s)
 		*into = d
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // invocation is one call of a function, retries of its policy included: they share the id.
@@ -58,7 +60,7 @@ func (inv *invocation) run(ctx context.Context) error {
 		}
 		wait := p.wait(n+1, rand.Float64())
 		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.",
-			formatTimeSpan(wait), n+1, p.max)
+			hostfile.FormatTimeSpan(wait), n+1, p.max)
 		// The host that stops cancels the pause (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/Executors/FunctionExecutorExtensions.cs,
 		// TryExecuteAsync; TimerListener.StopAsync): no attempt follows, and nothing waits for one.
 		if !inv.in.h.clock.sleep(inv.in.halted, wait) {
@@ -109,7 +111,7 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 		return err
 	case <-expired:
 	}
-	limit := formatTimeSpan(inv.in.cfg.functionTimeout)
+	limit := hostfile.FormatTimeSpan(inv.in.cfg.functionTimeout)
 	inv.log(Error, inv.category(), "Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit,
 		inv.fn.name, inv.id)
 	err := newException(timeoutException, "Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)

@@ -51,9 +51,9 @@ func (f *function) monitored(now time.Time) bool {
 	if !boolOf(f.trigger.prop("useMonitor"), true) {
 		return false
 	}
-	t := f.schedule.next(now)
+	t := f.schedule.Next(now)
 	for range 4 {
-		next := f.schedule.next(t)
+		next := f.schedule.Next(t)
 		if !next.IsZero() && next.Sub(t) < time.Minute {
 			return false
 		}
@@ -75,13 +75,13 @@ func (in *instance) listen(f *function) {
 	pastDue := false
 	if f.monitored(now) {
 		stored, ok := h.timerStatus(f.name)
-		switch expected := f.schedule.next(laterOf(stored.Last, stored.LastUpdated)); {
+		switch expected := f.schedule.Next(laterOf(stored.Last, stored.LastUpdated)); {
 		case !ok:
-			h.setTimerStatus(f.name, timerStatus{Next: f.schedule.next(now), LastUpdated: now})
-			seen = &timerStatus{Next: f.schedule.next(now)}
-		case !expected.Equal(stored.Next) && f.schedule.adjustsForDST():
+			h.setTimerStatus(f.name, timerStatus{Next: f.schedule.Next(now), LastUpdated: now})
+			seen = &timerStatus{Next: f.schedule.Next(now)}
+		case !expected.Equal(stored.Next) && f.schedule.Cron():
 			// The schedule is another one than that of the status.
-			stored = timerStatus{Next: f.schedule.next(now), LastUpdated: now}
+			stored = timerStatus{Next: f.schedule.Next(now), LastUpdated: now}
 			h.setTimerStatus(f.name, stored)
 			seen = &stored
 		default:
@@ -89,7 +89,7 @@ func (in *instance) listen(f *function) {
 		}
 	}
 	in.logOccurrences(f, now)
-	next := f.schedule.next(now)
+	next := f.schedule.Next(now)
 	if pastDue {
 		in.catchUp(f, seen)
 		seen, next = in.advance(f, seen, now)
@@ -106,7 +106,7 @@ func (in *instance) listen(f *function) {
 				return
 			}
 			if now := h.clock.now(); seen == nil {
-				next = f.schedule.next(now)
+				next = f.schedule.Next(now)
 			} else {
 				seen.Next = next
 				in.catchUp(f, seen)
@@ -176,7 +176,7 @@ func laterOf(a, b time.Time) time.Time {
 
 // advance writes the status behind a run and tells the next occurrence after its start; one that is over fires at once.
 func (in *instance) advance(f *function, seen *timerStatus, fired time.Time) (*timerStatus, time.Time) {
-	next := f.schedule.next(fired)
+	next := f.schedule.Next(fired)
 	if seen == nil {
 		return nil, next
 	}
@@ -189,14 +189,14 @@ func (in *instance) logOccurrences(f *function, now time.Time) {
 	var lines strings.Builder
 	t := now
 	for range 5 {
-		if t = f.schedule.next(t); t.IsZero() {
+		if t = f.schedule.Next(t); t.IsZero() {
 			break
 		}
 		lines.WriteString(t.UTC().Format("01/02/2006 15:04:05Z") + "\n")
 	}
 	kind := "Constant: " + textOf(f.trigger.prop("schedule"))
-	if c, ok := f.schedule.(*cron); ok {
-		kind = "Cron: '" + c.text + "'"
+	if f.schedule.Cron() {
+		kind = "Cron: '" + f.schedule.String() + "'"
 	}
 	in.h.log(Information, "Host.Triggers.Timer", "The next 5 occurrences of the '%s' schedule (%s) will be:\n%s", f.name, kind, lines.String())
 }
@@ -215,7 +215,7 @@ func timerPayload(h *Host, f *function, s *timerStatus, pastDue bool, input *str
 		due = "true"
 	}
 	adjust := "false"
-	if f.schedule.adjustsForDST() {
+	if f.schedule.Cron() {
 		adjust = "true"
 	}
 	p := &payload{data: members{{f.trigger.name, `{"Schedule":{"AdjustForDST":` + adjust + `},"ScheduleStatus":` + s.json(h.cfg.Switches.NoZone) +

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // hostConfig is host.json with its overrides, each value under its path.
@@ -93,7 +95,7 @@ func (a *App) readHost() hostConfig {
 	}
 	a.lockRenewal = 5 * time.Minute
 	if text, ok := c.get("extensions.serviceBus.maxAutoLockRenewalDuration"); ok {
-		if d, err := ParseTimeSpan(text); err == nil {
+		if d, err := hostfile.ParseTimeSpan(text); err == nil {
 			a.lockRenewal = d
 		}
 	}
@@ -181,7 +183,7 @@ func (a *App) readTimeout(c hostConfig) {
 	if !ok || text == "" {
 		return
 	}
-	d, err := ParseTimeSpan(text)
+	d, err := hostfile.ParseTimeSpan(text)
 	switch {
 	case err != nil:
 		a.fault(path, "functionTimeout: %v: the host does not start", "write it as hh:mm:ss, for instance 00:05:00", err)

@@ -127,41 +127,6 @@ func TestExtensionsInstalledIntoTheRootStandForABundle(t *testing.T) {
 	}
 }
 
-func TestTimeSpans(t *testing.T) {
-	tests := []struct {
-		text string
-		want time.Duration
-		bad  bool
-	}{
-		{text: "00:05:00", want: 5 * time.Minute},
-		{text: "0:5:0", want: 5 * time.Minute},
-		{text: " 00:00:30 ", want: 30 * time.Second},
-		{text: "10:00", want: 10 * time.Hour},
-		{text: "1.00:00:00", want: 24 * time.Hour},
-		{text: "1:00:00:00", want: 24 * time.Hour},
-		{text: "5", want: 120 * time.Hour},
-		{text: "-1", want: -24 * time.Hour},
-		{text: "-00:00:01", want: -time.Second},
-		{text: "24:00:00", want: 24 * 24 * time.Hour},
-		{text: "00:00:00.5", want: 500 * time.Millisecond},
-		{text: "00:00:00.0000001", want: 100},
-		{text: "", bad: true},
-		{text: "5m", bad: true},
-		{text: "00:60:00", bad: true},
-		{text: "00:00:60", bad: true},
-		{text: "00:00:00.12345678", bad: true},
-		{text: "99999999999", bad: true},
-		{text: "200000", bad: true},
-		{text: "24:00", bad: true},
-	}
-	for _, test := range tests {
-		got, err := ParseTimeSpan(test.text)
-		if got != test.want || (err != nil) != test.bad {
-			t.Errorf("%q: got %s, %v", test.text, got, err)
-		}
-	}
-}
-
 func TestSlipsInFilesAreWarnings(t *testing.T) {
 	const bus = `{"bindings": [{"type": "serviceBusTrigger", "direction": "in", "name": "m", "queueName": "q", "connection": "B"}]}`
 	bundle := `"extensionBundle": {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"}, `

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // parseRetry reads a retry policy; get returns its values as text. The rules are the host's:
@@ -42,7 +44,7 @@ func parseRetry(get func(name string) (string, bool)) (*Retry, error) {
 		if !ok {
 			return nil, fmt.Errorf("retry.%s is missing, which %s needs", n.name, r.Strategy)
 		}
-		d, err := ParseTimeSpan(text)
+		d, err := hostfile.ParseTimeSpan(text)
 		if err != nil || d < 0 {
 			return nil, fmt.Errorf("retry.%s: want a time span such as 00:00:05, got %q", n.name,
 				text)

@@ -17,6 +17,7 @@ import (
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/internal/hostfile"
 )
 
 const (
@@ -212,7 +213,7 @@ func (r reading) header(h http.Header, place, name, value string) {
 func (r reading) timeout() time.Duration {
 	d, err := time.ParseDuration(r.text)
 	if err != nil && strings.Contains(r.text, ":") { // a whole number would be days
-		d, err = app.ParseTimeSpan(r.text)
+		d, err = hostfile.ParseTimeSpan(r.text)
 	}
 	if err != nil || d <= 0 {
 		r.fault("write a duration such as 30s or 00:00:30", "want a duration above zero such as 30s or 00:00:30, got %q", shown(r.text))

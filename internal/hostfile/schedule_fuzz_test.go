@@ -1,10 +1,12 @@
-package host
+package hostfile_test
 
 import (
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"apimrelay/internal/hostfile"
 )
 
 // FuzzSchedule wants the next occurrence to be the first second that fits, by a reader of the expression that is slow and looks at one value at a time.
@@ -17,7 +19,7 @@ func FuzzSchedule(f *testing.F) {
 		if len(text) > 60 || at < 0 || at > 4_000_000_000 {
 			return
 		}
-		s, err := parseSchedule(text, time.UTC)
+		s, err := hostfile.ParseSchedule(text, time.UTC)
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") && !strings.Contains(text, "\n") {
 				t.Errorf("an error of several lines: %v", err)
@@ -25,15 +27,14 @@ func FuzzSchedule(f *testing.F) {
 			return
 		}
 		after := time.Unix(at, 0).UTC()
-		next := s.next(after)
-		c, ok := s.(*cron)
-		if !ok {
+		next := s.Next(after)
+		if !s.Cron() {
 			if !next.After(after) {
 				t.Fatalf("%q: %s is not after %s", text, next, after)
 			}
 			return
 		}
-		fields := strings.Fields(c.text)
+		fields := strings.FieldsFunc(s.String(), func(c rune) bool { return c == ' ' })
 		if len(fields) == 5 {
 			fields = append([]string{"0"}, fields...)
 		}

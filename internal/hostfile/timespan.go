@@ -1,4 +1,4 @@
-package app
+package hostfile
 
 import (
 	"fmt"
@@ -76,4 +76,21 @@ func number(digits string) int64 {
 		return math.MaxInt32
 	}
 	return n
+}
+
+// FormatTimeSpan writes d as TimeSpan.ToString() does: 00:00:05, 1.00:00:00, 00:00:01.9971330.
+func FormatTimeSpan(d time.Duration) string {
+	sign := ""
+	if d < 0 {
+		sign, d = "-", -d
+	}
+	out := sign
+	if days := d / (24 * time.Hour); days > 0 {
+		out += fmt.Sprintf("%d.", days)
+	}
+	out += fmt.Sprintf("%02d:%02d:%02d", int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60)
+	if ticks := (d % time.Second) / 100; ticks > 0 {
+		out += fmt.Sprintf(".%07d", ticks)
+	}
+	return out
 }
