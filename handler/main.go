@@ -274,6 +274,9 @@ func logFaults(log *slog.Logger, set *settings.Settings) {
 		if f.Setting != "" {
 			attrs = append(attrs, slog.String("setting", f.Setting))
 		}
+		if f.Cause != "" {
+			attrs = append(attrs, slog.String("cause", string(f.Cause)))
+		}
 		if f.Hint != "" {
 			attrs = append(attrs, slog.String("hint", f.Hint))
 		}

@@ -9,6 +9,8 @@ package app
 import (
 	"strings"
 	"time"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // App is one script root. It is read once by Load and never changed after it; all methods are safe for concurrent use.
@@ -35,11 +37,12 @@ type App struct {
 
 // Fault is one thing that is wrong with the app, in words for its owner.
 type Fault struct {
-	Function string // the function that fails; "" = all of them
-	File     string // the file to look at, relative to the script root; "" where it is none
-	Setting  string // the app setting to look at, as the portal shows it; "" where it is none
-	Text     string // one line: what was done, with which, what was wanted and found; never a secret's value
-	Hint     string // one line: how to mend it; may be ""
+	Cause    cause.Code // what it is a case of; never ""
+	Function string     // the function that fails; "" = all of them
+	File     string     // the file to look at, relative to the script root; "" where it is none
+	Setting  string     // the app setting to look at, as the portal shows it; "" where it is none
+	Text     string     // one line: what was done, with which, what was wanted and found; never a secret's value
+	Hint     string     // one line: how to mend it; may be ""
 }
 
 // String joins file, function and text.

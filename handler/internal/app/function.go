@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/internal/hostfile"
 )
 
@@ -43,7 +44,7 @@ func (f *Function) fault(format, hint string, args ...any) {
 }
 
 func newFault(function, file, format, hint string, args ...any) Fault {
-	return Fault{Function: function, File: file, Text: fmt.Sprintf(format, args...), Hint: hint}
+	return Fault{Cause: cause.AppFiles, Function: function, File: file, Text: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // readObject reads a file that holds one object. Its errors do not name the file: a fault does.

@@ -175,6 +175,16 @@ var Table = []Cause{
 		OwnHint: true,
 	},
 	{
+		Code:  IdentityServiceFabric,
+		Title: "a variable of Service Fabric stands beside the identity endpoint",
+		Means: []string{
+			"IDENTITY_SERVER_THUMBPRINT is set: the endpoint is taken for that of Service Fabric, " +
+				"which a function app does not have.",
+		},
+		Fix: "remove the setting IDENTITY_SERVER_THUMBPRINT, then restart: " +
+			"az functionapp restart --name {app} --resource-group {group}",
+	},
+	{
 		Code:  IdentityEndpointDown,
 		Title: "the identity endpoint takes no connections",
 		Means: []string{
@@ -760,6 +770,35 @@ var Table = []Cause{
 
 	// The way to the gateway, and its answers.
 	{
+		Code:  ProxyAddress,
+		Title: "the address of the proxy cannot be read",
+		Means: []string{
+			"HTTPS_PROXY or HTTP_PROXY is no URL: calls go past the proxy. A user name or password " +
+				"in it must be written with escapes, % as %25.",
+		},
+		Fix: "write it like http://proxy.example:3128, or remove the variable",
+	},
+	{
+		Code:  ProxyDown,
+		Title: "the proxy cannot be reached",
+		Means: []string{
+			"HTTPS_PROXY or HTTP_PROXY names a proxy whose name does not resolve, or that takes no " +
+				"connections.",
+			"The gateway needs no proxy, and NO_PROXY does not name it.",
+		},
+		Fix: "correct HTTPS_PROXY, or name the host of ApimUrl in NO_PROXY",
+	},
+	{
+		Code:  ProxyRefuses,
+		Title: "the proxy lets no call to the gateway pass",
+		Means: []string{
+			"It wants a user name and password (407).",
+			"Its rules do not allow the host (403), or it does not reach it (502 to 504).",
+		},
+		Fix: "allow the host of ApimUrl at the proxy, or name it in NO_PROXY; user name and " +
+			"password stand in HTTPS_PROXY: http://user:password@proxy.example:3128",
+	},
+	{
 		Code:  GatewayName,
 		Title: "the gateway's name does not resolve",
 		Means: []string{
@@ -784,11 +823,47 @@ var Table = []Cause{
 		Code:  GatewayCertificate,
 		Title: "the gateway's certificate is not trusted",
 		Means: []string{
-			"It is of a private authority, for another name, or has ended.",
+			"It is of a private authority, or has ended.",
 			"A proxy opens TLS.",
 		},
 		Fix: "SSL_CERT_FILE=<file.pem> names the certificates to trust; or call the name that " +
 			"the certificate is for",
+	},
+	{
+		Code:  GatewayCertificateName,
+		Title: "the gateway's certificate is for another name",
+		Means: []string{
+			"ApimUrl names the gateway by a name that its certificate does not have: an alias, an " +
+				"address, or another gateway.",
+		},
+		Fix: "call the name that the certificate is for, or add the custom domain to API " +
+			"Management: az apim show --name <name> --resource-group <group> " +
+			"--query hostnameConfigurations[].hostName",
+	},
+	{
+		Code:  GatewayClientCertificate,
+		Title: "the gateway wants a client certificate",
+		Means: []string{
+			"Its domain negotiates client certificates, or a policy reads one, and this app shows " +
+				"none.",
+			"The certificate of ApimClientCertificate is not one that it takes.",
+		},
+		Fix: "set ApimClientCertificate to a certificate that the API takes, or let its owner " +
+			"switch the negotiation off",
+		Link: "https://learn.microsoft.com/azure/api-management/" +
+			"api-management-howto-mutual-certificates-for-clients",
+	},
+	{
+		Code:  GatewayTLS,
+		Title: "no TLS version or cipher in common with the gateway",
+		Means: []string{
+			"It speaks TLS 1.1 or older alone, or ciphers that are no longer safe.",
+			"What listens there does not speak TLS.",
+		},
+		Fix: "let the gateway's owner enable TLS 1.2 in its protocol settings, and see that " +
+			"ApimUrl has the port of https",
+		Link: "https://learn.microsoft.com/azure/api-management/" +
+			"api-management-howto-manage-protocols-ciphers",
 	},
 	{
 		Code:  GatewaySilent,

@@ -134,7 +134,7 @@ var corpus = []row{
 	{id: "E22", name: "`resource` sent to the v2 endpoint", why: "azidentity sends a scope"},
 	{id: "E23", name: "a malformed request", why: "a fault of the client's code"},
 	{id: "E24", name: "the client asks in a loop", anchor: "identity-throttled",
-		line: `{"time":"2026-11-25T10:00:00Z","level":"ERROR","msg":"invocation","function":"poll","status":500,"problem":"identity-unavailable","error":"getting a token: too many requests: AADSTS50196: The server terminated an operation because it encountered a client request loop."}`},
+		line: `{"time":"2026-11-25T10:00:00Z","level":"ERROR","msg":"invocation","function":"poll","status":500,"problem":"identity-unavailable","cause":"identity-throttled","error":"getting a token: too many requests: AADSTS50196: The server terminated an operation because it encountered a client request loop."}`},
 	{id: "E25", name: "an administrator has to consent", anchor: "consent-missing", set: refused("90094", "Admin consent is required.")},
 	{id: "E26", name: "az is not installed", anchor: "az-missing", set: func(s *stage) {
 		s.developer("true")

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 		// identity's own check, and its text: it asks for nothing.
 		_, err := v.f.Identity.Fetch(control, identity.Env{Lookup: v.o.Lookup})
 		if err == nil {
-			err = errors.New("IDENTITY_ENDPOINT or IDENTITY_HEADER is not set")
+			return one(find(cause.IdentityEndpointHalf, "IDENTITY_ENDPOINT or IDENTITY_HEADER is not set", v.fill()))
 		}
 		return one(v.tokenFault(err))
 	}
@@ -159,7 +160,7 @@ func (v *visit) fetch(ctx context.Context, resource string, limit time.Duration)
 		} else if !v.f.Identity.Kind.Managed() {
 			who = "the authority"
 		}
-		return token.Token{}, fmt.Errorf("%s did not answer in time: %w", who, context.Cause(ctx))
+		return token.Token{}, &token.Error{Code: v.f.Identity.Silent(), Err: fmt.Errorf("%s did not answer in time: %w", who, context.Cause(ctx))}
 	}
 }
 
@@ -177,11 +178,11 @@ func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	return o
 }
 
-// tokenFault makes a finding of an error of package identity, with its own hint where the catalogue has no better one.
+// tokenFault makes a finding of an error of package identity, with its own hint where the table has no better one.
 func (v *visit) tokenFault(err error) outcome {
-	anchor := identityAnchor(err.Error())
-	o := find(anchor, err.Error(), v.fill())
-	if cause.Of(anchor).OwnHint {
+	code := cmp.Or(token.CodeOf(err), cause.TokenUnavailable)
+	o := find(code, err.Error(), v.fill())
+	if cause.Of(code).OwnHint {
 		o = o.fixed(token.Hint(err))
 	}
 	return o

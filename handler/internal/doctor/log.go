@@ -9,47 +9,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"apimrelay/handler/internal/cause"
+	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/token"
 	"apimrelay/internal/policy"
 )
 
-// logLine is the wide line of an invocation, or a line of the start, as package server and main write them.
+// logLine is an invocation's line, or one of the start or of a token, which have fields of their own.
 type logLine struct {
-	Time     time.Time `json:"time"`
-	Message  string    `json:"msg"`
-	Function string    `json:"function"`
-	Trigger  string    `json:"trigger"`
-	Method   string    `json:"method"`
-	Path     string    `json:"path"`
-	Status   int       `json:"status"`
-	Upstream int       `json:"upstream_status"`
-	Attempts int       `json:"attempts"`
-	Key      string    `json:"key"`
-	Refusal  string    `json:"refusal"`
-	Replays  string    `json:"replays"`
-	Problem  string    `json:"problem"`
-	Error    string    `json:"error"`
-	Words    string    `json:"message"` // the gateway's own
-	Resource string    `json:"resource"`
-	Text     string    `json:"text"`
-	Setting  string    `json:"setting"`
-	Hint     string    `json:"hint"`
-	Token    *struct {
-		Hash     string    `json:"hash"`
-		Issuer   string    `json:"iss"`
-		Audience string    `json:"aud"`
-		Roles    string    `json:"roles"`
-		Scope    string    `json:"scp"`
-		TenantID string    `json:"tid"`
-		ClientID string    `json:"client_id"`
-		Version  string    `json:"ver"`
-		Issued   time.Time `json:"iat"`
-		Ends     time.Time `json:"exp"`
-	} `json:"token"`
+	observe.Line
+	// Level is what a tool around the line may write in its own words.
+	Level    json.RawMessage `json:"level"`
+	Resource string          `json:"resource"`
+	Text     string          `json:"text"`
+	Setting  string          `json:"setting"`
 }
 
 // Explain reads log lines of the handler and says of each what happened and why. What stands before a line's first brace (a console's time, a category) is
@@ -167,8 +142,8 @@ func (l *logLine) call(v *visit) outcome {
 		add("our own answer %s", l.Problem)
 	}
 	if l.Attempts > 0 {
-		if l.Upstream > 0 {
-			add("the gateway's last answer %d", l.Upstream)
+		if l.UpstreamStatus > 0 {
+			add("the gateway's last answer %d", l.UpstreamStatus)
 		}
 		add("%s, %s key", count(l.Attempts, "attempt"), orNone(l.Key))
 	}
@@ -183,6 +158,9 @@ func (l *logLine) call(v *visit) outcome {
 	}
 	if l.Error != "" {
 		add("%s", clip(l.Error))
+	}
+	if l.old() {
+		add("%s", earlier)
 	}
 	saw := strings.Join(parts, ", ")
 	code := l.cause(v)
@@ -201,28 +179,25 @@ func (l *logLine) call(v *visit) outcome {
 // are for the caller to mend: warnings.
 var coarse = []string{"settings", "identity-refused", "identity-unavailable", "gateway-unreachable"}
 
+// old reports whether an earlier version wrote the line, which named no cause.
+func (l *logLine) old() bool {
+	return l.Cause == "" && (l.Problem != "" || l.Refusal != "" || l.Message == "fault" || l.Message == "token request failed")
+}
+
 // cause is what the line says of itself, or what follows from it; "" where the call went through.
 func (l *logLine) cause(v *visit) cause.Code {
-	switch l.Problem {
-	case "settings":
-		for _, f := range v.f.Faults {
-			return faultAnchor(f)
-		}
-	case "identity-refused", "identity-unavailable":
-		return identityAnchor(l.Error)
-	case "gateway-unreachable":
-		return silentAnchor(errors.New(l.Error))
-	}
 	if l.Refusal == "token-refused" {
 		return l.tokenAnchor(v)
 	}
-	if code := cause.OfRefusal(l.Refusal); code != "" {
-		return code
+	for _, code := range []cause.Code{cause.Code(l.Cause), cause.OfRefusal(l.Refusal), cause.OfProblem(l.Problem)} {
+		if cause.Of(code) != nil { // a later version may know more causes
+			return code
+		}
 	}
 	if l.Problem != "" {
-		return cause.OfProblem(l.Problem)
+		return ""
 	}
-	return cause.OfStatus(l.Upstream)
+	return cause.OfStatus(l.UpstreamStatus)
 }
 
 // tokenAnchor looks for the cause in what the line says of the token, as it was then.
@@ -254,7 +229,7 @@ func (l *logLine) facts() token.Facts {
 	t := l.Token
 	return token.Facts{
 		Hash: t.Hash, Issuer: t.Issuer, Audience: strings.Fields(t.Audience), Roles: strings.Fields(t.Roles), Scope: t.Scope, TenantID: t.TenantID,
-		ClientID: t.ClientID, Version: t.Version, IssuedAt: t.Issued, ExpiresOn: t.Ends,
+		ClientID: t.ClientID, Version: t.Version, IssuedAt: t.IssuedAt, ExpiresOn: t.ExpiresOn,
 	}
 }
 
@@ -317,6 +292,9 @@ func (l *logLine) policy(v *visit) []outcome {
 	return v.explain(v.o.Policies.Sources.Judge(v.o.Policies.NamedValues, policy.Input{Now: now, Claims: claims}), f)
 }
 
+// earlier is said of a line without a cause where the cause cannot be had from the rest of it.
+const earlier = "an earlier version of this program wrote the line, and named no cause"
+
 // startLine explains a line about the start, or about a token.
 func (l *logLine) startLine(v *visit) outcome {
 	switch l.Message {
@@ -329,14 +307,18 @@ func (l *logLine) startLine(v *visit) outcome {
 		if l.Message == "fault" {
 			o.status, o.title = Finding, "the app starts without a fault"
 		}
-		if l.Error != "" {
-			o.anchor = identityAnchor(l.Error)
+		if code := cause.Code(l.Cause); cause.Of(code) != nil {
+			o.anchor = code
 		} else {
-			o.anchor = textAnchor(l.Setting, text)
+			o.saw += ", " + earlier
 		}
 		return o
 	case "token request failed":
-		o := find(identityAnchor(l.Error), clip(l.Error), v.fill()).fixed(l.Hint)
+		code, saw := cause.Code(l.Cause), clip(l.Error)
+		if cause.Of(code) == nil {
+			code, saw = cause.TokenUnavailable, saw+", "+earlier
+		}
+		o := find(code, saw, v.fill()).fixed(l.Hint)
 		o.title = "a token for " + orNone(l.Resource) + " can be had"
 		return o
 	}

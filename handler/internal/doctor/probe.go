@@ -176,19 +176,10 @@ func (v *visit) trouble(a answer) (o outcome, found bool) {
 
 // silentAnchor names a failure of the network.
 func silentAnchor(err error) cause.Code {
-	var path *relay.PathError
-	text := err.Error()
-	switch {
-	case errors.As(err, &path):
+	if _, ok := errors.AsType[*relay.PathError](err); ok {
 		return cause.URLForm
-	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:") || strings.Contains(text, "certificate"):
-		return cause.GatewayCertificate
-	case strings.Contains(text, "no such host"):
-		return cause.GatewayName
-	case strings.Contains(text, "connection refused") || strings.Contains(text, "network is unreachable") || strings.Contains(text, "no route to host"):
-		return cause.GatewayConnection
 	}
-	return cause.GatewaySilent
+	return cause.OfNetwork(err)
 }
 
 // clip keeps a foreign text short.

@@ -52,59 +52,11 @@ func checkSlips(_ context.Context, v *visit) []outcome {
 }
 
 func ofFault(f app.Fault, s Status) outcome {
-	anchor := faultAnchor(f)
 	fix := f.Hint
 	if fix == "" {
-		fix = cause.Of(anchor).FixFor(nil)
+		fix = cause.Of(f.Cause).FixFor(nil)
 	}
-	return outcome{status: s, saw: f.String(), fix: fix, anchor: anchor}
-}
-
-// faultAnchor finds the entry of the catalogue by the setting and by settings' own words, which the corpus holds together.
-func faultAnchor(f app.Fault) cause.Code {
-	setting := f.Setting
-	if i := strings.LastIndex(setting, "__"); i >= 0 {
-		setting = setting[i+2:]
-	}
-	setting = strings.ToLower(setting)
-	has := func(words ...string) bool {
-		for _, w := range words {
-			if strings.Contains(f.Text, w) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case f.File != "":
-		return cause.AppFiles
-	case has("placeholder"):
-		return cause.SettingsPlaceholder
-	case has("unresolved @Microsoft."):
-		return cause.SettingsReference
-	case has("a setting for the function"):
-		return cause.SettingsStray
-	case has("connection of the binding"):
-		return cause.TriggerConnection
-	case setting == "identity_endpoint" || setting == "identity_header":
-		return cause.IdentityEndpointHalf
-	case has("the app setting is missing", "got a blank value"):
-		return cause.SettingsMissing
-	}
-	switch setting {
-	case "functionidentity":
-		if has("RunAs=Developer, for which nobody is signed in") {
-			return cause.DeveloperInAzure
-		}
-		return cause.IdentityString
-	case "targetapp":
-		return cause.TargetAppForm
-	case "apimurl":
-		return cause.URLForm
-	case "apimkey", "apimkeysecondary", "apimkeyheader":
-		return cause.KeyForm
-	}
-	return cause.SettingsValue
+	return outcome{status: s, saw: f.String(), fix: fix, anchor: f.Cause}
 }
 
 // checkHostIdentity: the host's own connections (AzureWebJobsStorage by identity) use DefaultAzureCredential, which takes AZURE_CLIENT_ID for the
@@ -118,13 +70,4 @@ func checkHostIdentity(_ context.Context, v *visit) []outcome {
 		return one(ok("AZURE_CLIENT_ID is that of a workload identity"))
 	}
 	return one(warn(cause.HostIdentity, "AZURE_CLIENT_ID is "+id+": the host signs in to its own storage with it, and this app does not", nil))
-}
-
-// textAnchor is faultAnchor for a line of the log, where the file stands in the text.
-func textAnchor(setting, text string) cause.Code {
-	f := app.Fault{Setting: setting, Text: text}
-	if setting == "" && strings.Contains(text, ".json: ") {
-		f.File = "named in the text"
-	}
-	return faultAnchor(f)
 }

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 )
 
@@ -29,23 +31,23 @@ func loadCertificate(thumbprint string, env Env) ([]*x509.Certificate, crypto.Pr
 		"have no certificates: use a managed identity (RunAs=App)"
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, nil, refused(hint, "loading the certificate %s: this machine has no certificate folder of App Service: %w", thumbprint, err)
+		return nil, nil, refused(cause.CertificateMissing, hint, "loading the certificate %s: this machine has no certificate folder of App Service: %w", thumbprint, err)
 	}
 	i := slices.IndexFunc(entries, func(e os.DirEntry) bool {
 		ext := filepath.Ext(e.Name())
 		return strings.EqualFold(strings.TrimSuffix(e.Name(), ext), thumbprint) && slices.Contains([]string{".p12", ".pfx", ".pem"}, strings.ToLower(ext))
 	})
 	if i < 0 {
-		return nil, nil, refused(hint, "loading the certificate %s: not among the %s of %s", thumbprint, plural(len(entries), "file"), folder)
+		return nil, nil, refused(cause.CertificateMissing, hint, "loading the certificate %s: not among the %s of %s", thumbprint, plural(len(entries), "file"), folder)
 	}
 	path := filepath.Join(folder, entries[i].Name())
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, refused(hint, "loading the certificate %s: %w", thumbprint, err)
+		return nil, nil, refused(cause.CertificateMissing, hint, "loading the certificate %s: %w", thumbprint, err)
 	}
 	certs, key, err := parseCertificate(data)
 	if err != nil {
-		return nil, nil, refused("it must hold the certificate and its private key, without a password", "loading the certificate %s: reading %s: %w", thumbprint, path, err)
+		return nil, nil, refused(cause.CertificateMissing, "it must hold the certificate and its private key, without a password", "loading the certificate %s: reading %s: %w", thumbprint, path, err)
 	}
 	return certs, key, nil
 }
@@ -64,4 +66,11 @@ func parseCertificate(data []byte) ([]*x509.Certificate, crypto.PrivateKey, erro
 		return nil, nil, errors.New("it is protected by a password")
 	}
 	return nil, nil, errors.New("neither PEM nor PFX with a certificate and one private key")
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return strconv.Itoa(n) + " " + word + "s"
 }

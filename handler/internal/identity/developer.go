@@ -13,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 )
 
@@ -32,12 +33,12 @@ var (
 )
 
 // developer runs the tool for each token: azidentity keeps none of what a tool gave.
-func (c Connection) developer(scope string, env Env) (token.Fetch, error) {
+func (c Connection) developer(scope string, env Env) (fetch, *token.Error) {
 	if strings.ContainsFunc(scope, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_/:", r))
 	}) {
 		// azidentity's own rule: the text becomes part of a command line.
-		return nil, refused("correct TargetApp", "the resource holds a character that a command line must not: want letters, digits and . - _ / : only")
+		return nil, refused(cause.TargetAppForm, "correct TargetApp", "the resource holds a character that a command line must not: want letters, digits and . - _ / : only")
 	}
 	t, tenant := az, env.TenantID
 	var cred azcore.TokenCredential
@@ -49,24 +50,27 @@ func (c Connection) developer(scope string, env Env) (token.Fetch, error) {
 		cred, err = azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: tenant})
 	}
 	if err != nil {
-		return nil, refused("correct TargetTenantID", "making a credential for %s: %s", t.name, bounded(err.Error(), 200))
+		return nil, refused(cause.TokenUnavailable, "correct TargetTenantID", "making a credential for %s: %s", t.name, bounded(err.Error(), 200))
 	}
-	return func(ctx context.Context) (token.Token, error) {
+	return func(ctx context.Context) (token.Token, *token.Error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, toolTime, fmt.Errorf("no token within %s: %w", toolTime, context.DeadlineExceeded))
 		defer cancel()
 		tk, err := get(ctx, cred, policy.TokenRequestOptions{Scopes: []string{scope}})
 		if err == nil {
 			return tk, nil
 		}
-		return token.Token{}, t.failed(ctx, err, strings.TrimSuffix(scope, "/.default"), tenant, env)
+		return token.Token{}, c.toolFailed(ctx, t, err, strings.TrimSuffix(scope, "/.default"), tenant, env)
 	}, nil
 }
 
+// noAuthority is what MSAL for Python (authority.py) makes of an authority that does not know the
+// tenant; az shows it as a traceback.
 const noAuthority = "Unable to get authority configuration"
 
-// failed tells the tool's failures apart by what it wrote, each with the command that mends it.
-func (t tool) failed(ctx context.Context, err error, resource, tenant string, env Env) *token.Error {
-	if e := late(ctx, t.name); e != nil { // azidentity says "signal: killed"
+// toolFailed tells the tool's failures apart by what it wrote, which is all there is of them, each
+// with the command that mends it.
+func (c Connection) toolFailed(ctx context.Context, t tool, err error, resource, tenant string, env Env) *token.Error {
+	if e := c.late(ctx, t.name); e != nil { // azidentity says "signal: killed"
 		e.Hint = "see how long it takes by hand: " + t.byHand(resource, tenant)
 		return e
 	}
@@ -79,18 +83,17 @@ func (t tool) failed(ctx context.Context, err error, resource, tenant string, en
 	} else if tenant != "" {
 		login += " --tenant-id " + tenant
 	}
-	if refuses, coded := refusesByCode(said); coded {
-		p, _ := entra(said)
-		if t == az && p.login {
-			login += " --scope " + resource + "/.default" // shows the question that a token without a person cannot
+	if code, _ := cause.OfAADSTS(said); code != "" {
+		hint := ""
+		if known := cause.Of(code); known.SignIn {
+			hint = login
+			if t == az {
+				hint += " --scope " + resource + "/.default" // shows the question that a token without a person cannot
+			}
 		}
-		text := said
-		if p.what != "" {
-			text = p.what + ": " + said
-		}
-		e := unavailable(p.fill(login, tenant, resource), "%s: %s", t.name, text)
-		if refuses {
-			e.Kind = token.Refused
+		e := refused(code, hint, "%s: %s", t.name, withTitle(code, said))
+		if cause.Of(code).Passes {
+			e.Kind = token.Unavailable
 		}
 		return e
 	}
@@ -100,16 +103,16 @@ func (t tool) failed(ctx context.Context, err error, resource, tenant string, en
 		if env.deployed() {
 			hint = "a function app in Azure has no " + t.name + ": use RunAs=App"
 		}
-		return refused(hint, "%s is missing: no such executable on PATH", t.name)
+		return refused(cause.AzMissing, hint, "%s is missing: no such executable on PATH", t.name)
 	case strings.Contains(said, noAuthority):
-		// What MSAL for Python (authority.py) makes of an authority that does not know the tenant; az shows it as a traceback.
-		return refused("there is no such tenant: correct TargetTenantID, or: "+login, "%s: %s: %s", t.name, wrongTenant, said[strings.Index(said, noAuthority):])
+		return refused(cause.TenantUnknown, "there is no such tenant: correct TargetTenantID, or: "+login,
+			"%s: %s: %s", t.name, cause.Of(cause.TenantUnknown).Title, said[strings.Index(said, noAuthority):])
 	case strings.Contains(low, t.login), t == az && strings.Contains(low, "az account set"):
-		return refused(login, "%s: not logged in: %s", t.name, said)
+		return refused(cause.AzSignedOut, login, "%s: not logged in: %s", t.name, said)
 	case isJSONError(err):
-		return unavailable("see what it prints: "+t.byHand(resource, tenant), "%s printed something other than a token in JSON: %s", t.name, said)
+		return unavailable(cause.AzOutput, "see what it prints: "+t.byHand(resource, tenant), "%s printed something other than a token in JSON: %s", t.name, said)
 	}
-	return unavailable("see what it says: "+t.byHand(resource, tenant), "%s failed: %s", t.name, said)
+	return unavailable(cause.AzFailed, "see what it says: "+t.byHand(resource, tenant), "%s failed: %s", t.name, said)
 }
 
 // byHand is the command that a person can run to see the failure.

@@ -112,11 +112,11 @@ func TestFailuresOfTheToolsAreToldApart(t *testing.T) {
 		{name: "not logged in", set: out, kind: token.Refused, text: "az: not logged in", hint: "az login"},
 		{name: "not logged in, a tenant wanted", tenant: sandbox.TenantID, set: out, kind: token.Refused, text: "az: not logged in", hint: login + sandbox.TenantID},
 		{name: "azd: not logged in", connection: runAzd, tenant: sandbox.TenantID, set: out, kind: token.Refused, text: "azd: not logged in", hint: "azd auth login --tenant-id " + sandbox.TenantID},
-		{name: "a tenant that the account does not belong to", tenant: sandbox.OtherTenantID, kind: token.Refused, text: "az: wrong tenant: AADSTS50020", hint: login + sandbox.OtherTenantID},
-		{name: "a tenant that does not exist", tenant: guidT, kind: token.Refused, text: "az: wrong tenant: AADSTS90002", hint: "no such tenant"},
-		{name: "the tool is not consented", tenant: sandbox.TenantID, set: noConsent, kind: token.Refused, text: "az: app not consented: AADSTS65001",
+		{name: "a tenant that the account does not belong to", tenant: sandbox.OtherTenantID, kind: token.Refused, text: "az: the developer's account is not in the tenant: AADSTS50020", hint: login + sandbox.OtherTenantID},
+		{name: "a tenant that does not exist", tenant: guidT, kind: token.Refused, text: "az: there is no such tenant: AADSTS90002", hint: "correct TargetTenantID"},
+		{name: "the tool is not consented", tenant: sandbox.TenantID, set: noConsent, kind: token.Refused, text: "az: nobody has consented to the tool: AADSTS65001",
 			hint: login + sandbox.TenantID + " --scope " + sandbox.APIURI + "/.default"},
-		{name: "a resource that does not exist", resource: "api://nobody", kind: token.Refused, text: "az: resource not found: AADSTS500011", hint: "TargetApp is misspelt"},
+		{name: "a resource that does not exist", resource: "api://nobody", kind: token.Refused, text: "az: the tenant does not know TargetApp: AADSTS500011", hint: "correct TargetApp"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var config sandbox.Config
@@ -152,12 +152,12 @@ func TestOddToolsAreNamed(t *testing.T) {
 		{"no network", `echo "ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries exceeded" >&2; exit 1`, nil, token.Unavailable, "Max retries exceeded", ""},
 		{"an interpreter that is not there", "exec no-such-program", nil, token.Refused, "az is missing", "aka.ms/azure-cli"},
 		{"in a function app", "exit 127", map[string]string{"WEBSITE_INSTANCE_ID": "x"}, token.Refused, "az is missing", "a function app in Azure has no az: use RunAs=App"},
-		{"a code that passes", `echo "ERROR: AADSTS90033: A transient error has occurred." >&2; exit 1`, nil, token.Unavailable, "temporarily unavailable: AADSTS90033", ""},
+		{"a code that passes", `echo "ERROR: AADSTS90033: A transient error has occurred." >&2; exit 1`, nil, token.Unavailable, "Entra is busy or has a fault: AADSTS90033", "wait a minute"},
 		{"a code that is not known", `echo "ERROR: AADSTS999: No." >&2; exit 1`, nil, token.Refused, "az: AADSTS999: No", ""},
-		{"a sign-in that is too old", `echo "ERROR: AADSTS700082: The refresh token has expired due to inactivity." >&2; exit 1`, nil, token.Refused, "sign-in too old", "az login --scope api://orders/.default"},
+		{"a sign-in that is too old", `echo "ERROR: AADSTS700082: The refresh token has expired due to inactivity." >&2; exit 1`, nil, token.Refused, "the developer's sign-in has ended", "az login --scope api://orders/.default"},
 		{"no account chosen", `echo "ERROR: No subscription found. Run 'az account set' to select a subscription." >&2; exit 1`, nil, token.Refused, "not logged in", "az login"},
 		{"a tenant that the authority does not know", `printf 'ERROR: The command failed with an unexpected error. Here is the traceback:\nERROR: Unable to get authority configuration for https://login.microsoftonline.com/x.\nTraceback (most recent call last):\n' >&2; exit 1`,
-			nil, token.Refused, "az: wrong tenant: Unable to get authority configuration", "correct TargetTenantID, or: az login"},
+			nil, token.Refused, "az: there is no such tenant: Unable to get authority configuration", "correct TargetTenantID, or: az login"},
 		{"a token on stderr", `echo "debug eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.sig" >&2; exit 1`, nil, token.Unavailable, "debug REDACTED", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

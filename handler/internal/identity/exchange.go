@@ -107,7 +107,7 @@ func (x *exchange) said(secrets ...string) string {
 		switch text := strings.TrimSpace(string(x.body)); {
 		case text == "":
 			return "nothing"
-		case x.mediaType == "text/html" || strings.HasPrefix(text, "<"):
+		case x.html():
 			return "an HTML page, which a proxy may have sent"
 		default:
 			return bounded(text, 200, secrets...)
@@ -134,6 +134,20 @@ func (x *exchange) said(secrets ...string) string {
 		return bounded(text, 300, secrets...) + " (correlation id " + bounded(id, 64, secrets...) + ")"
 	}
 	return bounded(text, 300, secrets...)
+}
+
+// html reports whether the body is a page instead of an answer.
+func (x *exchange) html() bool {
+	return x.mediaType == "text/html" || bytes.HasPrefix(bytes.TrimSpace(x.body), []byte("<"))
+}
+
+// errorWord is the answer's error code, as OAuth 2.0 has it (RFC 6749 section 5.2); "" where it has none.
+func (x *exchange) errorWord() string {
+	var fields struct {
+		Error string `json:"error"`
+	}
+	_ = json.Unmarshal(x.body, &fields)
+	return fields.Error
 }
 
 // withoutTrace cuts the ids and the time that Entra appends to its messages.

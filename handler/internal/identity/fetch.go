@@ -5,11 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 )
 
@@ -47,8 +49,25 @@ func (e Env) deployed() bool {
 // never work in env: a *token.Error of kind Refused, whose Hint says what to do. The Fetch itself never answers from a cache, makes one try, and
 // returns a *token.Error that holds no secret.
 func (c Connection) Fetch(resource string, env Env) (token.Fetch, error) {
+	fetch, failure := c.fetch(resource, env)
+	if failure != nil {
+		return nil, c.hinted(failure, resource, env)
+	}
+	return func(ctx context.Context) (token.Token, error) {
+		t, failure := fetch(ctx)
+		if failure != nil {
+			return token.Token{}, c.hinted(failure, resource, env)
+		}
+		return t, nil
+	}, nil
+}
+
+// fetch is one try. It returns a token or an error, never both.
+type fetch func(ctx context.Context) (token.Token, *token.Error)
+
+func (c Connection) fetch(resource string, env Env) (fetch, *token.Error) {
 	if strings.TrimSpace(resource) == "" {
-		return nil, refused("", "the resource is empty: want the App ID URI or client id of the API")
+		return nil, refused(cause.TargetAppForm, "", "the resource is empty: want the App ID URI or client id of the API")
 	}
 	scope := resource
 	if !strings.HasSuffix(scope, "/.default") {
@@ -62,7 +81,28 @@ func (c Connection) Fetch(resource string, env Env) (token.Fetch, error) {
 	case AzureCLI, AzureDeveloperCLI:
 		return c.developer(scope, env)
 	}
-	return nil, refused("", "no identity: the connection string was not parsed")
+	return nil, refused(cause.IdentityString, "", "no identity: the connection string was not parsed")
+}
+
+// hinted gives an error without a hint of its own the fix of its cause.
+func (c Connection) hinted(e *token.Error, resource string, env Env) *token.Error {
+	known := cause.Of(e.Code)
+	if e.Hint != "" || known == nil || e.Code == cause.TokenUnavailable {
+		return e
+	}
+	tenant := c.TenantID
+	if tenant == "" {
+		tenant = env.TenantID
+	}
+	gaps := cause.Gaps{
+		"app": env.get("WEBSITE_SITE_NAME"), "group": env.get("WEBSITE_RESOURCE_GROUP"),
+		"client": c.ClientID, "resource": strings.TrimSuffix(resource, "/.default"), "tenant": tenant,
+	}
+	if _, number := cause.OfAADSTS(e.Error()); number > 0 {
+		gaps["number"] = strconv.Itoa(number)
+	}
+	e.Hint = known.FixFor(gaps)
+	return e
 }
 
 // get asks a credential once.
@@ -74,22 +114,37 @@ func get(ctx context.Context, cred azcore.TokenCredential, o policy.TokenRequest
 	return token.Token{Value: tk.Token, ExpiresOn: tk.ExpiresOn, RefreshOn: tk.RefreshOn}, nil
 }
 
-func refused(hint, format string, args ...any) *token.Error {
-	return &token.Error{Kind: token.Refused, Err: fmt.Errorf(format, args...), Hint: hint}
+// refused and unavailable make errors of a cause. Without a hint of their own, hinted gives them the
+// fix of the cause.
+func refused(code cause.Code, hint, format string, args ...any) *token.Error {
+	return &token.Error{Kind: token.Refused, Code: code, Err: fmt.Errorf(format, args...), Hint: hint}
 }
 
-func unavailable(hint, format string, args ...any) *token.Error {
-	return &token.Error{Kind: token.Unavailable, Err: fmt.Errorf(format, args...), Hint: hint}
+func unavailable(code cause.Code, hint, format string, args ...any) *token.Error {
+	e := refused(code, hint, format, args...)
+	e.Kind = token.Unavailable
+	return e
+}
+
+// Silent is the cause where nothing answers a request for a token in time.
+func (c Connection) Silent() cause.Code {
+	switch {
+	case c.Kind.Managed():
+		return cause.IdentityEndpointHangs
+	case c.Kind.Developer():
+		return cause.AzSlow
+	}
+	return cause.AuthorityUnreachable
 }
 
 // late names a context's end, or returns nil while it lasts. azidentity's own texts say "context canceled" or "signal: killed".
-func late(ctx context.Context, who string) *token.Error {
+func (c Connection) late(ctx context.Context, who string) *token.Error {
 	if ctx.Err() == nil {
 		return nil
 	}
-	cause := context.Cause(ctx)
-	if errors.Is(cause, context.DeadlineExceeded) {
-		return unavailable("", "%s did not answer in time: %w", who, cause)
+	ended := context.Cause(ctx)
+	if errors.Is(ended, context.DeadlineExceeded) {
+		return unavailable(c.Silent(), "", "%s did not answer in time: %w", who, ended)
 	}
-	return unavailable("", "asking %s was given up: %w", who, cause)
+	return unavailable(c.Silent(), "", "asking %s was given up: %w", who, ended)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 )
 
@@ -26,7 +27,7 @@ const pastCache = "{}"
 
 // managed fetches from the platform's identity endpoint.
 // https://learn.microsoft.com/azure/app-service/overview-managed-identity, "REST endpoint reference"
-func (c Connection) managed(scope string, env Env) (token.Fetch, error) {
+func (c Connection) managed(scope string, env Env) (fetch, *token.Error) {
 	if err := endpoint(env); err != nil {
 		return nil, err
 	}
@@ -39,9 +40,9 @@ func (c Connection) managed(scope string, env Env) (token.Fetch, error) {
 	}
 	cred, err := azidentity.NewManagedIdentityCredential(o)
 	if err != nil {
-		return nil, refused("", "making a managed identity credential: %w", err)
+		return nil, refused(cause.TokenUnavailable, "", "making a managed identity credential: %w", err)
 	}
-	return func(ctx context.Context) (token.Token, error) {
+	return func(ctx context.Context) (token.Token, *token.Error) {
 		ctx, x := noted(ctx)
 		t, err := get(ctx, cred, policy.TokenRequestOptions{Scopes: []string{scope}, Claims: pastCache})
 		if err == nil && x.status == http.StatusOK {
@@ -59,20 +60,23 @@ func endpoint(env Env) *token.Error {
 	case address == "" && header == "":
 		why := "the app has no identity endpoint (IDENTITY_ENDPOINT and IDENTITY_HEADER are not set): identity is not enabled or the app was not restarted"
 		if strings.EqualFold(env.get("WEBSITE_DISABLE_MSI"), "true") {
-			return refused("remove the app setting WEBSITE_DISABLE_MSI", "%s; WEBSITE_DISABLE_MSI is true", why)
+			return refused(cause.IdentityEndpointMissing, "remove the app setting WEBSITE_DISABLE_MSI", "%s; WEBSITE_DISABLE_MSI is true", why)
 		}
 		hint := "enable the app's managed identity, then restart the app: az functionapp identity assign --name <app> --resource-group <group>"
 		if !env.deployed() {
 			hint = "on your own machine use RunAs=Developer;DeveloperTool=AzureCli, or the sandbox"
 		}
-		return refused(hint, "%s", why)
+		return refused(cause.IdentityEndpointMissing, hint, "%s", why)
+	case env.get("IDENTITY_SERVER_THUMBPRINT") != "" && address != "" && header != "":
+		// azidentity would take the endpoint for that of Service Fabric, which wants other requests.
+		return refused(cause.IdentityServiceFabric, "", "IDENTITY_SERVER_THUMBPRINT is set, which is Service Fabric's: want IDENTITY_ENDPOINT and IDENTITY_HEADER alone")
 	case address == "":
-		return refused("restart the app; do not set IDENTITY_HEADER yourself", "half an identity endpoint: IDENTITY_HEADER is set and IDENTITY_ENDPOINT is not")
+		return refused(cause.IdentityEndpointHalf, "restart the app; do not set IDENTITY_HEADER yourself", "half an identity endpoint: IDENTITY_HEADER is set and IDENTITY_ENDPOINT is not")
 	case header == "":
-		return refused("restart the app; do not set IDENTITY_ENDPOINT yourself", "half an identity endpoint: IDENTITY_ENDPOINT is set and IDENTITY_HEADER is not")
+		return refused(cause.IdentityEndpointHalf, "restart the app; do not set IDENTITY_ENDPOINT yourself", "half an identity endpoint: IDENTITY_ENDPOINT is set and IDENTITY_HEADER is not")
 	}
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return refused("restart the app; do not set IDENTITY_ENDPOINT yourself", "IDENTITY_ENDPOINT is no URL: want http:// or https:// and a host")
+		return refused(cause.IdentityEndpointHalf, "restart the app; do not set IDENTITY_ENDPOINT yourself", "IDENTITY_ENDPOINT is no URL: want http:// or https:// and a host")
 	}
 	return nil
 }
@@ -104,50 +108,60 @@ func (c Connection) managedError(ctx context.Context, x *exchange, err error, en
 	if x.from != "" {
 		who += " " + x.from
 	}
-	if e := late(ctx, who); e != nil {
+	if e := c.late(ctx, who); e != nil {
 		return e
 	}
 	header := env.get(envHeader)
 	switch {
 	case x.failure != nil:
-		return unavailable("the platform's token service is not up yet, or not any more; if that stays so, restart the app", "asking %s: %s", who, bounded(x.failure.Error(), 300, header))
+		return unavailable(cause.IdentityEndpointDown, "the platform's token service is not up yet, or not any more; if that stays so, restart the app", "asking %s: %s", who, bounded(x.failure.Error(), 300, header))
 	case x.status == 0:
-		return unavailable("", "asking %s: %s", who, bounded(sdkText(err), 300, header))
+		return unavailable(cause.TokenUnavailable, "", "asking %s: %s", who, bounded(sdkText(err), 300, header))
+	case x.status == http.StatusOK && x.html():
+		return unavailable(cause.IdentityAnswerHTML, "", "%s answered 200 with an unusable body (%s): %s", who, x.shape(), bounded(sdkText(err), 200, header))
 	case x.status == http.StatusOK:
-		return unavailable("", "%s answered 200 with an unusable body (%s): %s", who, x.shape(), bounded(sdkText(err), 200, header))
+		return unavailable(cause.IdentityAnswer, "", "%s answered 200 with an unusable body (%s): %s", who, x.shape(), bounded(sdkText(err), 200, header))
 	}
 	said := x.said(header)
-	e := unavailable("", "%s answered %d: %s", who, x.status, said)
+	code, hint := c.endpointSaid(x, said)
+	e := unavailable(code, hint, "%s answered %d: %s", who, x.status, said)
 	e.RetryAfter = x.retryAfter
 	if x.refuses() {
 		e.Kind = token.Refused
 	}
-	e.Hint = c.managedHint(x.status, said)
 	return e
 }
 
-// managedHint knows the endpoint's answers as App Service gives them.
-func (c Connection) managedHint(status int, said string) string {
+// endpointSaid knows the endpoint's answers as App Service gives them. The texts are the platform's.
+func (c Connection) endpointSaid(x *exchange, said string) (code cause.Code, hint string) {
 	low := strings.ToLower(said)
-	if p, known := entra(said); known {
-		return p.fill("sign in again", "", "")
+	if code, _ := cause.OfAADSTS(said); code != "" {
+		return code, ""
 	}
 	switch {
 	// "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.", as asserted by
-	// AzureAD/microsoft-authentication-library-for-dotnet, class ManagedIdentityTests; "No MSI found for …" and "Identity not found" before
-	case status == http.StatusBadRequest && (strings.Contains(low, "managed identity found") || strings.Contains(low, "no msi found") || strings.Contains(low, "identity not found")):
+	// AzureAD/microsoft-authentication-library-for-dotnet, class ManagedIdentityTests; "No MSI found for …", "Identity not found"
+	// and the error identity_not_found of other versions
+	case x.status == http.StatusBadRequest && (strings.Contains(low, "managed identity found for") || strings.Contains(low, "no msi found for") ||
+		strings.Contains(low, "identity not found") || x.errorWord() == "identity_not_found"):
 		if c.Kind == UserAssigned {
-			return "AppId must be the client id (not the object id, not the API's id) of an identity that is attached to this app: attach it, or correct AppId"
+			return cause.IdentityNotAttached, "AppId must be the client id (not the object id, not the API's id) of an identity that is attached to this app: attach it, or correct AppId"
 		}
-		return "this app has no system-assigned identity: enable it, or name the attached one with RunAs=App;AppId=<its client id>"
+		return cause.IdentityNotAttached, "this app has no system-assigned identity: enable it, or name the attached one with RunAs=App;AppId=<its client id>"
+	case x.status == http.StatusTooManyRequests:
+		return cause.IdentityThrottled, ""
 	// "An unexpected error occured while fetching the AAD Token." (the platform's spelling), the answer to a resource that Entra refused: same class
 	case strings.Contains(low, "fetching the aad token"):
-		return "TargetApp may be misspelt, or have no service principal in this tenant, or the API demands an assignment that the identity has not; " +
-			"if other resources fail too (https://management.azure.com/), it is the platform or its network"
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return "the endpoint does not accept IDENTITY_HEADER: restart the app, and do not set the variable yourself"
+		return cause.ResourceRefused, "TargetApp may be misspelt, or have no service principal in this tenant, or the API demands an assignment that the identity has not; " +
+			"if other resources fail too, it is the platform or its network"
+	case x.status == http.StatusUnauthorized || x.status == http.StatusForbidden:
+		return cause.IdentityHeader, "the endpoint does not accept IDENTITY_HEADER: restart the app, and do not set the variable yourself"
+	case x.html():
+		return cause.IdentityAnswerHTML, ""
+	case x.status >= 500:
+		return cause.IdentityPlatform, ""
 	}
-	return ""
+	return cause.TokenUnavailable, ""
 }
 
 // shape describes a body without showing it: an unusable answer may hold a token all the same.

@@ -89,7 +89,7 @@ func TestRealAzureCLI(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	_, err = source("api://nobody", sandbox.TenantID)
-	wantError(t, err, token.Refused, "resource not found: AADSTS500011", "TargetApp")
+	wantError(t, err, token.Refused, "the tenant does not know TargetApp: AADSTS500011", "TargetApp")
 	_, err = source(sandbox.APIURI, guidT)
-	wantError(t, err, token.Refused, "az: wrong tenant: Unable to get authority configuration", "az login --tenant "+guidT)
+	wantError(t, err, token.Refused, "az: there is no such tenant: Unable to get authority configuration", "az login --tenant "+guidT)
 }

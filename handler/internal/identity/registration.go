@@ -12,12 +12,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
 )
 
 // registration fetches from Entra with the credential of an app registration. Each fetch makes a credential of its own, since azidentity's keep what
 // they got; a certificate or federated token that was renewed on disk is read again with it.
-func (c Connection) registration(scope string, env Env) (token.Fetch, error) {
+func (c Connection) registration(scope string, env Env) (fetch, *token.Error) {
 	o, err := authority(env)
 	if err != nil {
 		return nil, err
@@ -25,7 +26,7 @@ func (c Connection) registration(scope string, env Env) (token.Fetch, error) {
 	if _, err := c.credential(o, env); err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) (token.Token, error) {
+	return func(ctx context.Context) (token.Token, *token.Error) {
 		cred, err := c.credential(o, env)
 		if err != nil {
 			return token.Token{}, err
@@ -48,7 +49,7 @@ func authority(env Env) (policy.ClientOptions, *token.Error) {
 		host = cloud.AzurePublic.ActiveDirectoryAuthorityHost
 	}
 	if !strings.HasPrefix(strings.ToLower(host), "https://") {
-		return policy.ClientOptions{}, refused("correct AZURE_AUTHORITY_HOST, or remove it", "AZURE_AUTHORITY_HOST is no address of an authority: want https://")
+		return policy.ClientOptions{}, refused(cause.AuthorityForm, "correct AZURE_AUTHORITY_HOST, or remove it", "AZURE_AUTHORITY_HOST is no address of an authority: want https://")
 	}
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	if env.RootCAs != nil {
@@ -80,7 +81,7 @@ func (c Connection) credential(o policy.ClientOptions, env Env) (azcore.TokenCre
 		return c.workloadCredential(o, env)
 	}
 	if err != nil {
-		return nil, refused("", "making a credential for the %s: %s", c, bounded(err.Error(), 200, c.Secret.Reveal()))
+		return nil, refused(cause.TokenUnavailable, "", "making a credential for the %s: %s", c, bounded(err.Error(), 200, c.Secret.Reveal()))
 	}
 	return cred, nil
 }
@@ -104,16 +105,16 @@ func (c Connection) workloadCredential(o policy.ClientOptions, env Env) (azcore.
 		}
 	}
 	if len(missing) > 0 {
-		return nil, refused(hint, "there is no workload identity here: %s not set", strings.Join(sorted(missing), ", "))
+		return nil, refused(cause.WorkloadMissing, hint, "there is no workload identity here: %s not set", strings.Join(sorted(missing), ", "))
 	}
 	if text, err := os.ReadFile(wo.TokenFilePath); err != nil {
-		return nil, refused(hint, "reading the federated token of AZURE_FEDERATED_TOKEN_FILE: %w", err)
+		return nil, refused(cause.WorkloadMissing, hint, "reading the federated token of AZURE_FEDERATED_TOKEN_FILE: %w", err)
 	} else if strings.TrimSpace(string(text)) == "" {
-		return nil, refused(hint, "reading the federated token of AZURE_FEDERATED_TOKEN_FILE: %s is empty", wo.TokenFilePath)
+		return nil, refused(cause.WorkloadMissing, hint, "reading the federated token of AZURE_FEDERATED_TOKEN_FILE: %s is empty", wo.TokenFilePath)
 	}
 	cred, err := azidentity.NewWorkloadIdentityCredential(wo)
 	if err != nil {
-		return nil, refused(hint, "making a workload identity credential: %s", bounded(err.Error(), 200))
+		return nil, refused(cause.TokenUnavailable, hint, "making a workload identity credential: %s", bounded(err.Error(), 200))
 	}
 	return cred, nil
 }
@@ -124,31 +125,66 @@ func (c Connection) entraError(ctx context.Context, x *exchange, err error) *tok
 	if x.from != "" {
 		who += " " + x.from
 	}
-	if e := late(ctx, who); e != nil {
+	if e := c.late(ctx, who); e != nil {
 		return e
 	}
 	own := c.Secret.Reveal()
 	switch {
 	case x.failure != nil:
-		hint := ""
-		if text := x.failure.Error(); strings.Contains(text, "x509:") || strings.Contains(text, "tls:") {
+		code, hint := cause.AuthorityUnreachable, ""
+		switch network := cause.OfNetwork(x.failure); network {
+		case cause.GatewayCertificate, cause.GatewayCertificateName:
+			code = cause.AuthorityCertificate
 			hint = "the authority's certificate is not trusted: a proxy that opens TLS, or a stand-in; SSL_CERT_FILE names what to trust"
+		case cause.ProxyDown, cause.ProxyRefuses:
+			code = network
 		}
-		return unavailable(hint, "asking %s: %s", who, bounded(x.failure.Error(), 300, own))
+		return unavailable(code, hint, "asking %s: %s", who, bounded(x.failure.Error(), 300, own))
 	case x.status == 0:
-		return unavailable("", "asking %s: %s", who, bounded(sdkText(err), 300, own))
+		return unavailable(cause.AuthorityUnreachable, "", "asking %s: %s", who, bounded(sdkText(err), 300, own))
 	case x.status == http.StatusOK:
-		return unavailable("", "%s answered 200 with something unusable (%s): %s", who, x.shape(), bounded(sdkText(err), 300, own))
+		code := cause.IdentityAnswer
+		switch {
+		case x.html():
+			code = cause.IdentityAnswerHTML
+		case strings.HasSuffix(x.from, "/.well-known/openid-configuration"):
+			code = cause.AuthorityForm // its metadata came and did not please: another issuer, or none
+		}
+		return unavailable(code, "", "%s answered 200 with something unusable (%s): %s", who, x.shape(), bounded(sdkText(err), 300, own))
 	}
 	said := x.said(own)
-	p, _ := entra(said)
-	if p.what != "" {
-		said = p.what + ": " + said
-	}
-	e := unavailable(p.fill("sign in again", c.TenantID, ""), "%s answered %d: %s", who, x.status, said)
+	code := x.entraSaid(said)
+	said = withTitle(code, said)
+	e := unavailable(code, "", "%s answered %d: %s", who, x.status, said)
 	e.RetryAfter = x.retryAfter
-	if x.refuses() && !p.pass && !strings.Contains(string(x.body), `"temporarily_unavailable"`) {
+	if (x.refuses() || code == cause.TenantUnknown) && !cause.Of(code).Passes && x.errorWord() != "temporarily_unavailable" {
 		e.Kind = token.Refused
 	}
 	return e
+}
+
+// entraSaid names the cause of an answer of the authority other than 200.
+func (x *exchange) entraSaid(said string) cause.Code {
+	if code, _ := cause.OfAADSTS(said); code != "" {
+		return code
+	}
+	switch {
+	case x.errorWord() == "invalid_tenant": // without a number, by some authorities
+		return cause.TenantUnknown
+	case x.status == http.StatusTooManyRequests:
+		return cause.IdentityThrottled
+	case x.html():
+		return cause.IdentityAnswerHTML
+	case x.status >= 500:
+		return cause.EntraBusy
+	}
+	return cause.EntraRefused
+}
+
+// withTitle puts the title of a cause that Entra's number names before the number.
+func withTitle(code cause.Code, said string) string {
+	if numbered, _ := cause.OfAADSTS(said); numbered == "" || numbered == cause.EntraRefused {
+		return said
+	}
+	return cause.Of(code).Title + ": " + said
 }

@@ -60,14 +60,14 @@ func TestRefusalsOfEntra(t *testing.T) {
 		text, hint                 string
 		retryAfter                 time.Duration
 	}{
-		{name: "a wrong secret", connection: registration + ";AppKey=bad-canary-secret", kind: token.Refused, text: "wrong client secret: AADSTS7000215", hint: "not its id"},
+		{name: "a wrong secret", connection: registration + ";AppKey=bad-canary-secret", kind: token.Refused, text: "the client secret is wrong: AADSTS7000215", hint: "put the password into AppKey"},
 		{name: "an expired secret", connection: "RunAs=App;AppId=" + expired.ClientID + ";TenantId=" + sandbox.TenantID + ";AppKey=old-canary-secret", kind: token.Refused,
-			text: "client secret expired: AADSTS7000222", hint: "make a new client secret"},
+			text: "the client secret has expired: AADSTS7000222", hint: "az ad app credential reset --id "},
 		{name: "an unknown client id", connection: "RunAs=App;AppId=" + guidA + ";TenantId=" + sandbox.TenantID + ";AppKey=x-canary-secret", kind: token.Refused,
-			text: "wrong tenant: AADSTS700016", hint: "correct AppId or the tenant"},
+			text: "the tenant does not know the client id: AADSTS700016", hint: "correct AppId or TenantId"},
 		{name: "an unknown tenant", connection: "RunAs=App;AppId=" + guidA + ";TenantId=" + guidT + ";AppKey=x-canary-secret", kind: token.Refused,
-			text: "wrong tenant: AADSTS90002", hint: "no such tenant"},
-		{name: "an unknown resource", connection: good, resource: "api://nobody", kind: token.Refused, text: "resource not found: AADSTS500011", hint: "TargetApp is misspelt"},
+			text: "there is no such tenant: AADSTS90002", hint: "correct TargetTenantID or TenantId"},
+		{name: "an unknown resource", connection: good, resource: "api://nobody", kind: token.Refused, text: "the tenant does not know TargetApp: AADSTS500011", hint: "correct TargetApp"},
 		{name: "503", connection: good, fault: &sandbox.Fault{Name: sandbox.Status, Status: 503, RetryAfter: "9"}, kind: token.Unavailable, text: "answered 503", retryAfter: 9 * time.Second},
 		{name: "garbage for metadata", connection: good, fault: &sandbox.Fault{Name: sandbox.Garbage}, kind: token.Unavailable, text: "answered 200 with something unusable"},
 		{name: "a connection that is reset", connection: good, fault: &sandbox.Fault{Name: sandbox.Reset}, kind: token.Unavailable, text: "asking the authority https://127.0.0.1"},
@@ -165,7 +165,7 @@ func TestClientCertificate(t *testing.T) {
 		{"a certificate without its key", thumbprint + ".p12", thumbprint, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), "neither PEM nor PFX"},
 		{"garbage", thumbprint + ".p12", thumbprint, []byte("garbage-canary"), "neither PEM nor PFX"},
 		{"another certificate", "AB.p12", thumbprint, pemOf(t, cert, key), "not among the 1 file of"},
-		{"a certificate that is not registered", thumbprint + ".p12", thumbprint, pemOf(t, other, otherKey), "certificate not accepted: AADSTS700027"},
+		{"a certificate that is not registered", thumbprint + ".p12", thumbprint, pemOf(t, other, otherKey), "the certificate is not accepted: AADSTS700027"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			env := env
@@ -233,7 +233,7 @@ func TestWorkloadIdentity(t *testing.T) {
 	}
 	platform("system:serviceaccount:default:other") // the platform rotates the file: azidentity alone would read it again after ten minutes
 	_, err = f(t.Context())
-	wantError(t, err, token.Refused, "AADSTS700213", "another subject")
+	wantError(t, err, token.Refused, "AADSTS700213", "compare issuer, subject and audiences")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,9 @@ func fetch(t *testing.T, f token.Fetch) token.Facts {
 	return facts
 }
 
+// gap is what a hint must have filled in.
+var gap = regexp.MustCompile(`\{[a-z]+\}`)
+
 // wantError asserts kind, texts and form of an error, and that it holds no secret.
 func wantError(t *testing.T, err error, kind token.Kind, text, hint string, secrets ...string) *token.Error {
 	t.Helper()
@@ -113,7 +117,10 @@ func wantError(t *testing.T, err error, kind token.Kind, text, hint string, secr
 	if e.Kind != kind || !strings.Contains(e.Error(), text) || !strings.Contains(token.Hint(err), hint) {
 		t.Fatalf("%s: %q, hint %q\nwant %s with %q, hint %q", e.Kind, e, e.Hint, kind, text, hint)
 	}
-	if strings.ContainsAny(e.Error()+e.Hint, "\n\r{") || len(e.Error()) > 700 {
+	if e.Code == "" {
+		t.Errorf("%q names no cause", e)
+	}
+	if strings.ContainsAny(e.Error()+e.Hint, "\n\r") || gap.MatchString(e.Error()+e.Hint) || len(e.Error()) > 700 {
 		t.Fatalf("%q, hint %q: want one bounded line without gaps", e, e.Hint)
 	}
 	for _, s := range append(secrets, "eyJ") {

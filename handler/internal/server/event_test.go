@@ -98,16 +98,16 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		"404 fails":                {status: 404, body: `{ "statusCode": 404, "message": "Resource not found" }`, want: 500, logged: []string{`"level":"ERROR"`, `want 2xx, got 404`, `"message":"Resource not found"`}},
 		"404 acknowledged":         {status: 404, change: func(f *Function) { f.Settings.Acknowledge = []int{404} }, want: 200},
 		"302 fails":                {status: 302, want: 500},
-		"401 fails with its class": {status: 401, body: `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`, want: 500, logged: []string{`"refusal":"token-refused"`}},
+		"401 fails with its class": {status: 401, body: `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`, want: 500, logged: []string{`"refusal":"token-refused"`, `"cause":"token-refused"`}},
 		"500 fails":                {status: 500, body: "backend's secret", want: 500, logged: []string{`got 500`}},
 		"a message that holds the token is not logged": {status: 400, body: `{"statusCode":400,"message":"what is Bearer canary-token?"}`, want: 500, logged: []string{`got 400`}},
 		"503 fails": {status: 503, want: 500},
 		"no token": {change: func(f *Function) {
 			f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, Err: errors.New("identity endpoint: no answer")}}
 		}, want: 500, logged: []string{`"problem":"identity-unavailable"`, "identity endpoint: no answer"}, unsent: true},
-		"no connection":                        {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/up") }, want: 500, logged: []string{`"problem":"gateway-unreachable"`}, unsent: true},
-		"settings":                             {change: func(f *Function) { f.Relay = nil }, want: 500, logged: []string{`"problem":"settings"`}, unsent: true},
-		"a value that would leave its segment": {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("https://gw/{missing}/x") }, want: 500, logged: []string{`"problem":"bad-path"`}, unsent: true},
+		"no connection":                        {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/up") }, want: 500, logged: []string{`"problem":"gateway-unreachable"`, `"cause":"gateway-connection"`}, unsent: true},
+		"settings":                             {change: func(f *Function) { f.Relay = nil }, want: 500, logged: []string{`"problem":"settings"`, `"cause":"settings-value"`}, unsent: true},
+		"a value that would leave its segment": {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("https://gw/{missing}/x") }, want: 500, logged: []string{`"problem":"bad-path"`, `"cause":"bad-path"`}, unsent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"q": queueFunction}, c.change)

@@ -205,6 +205,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	line.UpstreamMS = observe.Milliseconds(o.Upstream)
 	line.Refusal, line.Token = string(o.Refusal), o.Token
 	line.Replays, line.DroppedHeaders = strings.Join(o.Replays, ","), strings.Join(o.Dropped, ",")
+	line.Cause = string(causeOf(x.err, x.function, x.problem, o.Refusal))
 	if o.Message != "" && !x.call.Holds(o.Message) {
 		line.Words = strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], "")
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/token"
@@ -98,6 +100,22 @@ func sentinel(target error) func(error) bool {
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
+}
+
+// causeOf names why an invocation failed, for the log: as whoever found out says it, else by the code
+// of our answer or the class of the refusal. It is "" for an invocation that did not fail, and where
+// only the status of the answer is known.
+func causeOf(err error, f *Function, problem string, class relay.Refusal) cause.Code {
+	if code := token.CodeOf(err); code != "" {
+		return code
+	}
+	if e, ok := errors.AsType[*relay.GatewayError](err); ok {
+		return cause.OfNetwork(e.Err)
+	}
+	if errors.Is(err, errSettings) && f != nil && len(f.Settings.Faults) > 0 {
+		return f.Settings.Faults[0].Cause
+	}
+	return cmp.Or(cause.OfProblem(problem), cause.OfRefusal(string(class)))
 }
 
 // hintOf says for the log how a failure is mended, "" where its own text does. Callers do not see it.

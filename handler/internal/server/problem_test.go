@@ -1,6 +1,9 @@
 package server
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
@@ -8,6 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
+	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/token"
 )
 
 // The README's table has every code that a caller or a reader of the log can meet, with its status, and no other.
@@ -43,5 +52,47 @@ func TestTheReadmeListsEveryProblem(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the table of codes (-program +README):\n%s", diff)
+	}
+}
+
+// Codes and classes are coarse, and each leads to one entry of the table of causes.
+func TestEachProblemAndRefusalHasACause(t *testing.T) {
+	for _, p := range append([]problem{{code: answerCut}}, problems...) {
+		if cause.OfProblem(p.code) == "" {
+			t.Errorf("the problem %s has no cause", p.code)
+		}
+	}
+	for _, class := range []relay.Refusal{relay.KeyMissing, relay.KeyInvalid, relay.TokenRefused, relay.Forbidden, relay.QuotaSpent, relay.NotGateways} {
+		if cause.OfRefusal(string(class)) == "" {
+			t.Errorf("the refusal %s has no cause", class)
+		}
+	}
+}
+
+func TestTheFinestCauseIsNamed(t *testing.T) {
+	refused := &token.Error{Kind: token.Refused, Code: cause.IdentityNotAttached, Err: errors.New("x")}
+	faulty := &Function{Settings: &settings.Function{Faults: []app.Fault{{Cause: cause.SettingsReference}}}}
+	for name, tc := range map[string]struct {
+		err  error
+		f    *Function
+		want cause.Code
+	}{
+		"whoever asked for the token": {fmt.Errorf("relaying: %w", refused), nil, cause.IdentityNotAttached},
+		"a token for no known reason": {&token.Error{Err: errors.New("x")}, nil, cause.TokenUnavailable},
+		"the network":                 {&relay.GatewayError{Err: &net.DNSError{}}, nil, cause.GatewayName},
+		"the settings":                {errSettings, faulty, cause.SettingsReference},
+		"our own answer":              {errNoRoute, nil, cause.NoRoute},
+		"nothing":                     {nil, nil, ""},
+	} {
+		problem := ""
+		if tc.err != nil {
+			problem = problemOf(tc.err).code
+		}
+		if got := causeOf(tc.err, tc.f, problem, relay.NoRefusal); got != tc.want {
+			t.Errorf("%s: want %q, got %q", name, tc.want, got)
+		}
+	}
+	if got := causeOf(nil, nil, "", relay.KeyInvalid); got != cause.KeyInvalid {
+		t.Errorf("a refusal: want key-invalid, got %q", got)
 	}
 }

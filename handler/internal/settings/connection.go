@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
 )
 
 // connectionKind says where bindings whose type begins with a word hold their connections.
@@ -115,7 +116,7 @@ func (f *Function) checkConnections(env *Environment, a *app.App) {
 			if old != "" && c.property == "connection" {
 				hint = "name the setting in the property connection: the extension no longer reads " + old + "; or " + hint
 			}
-			f.Faults = append(f.Faults, fault(f.App.Name, settingName(c.name), hint,
+			f.Faults = append(f.Faults, faultOf(cause.TriggerConnection, f.App.Name, settingName(c.name), hint,
 				"want the connection of the binding %s (%s, %s), got %s", b.Name, b.Type, c.property, why))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
@@ -35,6 +36,11 @@ func (r reading) fault(hint, format string, args ...any) {
 	r.f.Faults = append(r.f.Faults, fault(r.scope.function, r.name(), hint, format, args...))
 }
 
+// faultOf is fault for a cause that any setting can have.
+func (r reading) faultOf(code cause.Code, hint, format string, args ...any) {
+	r.f.Faults = append(r.f.Faults, faultOf(code, r.scope.function, r.name(), hint, format, args...))
+}
+
 func (r reading) warn(hint, format string, args ...any) {
 	r.f.Warnings = append(r.f.Warnings, fault(r.scope.function, r.name(), hint, format, args...))
 }
@@ -45,10 +51,10 @@ func (r reading) require(want string) bool {
 		return true
 	}
 	if r.cell != nil {
-		r.fault("fill in "+r.name(), "want %s, got a blank value", want)
+		r.faultOf(cause.SettingsMissing, "fill in "+r.name(), "want %s, got a blank value", want)
 	} else {
 		// The hint names no function: the fault is one for all who inherit the setting.
-		r.fault("add the app setting "+r.name()+", or <function>__"+r.setting+" for one function alone", "want %s, got nothing: the app setting is missing", want)
+		r.faultOf(cause.SettingsMissing, "add the app setting "+r.name()+", or <function>__"+r.setting+" for one function alone", "want %s, got nothing: the app setting is missing", want)
 	}
 	return false
 }
@@ -232,7 +238,7 @@ func (r reading) requireKey() {
 	if r.cell != nil {
 		got = "a blank value"
 	}
-	f := fault(r.scope.function, r.scope.nameOf(keySetting), hint, "want %s, got %s", want, got)
+	f := faultOf(cause.SettingsMissing, r.scope.function, r.scope.nameOf(keySetting), hint, "want %s, got %s", want, got)
 	r.f.Faults = append(r.f.Faults, f)
 }
 
@@ -250,14 +256,14 @@ func (f *Function) checkIdentityEndpoint(s *Settings) {
 				"set RunAs=Developer;DeveloperTool=AzureCli and sign in with az login, or remove IDENTITY_ENDPOINT from the environment"
 			have += " (of Azure Arc, since IMDS_ENDPOINT is set)"
 		}
-		f.Faults = append(f.Faults, fault("", lacks, hint, "want both halves of the identity endpoint, got only %s", have))
+		f.Faults = append(f.Faults, faultOf(cause.IdentityEndpointHalf, "", lacks, hint, "want both halves of the identity endpoint, got only %s", have))
 	}
 	if o := f.origins[identitySetting]; kind.Developer() && s.IdentityEndpoint && s.IdentityHeader {
 		function := ""
 		if o.own {
 			function = f.App.Name
 		}
-		f.Faults = append(f.Faults, fault(function, o.name, "set it to RunAs=App, or RunAs=App;AppId=<client id> for a user-assigned identity",
+		f.Faults = append(f.Faults, faultOf(cause.DeveloperInAzure, function, o.name, "set it to RunAs=App, or RunAs=App;AppId=<client id> for a user-assigned identity",
 			"want a managed identity where an identity endpoint exists, got RunAs=Developer, for which nobody is signed in there"))
 	}
 }

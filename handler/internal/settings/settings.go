@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/internal/secret"
@@ -144,7 +145,7 @@ func (s *Settings) checkTwins() {
 			if pair[0].App.Reserved() {
 				continue
 			}
-			pair[0].Faults = append(pair[0].Faults, app.Fault{Function: pair[0].App.Name, File: pair[0].App.File, Hint: "rename one of the two folders",
+			pair[0].Faults = append(pair[0].Faults, app.Fault{Cause: cause.AppFiles, Function: pair[0].App.Name, File: pair[0].App.File, Hint: "rename one of the two folders",
 				Text: "its own settings have the same names as those of the function " + pair[1].App.Name + ", since a hyphen becomes an underscore"})
 		}
 	}
@@ -161,7 +162,7 @@ func (s *Settings) checkOverlaps() {
 		if o.Methods != nil {
 			methods = strings.Join(o.Methods, ", ")
 		}
-		s.Warnings = append(s.Warnings, app.Fault{Function: o.Second.Name, File: o.Second.File, Hint: "change one of the two routes if that is not meant",
+		s.Warnings = append(s.Warnings, app.Fault{Cause: cause.AppFiles, Function: o.Second.Name, File: o.Second.File, Hint: "change one of the two routes if that is not meant",
 			Text: "its route " + o.Second.Route.Template + " overlaps with " + o.First.Route.Template + " of " + o.First.Name + ", whose settings differ: for " +
 				methods + " on a path that fits both " + o.First.Name + " wins, being first by name"})
 	}

@@ -3,6 +3,8 @@ package settings
 import (
 	"slices"
 	"strings"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // findStrays reports what looks like a setting for one function and is read by nobody: the function inherits the shared value in silence, another
@@ -18,7 +20,7 @@ func (s *Settings) findStrays(env *Environment) {
 		known[scopeKey(name)] = true
 	}
 	warn := func(name, hint, format string, args ...any) {
-		s.Warnings = append(s.Warnings, fault("", name, hint, format, args...))
+		s.Warnings = append(s.Warnings, faultOf(cause.SettingsStray, "", name, hint, format, args...))
 	}
 	for _, v := range env.all {
 		if strings.HasPrefix(strings.ToUpper(v.name), platform) {

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/relay"
@@ -38,7 +39,7 @@ func shown(text string) string {
 func (r reading) unresolved() bool {
 	prefix := app.Unresolved(r.text)
 	if prefix != "" {
-		r.fault("give the app's identity the right to read it, and check the reference in the portal", "want the value itself, got an unresolved %s…) reference", prefix)
+		r.faultOf(cause.SettingsReference, "give the app's identity the right to read it, and check the reference in the portal", "want the value itself, got an unresolved %s…) reference", prefix)
 	}
 	return prefix != ""
 }
@@ -85,7 +86,7 @@ func (r reading) placeholder() bool {
 	if found == "" {
 		return false
 	}
-	r.fault("put the real value in its place", "want the real value, got a placeholder: %s", found)
+	r.faultOf(cause.SettingsPlaceholder, "put the real value in its place", "want the real value, got a placeholder: %s", found)
 	return true
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // held is an accepted token with what the warm path compares.
@@ -21,10 +23,10 @@ type held struct {
 // to say; here only those are turned away that cannot work or must not be sent.
 func accept(tok Token, tenantID string, now time.Time) (*held, *Error) {
 	if tok.Value == "" {
-		return nil, unavailable("the answer holds no token")
+		return nil, unavailable(cause.IdentityAnswerEmpty, "the answer holds no token")
 	}
 	if !bearer(tok.Value) {
-		return nil, unavailable("the answer is no token: %d bytes with characters that RFC 6750 does not allow", len(tok.Value))
+		return nil, unavailable(cause.IdentityAnswer, "the answer is no token: %d bytes with characters that RFC 6750 does not allow", len(tok.Value))
 	}
 	facts, err := ReadFacts(tok.Value)
 	h := &held{value: tok.Value, facts: facts, opaque: err != nil, received: now, end: tok.ExpiresOn}
@@ -32,20 +34,21 @@ func accept(tok Token, tenantID string, now time.Time) (*held, *Error) {
 		h.end = facts.ExpiresOn // the gateway goes by the claim
 	}
 	if h.end.IsZero() {
-		return nil, unavailable("the answer does not say when the token ends")
+		return nil, unavailable(cause.IdentityAnswer, "the answer does not say when the token ends")
 	}
 	if longest := now.Add(longestLife); h.end.After(longest) {
 		h.end = longest
 	}
 	switch left := h.end.Sub(now); {
 	case left <= 0:
-		return nil, unavailable("the token ended %s ago, on %s", (-left).Round(time.Second), h.end.UTC().Format(time.RFC3339))
+		return nil, unavailable(cause.TokenTime, "the token ended %s ago, on %s", (-left).Round(time.Second), h.end.UTC().Format(time.RFC3339))
 	case left <= margin:
-		return nil, unavailable("the token has %s left, at least %s are needed", left.Round(100*time.Millisecond), margin)
+		return nil, unavailable(cause.TokenTime, "the token has %s left, at least %s are needed", left.Round(100*time.Millisecond), margin)
 	}
 	if !h.opaque && tenantID != "" && facts.TenantID != "" && !strings.EqualFold(facts.TenantID, tenantID) {
 		return nil, &Error{
 			Kind: Refused,
+			Code: cause.TokenTenant,
 			Err:  fmt.Errorf("the token comes from tenant %q, wanted %q", facts.TenantID, tenantID),
 			Hint: "TargetTenantID names another tenant than the identity's own. A managed identity cannot change its tenant: correct the setting. For a developer: az login --tenant " + tenantID,
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // purpose tells who a flight is for.
@@ -96,7 +98,7 @@ func (s *Source) try(f *flight) (h *held, failure *Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// Not p itself: what a panicking library prints may hold what it worked on.
-			failure = unavailable("the credential panicked with a %T", p)
+			failure = unavailable(cause.TokenUnavailable, "the credential panicked with a %T", p)
 		}
 	}()
 	s.mu.Lock()
@@ -107,9 +109,9 @@ func (s *Source) try(f *flight) (h *held, failure *Error) {
 		if e := asError(err); f.ctx.Err() == nil || e.Kind == Refused {
 			return nil, e
 		}
-		if cause := context.Cause(f.ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if ended := context.Cause(f.ctx); !errors.Is(err, context.DeadlineExceeded) {
 			// Not wrapped: context.Canceled in there is the flight's own end, and would pass for a caller that has left.
-			return nil, &Error{Err: fmt.Errorf("%w: %v", cause, err), Hint: Hint(err)}
+			return nil, &Error{Code: CodeOf(err), Hint: Hint(err), Err: fmt.Errorf("%w: %v", ended, err)}
 		}
 		return nil, asError(err)
 	}
@@ -181,7 +183,7 @@ func (s *Source) fail(f *flight, tries int, err *Error) {
 	s.failures++
 	cool := cooldown(s.failures, err.RetryAfter)
 	if tries > 1 {
-		err = &Error{Kind: err.Kind, RetryAfter: err.RetryAfter, Hint: err.Hint, Err: fmt.Errorf("%d tries, the last one: %w", tries, err.Err)}
+		err = err.with(fmt.Errorf("%d tries, the last one: %w", tries, err.Err))
 	}
 	f.err = s.getting(err, cool)
 	if f.purpose == awaited || err.RetryAfter > 0 {
@@ -195,6 +197,9 @@ func (s *Source) fail(f *flight, tries int, err *Error) {
 		level, left = slog.LevelWarn, (h.end.UnixNano()-now)/int64(time.Second)
 	}
 	attrs := []any{"resource", s.resource, "kind", err.Kind.String(), "error", f.err.Error(), "retry_in_ms", cool.Milliseconds(), "left_s", left}
+	if f.err.Code != "" {
+		attrs = append(attrs, "cause", string(f.err.Code))
+	}
 	if f.err.Hint != "" {
 		attrs = append(attrs, "hint", f.err.Hint)
 	}

@@ -198,10 +198,14 @@ func (s *Source) closed(now int64) error {
 	if s.closedBy == nil || left <= 0 || left > MaxRetryAfter {
 		return nil
 	}
-	return &Error{Kind: s.closedBy.Kind, RetryAfter: left, Err: s.closedBy.Err, Hint: s.closedBy.Hint}
+	e := *s.closedBy
+	e.RetryAfter = left
+	return &e
 }
 
 // getting wraps the cause of a failure in the source's error style.
 func (s *Source) getting(e *Error, retryAfter time.Duration) *Error {
-	return &Error{Kind: e.Kind, RetryAfter: retryAfter, Hint: Hint(e), Err: fmt.Errorf("getting a token for %s: %w", s.resource, e.Err)}
+	failed := e.with(fmt.Errorf("getting a token for %s: %w", s.resource, e.Err))
+	failed.RetryAfter = retryAfter
+	return failed
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"apimrelay/handler/internal/cause"
 )
 
 // Token is what an identity hands out.
@@ -52,6 +54,7 @@ var ErrSameToken = errors.New("no other token than the refused one can be had no
 // Error says why there is no token. Its text is one line without a secret.
 type Error struct {
 	Kind       Kind
+	Code       cause.Code    // why; "" = not known
 	RetryAfter time.Duration // how long asking again is useless; 0 = not known. Never more than MaxRetryAfter in what a Source returns
 	Err        error         // the cause; never nil
 	Hint       string        // what a person can do about it, a sentence or a command; "" where there is nothing to say. For start-up logs and doctor, not for callers
@@ -83,6 +86,28 @@ func Hint(err error) string {
 	return ""
 }
 
+// CodeOf returns the cause of the first *Error in err's chain that knows it, or "".
+func CodeOf(err error) cause.Code {
+	for err != nil {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return ""
+		}
+		if e.Code != "" {
+			return e.Code
+		}
+		err = e.Err
+	}
+	return ""
+}
+
+// with returns e with another text around its own.
+func (e *Error) with(err error) *Error {
+	wrapped := *e
+	wrapped.Code, wrapped.Hint, wrapped.Err = CodeOf(e), Hint(e), err
+	return &wrapped
+}
+
 // asError makes an *Error of whatever a Fetch returned.
 func asError(err error) *Error {
 	var e *Error
@@ -92,6 +117,6 @@ func asError(err error) *Error {
 	return &Error{Kind: Unavailable, Err: err}
 }
 
-func unavailable(format string, args ...any) *Error {
-	return &Error{Kind: Unavailable, Err: fmt.Errorf(format, args...)}
+func unavailable(code cause.Code, format string, args ...any) *Error {
+	return &Error{Kind: Unavailable, Code: code, Err: fmt.Errorf(format, args...)}
 }
