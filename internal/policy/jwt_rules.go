@@ -279,8 +279,11 @@ func (c claimRule) check(t *token) outcome {
 		how = "one of "
 	}
 	o := outcome{rule: Rule{Check: "claim " + c.name, Result: Pass, Want: how + list(c.values), Got: list(got)}}
-	if len(c.values) == 0 {
+	switch len(c.values) {
+	case 0:
 		o.rule.Want = "any value"
+	case 1:
+		o.rule.Value = c.values[0]
 	}
 	has := func(want string) bool { return slices.Contains(got, want) }
 	switch {

@@ -27,6 +27,8 @@ type Rule struct {
 	Got       string  `json:"got,omitempty"`
 	Why       string  `json:"why,omitempty"` // one sentence, lower case
 	Fixes     []Fix   `json:"fixes,omitempty"`
+	// Value is the value that a claim must have, where there is exactly one.
+	Value string `json:"value,omitempty"`
 	// Differs says in a word how an issuer differs from those that the policy trusts: "version" or
 	// "tenant"; "" means otherwise.
 	Differs string `json:"differs,omitempty"`

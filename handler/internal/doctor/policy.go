@@ -150,8 +150,8 @@ func (v *visit) explainRule(r policy.Rule, f token.Facts) outcome {
 			if f.ObjectID != "" {
 				fill["object"] = f.ObjectID
 			}
-			if _, wanted, found := strings.Cut(r.Want, "one of "); found && !strings.Contains(wanted, ",") {
-				fill["role"] = wanted
+			if r.Value != "" {
+				fill["role"] = r.Value
 			}
 			o.fix += "; or by command: " + cause.Of(o.anchor).FixFor(fill)
 		}
