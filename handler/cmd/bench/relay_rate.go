@@ -44,6 +44,9 @@ var rateCases = []rateCase{
 	{name: "wrapped, 64 connections, 1 KiB up and down, gateway takes 1 ms", wrapped: true, connections: 64, path: "/1k/1ms", against: []mark{{"tutorial", 2.5}}},
 	{name: "wrapped, 16 connections, 1 KiB up and down, TLS", secure: true, wrapped: true, connections: 16, path: "/1k", against: []mark{{"tutorial", 2.5}}, full: true},
 	{name: "wrapped, 1 MiB up and down", wrapped: true, connections: 4, path: "/1m", against: []mark{{"tutorial", 2.6}}},
+	{name: "wrapped, 100 KiB answers", wrapped: true, get: true, connections: 4, path: "/100k", against: []mark{{"codec", 0.9}}},
+	{name: "wrapped, 1 MiB answers", wrapped: true, get: true, connections: 4, path: "/1m", against: []mark{{"codec", 0.9}}},
+	{name: "wrapped, 10 MiB answers", wrapped: true, get: true, connections: 4, path: "/10m", against: []mark{{"codec", 0.9}}},
 	{name: "telemetry on, every request sampled, beside off", connections: 16, path: "/1k", against: []mark{{oursExporting, 0.65}}},
 }
 

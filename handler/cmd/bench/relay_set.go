@@ -26,11 +26,11 @@ type set struct {
 	otlp     string
 	exported *atomic.Int64
 	token    string
-	programs map[string]string // by name: ours, bare, stock, tutorial
+	programs map[string]string // by name: ours, bare, stock, tutorial, codec
 }
 
 // Sizes of bodies by the path that they have at the gateway.
-var sizes = map[string]int{"/1k": 1 << 10, "/1k/1ms": 1 << 10, "/1m": 1 << 20, "/10m": 10 << 20, "/10m/500ms": 10 << 20, "/10m/500ms/up": 10 << 20}
+var sizes = map[string]int{"/1k": 1 << 10, "/1k/1ms": 1 << 10, "/100k": 100 << 10, "/1m": 1 << 20, "/10m": 10 << 20, "/10m/500ms": 10 << 20, "/10m/500ms/up": 10 << 20}
 
 // delays are how long the gateway takes over an answer: nothing at all, a millisecond (no real one is quicker), or so long that calls which came at the
 // same time are in hand at the same time.
@@ -63,6 +63,7 @@ func newSet(ctx context.Context, stream int64) (*set, error) {
 	}
 	for name, pkg := range map[string]string{
 		"ours": "./handler", "bare": "./handler/cmd/bench/bare", "stock": "./handler/cmd/bench/stock", "tutorial": "./handler/cmd/bench/tutorial",
+		"codec": "./handler/cmd/bench/codec",
 	} {
 		if s.programs[name], err = build(ctx, s.dir, pkg); err != nil {
 			return nil, err

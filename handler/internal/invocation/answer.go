@@ -2,9 +2,7 @@ package invocation
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"io"
-	"math/bits"
 	"net/http"
 	"strconv"
 	"strings"
@@ -189,7 +187,7 @@ type encoder struct {
 	err error
 }
 
-const encoderSize = 32 << 10
+const encoderSize = 128 << 10
 
 var encoders = sync.Pool{New: func() any { return &encoder{buf: make([]byte, 0, encoderSize)} }}
 
@@ -249,57 +247,43 @@ func (e *encoder) body(b *Body, write func(piece []byte)) {
 	e.raw(`"`)
 }
 
-// escape writes UTF-8 text; pieces of it may begin and end anywhere. Of all characters JSON wants escapes for only the quote, the backslash
-// and those below the blank (RFC 8259, section 7), and the host reads every other as it is (recording B-unicode).
+// escape writes UTF-8 text; pieces of it may begin and end anywhere. Of all characters JSON wants
+// escapes for only the quote, the backslash and those below the blank (RFC 8259, section 7), and the
+// host reads every other as it is (recording B-unicode).
 func (e *encoder) escape(text []byte) {
-	const piece = 4 << 10 // six times as much, were all of it escapes, fits into the buffer
+	const piece = 4 << 10 // fits into the buffer also where all of it needs six bytes each
 	for e.err == nil && len(text) > 0 {
 		n := min(len(text), piece)
-		e.room(6*n + 8)
+		e.room(6 * n)
 		e.buf = appendText(e.buf, text[:n])
 		text = text[n:]
 	}
 }
 
-// appendText appends text with its escapes; dst has room for six bytes for each of text and eight more.
+// appendText appends text with its escapes.
 func appendText(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
-	out, n := dst[:cap(dst)], len(dst)
-	for len(text) > 0 {
-		if len(text) >= 8 {
-			x := binary.LittleEndian.Uint64(text)
-			binary.LittleEndian.PutUint64(out[n:], x) // what is special among these is written over
-			found := special(x)
-			if found == 0 {
-				text, n = text[8:], n+8
-				continue
-			}
-			k := bits.TrailingZeros64(found) / 8
-			text, n = text[k:], n+k
+	from := 0
+	for i, c := range text {
+		if plainByte[c] {
+			continue
 		}
-		c := text[0]
-		text = text[1:]
-		switch {
-		case c == '"' || c == '\\':
-			out[n], out[n+1] = '\\', c
-			n += 2
-		case c >= ' ':
-			out[n] = c
-			n++
-		case c == '\n':
-			out[n], out[n+1] = '\\', 'n'
-			n += 2
-		case c == '\r':
-			out[n], out[n+1] = '\\', 'r'
-			n += 2
-		case c == '\t':
-			out[n], out[n+1] = '\\', 't'
-			n += 2
+		dst = append(dst, text[from:i]...)
+		from = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
 		default:
-			n += copy(out[n:], []byte{'\\', 'u', '0', '0', hex[c>>4], hex[c&15]})
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
-	return out[:n]
+	return append(dst, text[from:]...)
 }
 
 // base64 writes bytes in base64. Of several pieces all but the last are multiples of three.

@@ -1,10 +1,10 @@
 package invocation
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -193,17 +193,7 @@ func (b *Body) ascii() bool {
 }
 
 func ascii(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if binary.LittleEndian.Uint64(b)&0x8080808080808080 != 0 {
-			return false
-		}
-	}
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(b, func(c byte) bool { return c >= utf8.RuneSelf })
 }
 
 // head is as much of the body's beginning as tells whether it is a date.
