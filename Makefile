@@ -17,11 +17,11 @@ help: ## list the tasks
 
 .PHONY: run
 run: app sandbox ## start everything on this machine and show the first calls; IDENTITY=az GATEWAY=real for the real things
-	@build/sandbox -identity $(IDENTITY) -gateway $(GATEWAY)
+	@build/sandbox -root $(ROOT) -identity $(IDENTITY) -gateway $(GATEWAY)
 
 .PHONY: demo
 demo: app sandbox ## the same once; the exit status tells
-	@build/sandbox -once -identity $(IDENTITY) -gateway $(GATEWAY)
+	@build/sandbox -root $(ROOT) -once -identity $(IDENTITY) -gateway $(GATEWAY)
 
 .PHONY: app
 app: $(ROOT)/handler $(ROOT)/host.json $(STAGED) ## stage the script root for this machine in build/app

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +69,11 @@ func (s *sandbox) title() string {
 func (s *sandbox) invite(stdout io.Writer) {
 	fmt.Fprintf(stdout, "\nTry it:   ")
 	if f, ok := s.httpFunction(); ok {
-		fmt.Fprintf(stdout, "curl -i -H 'x-functions-key: %s' '%s%s?who=you'", s.keys.function, s.base(), f.Path)
+		curl := "curl -i -H 'x-functions-key: %s' '%s%s?who=you'"
+		if runtime.GOOS == "windows" { // where quotes are double, and curl another program in PowerShell
+			curl = `curl.exe -i -H "x-functions-key: %s" "%s%s?who=you"`
+		}
+		fmt.Fprintf(stdout, curl, s.keys.function, s.base(), f.Path)
 	}
 	fmt.Fprintf(stdout, "\nConsole:  %s\nCtrl-C stops everything.\n\n", s.consoleAt)
 }

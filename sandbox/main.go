@@ -2,7 +2,7 @@
 // its issuer, API Management with the deployed policy, a sample backend, and a console that shows the way of each invocation. Nothing that
 // is deployed imports it.
 //
-// Without arguments it runs everything on build/app; "sandbox help" lists the rest.
+// Without arguments it stages the app of the working directory in build/app and runs everything on it; "sandbox help" lists the rest.
 //
 // What happens to an invocation is seen from four sides and joined by console.Collector: the host knows the invocation's id and the handler's log
 // lines, a line has the invocation's id and the trace id, the gateway's record has the traceparent that the handler sent, the identity

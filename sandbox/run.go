@@ -14,7 +14,7 @@ import (
 	"apimrelay/sandbox/console"
 )
 
-const usage = `usage: sandbox [flags]              everything on build/app: first calls shown, then up until Ctrl-C
+const usage = `usage: sandbox [flags]              everything, on the app of the working directory: first calls shown, then up until Ctrl-C
        sandbox -once [flags]        the first calls alone; the exit status tells whether all went as they should
        sandbox console [flags]      everything, without the first calls
        sandbox host [flags]         the Functions host alone, on any script root
@@ -69,6 +69,12 @@ func runAll(ctx context.Context, args, environ []string, stdout, stderr io.Write
 		return 2
 	}
 	o.quiet = quiet
+	if o.root == "" {
+		if o.root, err = stageApp(ctx, stderr); err != nil {
+			fmt.Fprintf(stderr, "sandbox: %v\n", err)
+			return 1
+		}
+	}
 	s, err := start(o, environ, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "sandbox: %v\n", err)
@@ -83,7 +89,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("sandbox", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() { fmt.Fprint(stderr, usage); f.PrintDefaults() }
-	f.StringVar(&o.root, "root", "build/app", "script `folder` with host.json, the functions and the handler")
+	f.StringVar(&o.root, "root", "", "script `folder` with host.json, the functions and the handler; when empty, build/app, staged from the working directory")
 	f.StringVar(&o.policy, "policy", "deploy/policies/api.xml", "policy `file` of the API")
 	f.StringVar(&o.writePolicy, "write-policy", "deploy/policies/operation-write.xml", "policy `file` of the operations that change something; \"\" for none")
 	f.StringVar(&o.addr, "addr", "", "`host:port` of the Functions host; 127.0.0.1:7071, or a free port where that is taken, when empty")
