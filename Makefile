@@ -63,6 +63,12 @@ request: app ## print what to ask of the team that owns the API, as Markdown
 test: ## run the tests
 	$(GO) test ./...
 
+.PHONY: test-host
+# HOST is the command of a Functions host, with {root} for the script root and {port} for where it serves.
+# Many shells have a HOST of their own, which holds no {port}.
+test-host: sandbox ## play the handler on a Functions host: HOST='build/sandbox host -root {root} -addr 127.0.0.1:{port}', or func
+	@case "$$HOST" in *"{port}"*) ;; *) HOST=func ;; esac; $(GO) test -count=1 -v -timeout 20m ./e2e/host -run '^TestHost$$' -host "$$HOST"
+
 .PHONY: check
 check: check-format check-vet check-static check-tidy check-race check-deploy ## everything that must hold before a change lands
 

@@ -109,6 +109,8 @@ func checkCommand(t *testing.T, command string) string {
 				return "its package has no flag -" + flag[1]
 			}
 		}
+	case strings.HasPrefix(command, "go run ./sandbox"):
+		return checkCommand(t, "build/sandbox"+strings.TrimPrefix(command, "go run ./sandbox"))
 	case words[0] == "build/sandbox":
 		if len(words) == 1 || strings.HasPrefix(words[1], "-") {
 			return ""
@@ -200,7 +202,8 @@ var ranBy = map[string]string{
 	"run":   "TestTasksOfTheDocuments, as make demo", // the same program with the same arguments but -once
 	"start": "TestStart",
 	"soak":  "TestSoak", "bench-scale": "TestScale",
-	"test": ".ci/run", "check": ".ci/run", "check-deploy": ".ci/run",
+	"test-host": "TestHost of e2e/host, on the stand-in",
+	"test":      ".ci/run", "check": ".ci/run", "check-deploy": ".ci/run",
 	"fuzz":  "each Fuzz function runs its corpus in make test",
 	"bench": "TestGateway and its kin of the bench; a person: it measures for minutes", "bench-full": "as bench", "bench-token": "as bench",
 	"deploy": "Azure", "test-az": "a person: it installs 700 MB", "vuln": "the workflow", "sbom": "the workflow",
@@ -261,7 +264,7 @@ func TestTasksOfTheDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := sources(t, ".") + sources(t, "cmd/bench")
+	tests := sources(t, ".") + sources(t, "cmd/bench") + sources(t, "../e2e/host")
 	for task, by := range ranBy {
 		switch {
 		case by == ".ci/run" && !regexp.MustCompile(`(?m)^(\w+=\S+ )?make (test|check)$`).Match(script):
