@@ -150,15 +150,11 @@ func exactLookup(environ []string) func(string) (string, bool) {
 	}
 }
 
-// settingLookup finds an app setting as the host's configuration does: ignoring case, with : for __.
+// settingLookup finds an app setting as the host's configuration does, the last of several.
 func settingLookup(environ []string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
-		if v, ok := exactLookup(environ)(name); ok {
-			return v, true
-		}
-		want := strings.ReplaceAll(name, "__", ":")
 		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, ok := strings.Cut(environ[i], "="); ok && strings.EqualFold(strings.ReplaceAll(k, "__", ":"), want) {
+			if k, v, ok := strings.Cut(environ[i], "="); ok && strings.EqualFold(hostfile.ConfigurationName(k), name) {
 				return v, true
 			}
 		}

@@ -286,17 +286,14 @@ func (f *function) resolveTimer(lookup func(string) (string, bool)) error {
 	return nil
 }
 
-var settingPattern = regexp.MustCompile(`%([^%]+)%`)
-
-// expand replaces %NAME% by app settings; one that is not set is the function's error.
-func expand(s string, lookup func(string) (string, bool)) (string, error) {
-	var err error
-	out := settingPattern.ReplaceAllStringFunc(s, func(m string) string {
-		v, ok := lookup(m[1 : len(m)-1])
-		if (!ok || v == "") && err == nil {
-			err = hostErrorf("'%s' does not resolve to a value.", m)
+// expand fills in %NAME% from the app settings. One that is not set is the function's error; a blank one
+// is blank, and then what needs it complains.
+func expand(text string, lookup func(string) (string, bool)) (string, error) {
+	return hostfile.Expand(text, func(name string) (string, error) {
+		value, ok := lookup(name)
+		if !ok {
+			return "", hostErrorf("'%%%s%%' does not resolve to a value.", name)
 		}
-		return v
+		return value, nil
 	})
-	return out, err
 }

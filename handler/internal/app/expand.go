@@ -3,29 +3,19 @@ package app
 import (
 	"fmt"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
-// expand fills in %names% from the app settings, as Azure/azure-webjobs-sdk's NameResolverExtensions.ResolveWholeString does: once, a value's own
-// percent signs are text.
+// expand fills in the names between percent signs from the app settings.
 func expand(text string, lookup func(string) (string, bool)) (string, error) {
-	var out strings.Builder
-	for {
-		before, rest, found := strings.Cut(text, "%")
-		out.WriteString(before)
-		if !found {
-			return out.String(), nil
-		}
-		name, after, closed := strings.Cut(rest, "%")
-		if !closed {
-			return "", fmt.Errorf("the %% before %q has no closing %%", rest)
-		}
+	return hostfile.Expand(text, func(name string) (string, error) {
 		value, err := Resolve(name, lookup)
 		if err != nil {
-			return "", fmt.Errorf("%%%s%% does not resolve to a value: %w", name, err)
+			err = fmt.Errorf("%%%s%% does not resolve to a value: %w", name, err)
 		}
-		out.WriteString(value)
-		text = after
-	}
+		return value, err
+	})
 }
 
 // Resolve returns the value of an app setting that a binding can use. A blank one is none, and so is

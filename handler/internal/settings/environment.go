@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/internal/hostfile"
 	"apimrelay/internal/secret"
 )
 
@@ -115,7 +116,7 @@ func Index(environ []string) *Environment {
 		v := variable{entry[:at], entry[at+1:]}
 		e.all = append(e.all, v)
 		key := strings.ToUpper(v.name)
-		e.host[hostName(key)] = v
+		e.host[strings.ToUpper(hostfile.ConfigurationName(v.name))] = v
 		if n := len(e.all); e.byName[key] == nil {
 			e.byName[key] = e.all[n-1 : n : n] // most names stand once: no list of their own
 		} else {
@@ -137,22 +138,11 @@ func (e *Environment) Lookup(name string) (string, bool) {
 	return exactFirst(found, name)[0].value, true
 }
 
-// App finds an app setting as the Functions host does, ignoring case: its configuration has a colon
-// where the environment has two underscores, and the platform's connection strings under
-// ConnectionStrings. So a name with two underscores finds nothing
-// (Azure/azure-functions-host src/WebJobs.Script/Config/ScriptEnvironmentVariablesConfigurationSource.cs).
+// App finds an app setting as the Functions host does: by its name in the host's configuration, ignoring
+// case (hostfile.ConfigurationName).
 func (e *Environment) App(name string) (string, bool) {
 	v, ok := e.host[strings.ToUpper(name)]
 	return v.value, ok
-}
-
-// hostName is the name that a variable has in the host's configuration; name is in upper case.
-func hostName(name string) string {
-	name = strings.ReplaceAll(name, "__", ":")
-	if prefix, rest, found := strings.Cut(name, "CONNSTR_"); found && !strings.ContainsAny(prefix, ":_.") {
-		return "CONNECTIONSTRINGS:" + rest
-	}
-	return name
 }
 
 func exactFirst(found []variable, name string) []variable {

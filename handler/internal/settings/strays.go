@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/cause"
+	"apimrelay/internal/hostfile"
 )
 
 // findStrays reports what looks like a setting for one function and is read by nobody: the function inherits the shared value in silence, another
@@ -57,7 +58,7 @@ func slip(name string) string {
 // hostReads reports whether a binding uses a setting by its name: between percent signs, or as a
 // connection or one of a connection's members.
 func (s *Settings) hostReads(name string) bool {
-	host := hostName(strings.ToUpper(name))
+	host := strings.ToUpper(hostfile.ConfigurationName(name))
 	for _, f := range s.App.Functions {
 		for _, b := range f.Bindings {
 			list, _ := connections(b, s.App.BundleVersion)
