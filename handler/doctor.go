@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/doctor"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/internal/hostfile"
 )
 
 const doctorUsage = `usage: handler doctor [flags]             say why calls are refused, and how to mend it
@@ -242,26 +242,16 @@ func ownSettings(environ []string) bool {
 	})
 }
 
-// readLocalSettings reads the Values of a local.settings.json (learn.microsoft.com "Code and test Azure Functions locally", local settings file).
+// readLocalSettings reads a local.settings.json.
 func readLocalSettings(file string) (map[string]string, error) {
-	data, err := os.ReadFile(file)
+	values, err := hostfile.Settings(file)
+	if err == nil && len(values) == 0 {
+		err = fmt.Errorf("%s: want settings under Values, got none", file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the settings: %w", err)
 	}
-	var content struct {
-		IsEncrypted bool
-		Values      map[string]string
-	}
-	if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &content) != nil { // its error would quote the text
-		return nil, fmt.Errorf("reading the settings: %s: want JSON with texts under Values", file)
-	}
-	if content.IsEncrypted {
-		return nil, fmt.Errorf("reading the settings: %s is encrypted: run `func settings decrypt`", file)
-	}
-	if len(content.Values) == 0 {
-		return nil, fmt.Errorf("reading the settings: %s: want settings under Values, got none", file)
-	}
-	return content.Values, nil
+	return values, nil
 }
 
 // terminal tells whether a person watches.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"apimrelay/handler/internal/doctor"
+	"apimrelay/internal/hostfile"
 	"apimrelay/internal/policy"
 )
 
@@ -83,13 +83,11 @@ func (p *policyFlags) read() (*doctor.Policies, error) {
 	if p.namedValues == "" {
 		return all, nil
 	}
-	data, err := os.ReadFile(p.namedValues)
+	values, err := hostfile.Texts(p.namedValues)
 	if err != nil {
 		return nil, fmt.Errorf("reading the named values: %w", err)
 	}
-	if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &all.NamedValues) != nil {
-		return nil, fmt.Errorf("reading the named values: %s: want a JSON object of texts", p.namedValues)
-	}
+	all.NamedValues = values
 	return all, nil
 }
 

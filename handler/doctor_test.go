@@ -151,7 +151,7 @@ func TestDoctorThatCannotRunSaysWhy(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-root", empty}, "no function there"}, {[]string{"-settings", "missing.json"}, "missing.json"}, {[]string{"-settings", damaged}, "want JSON"},
+		{[]string{"-root", empty}, "no function there"}, {[]string{"-settings", "missing.json"}, "missing.json"}, {[]string{"-settings", damaged}, "damaged.json: line 1: Values.ApimKey: want a quote"},
 		{[]string{"-policy", "missing.xml"}, "missing.xml"}, {[]string{"-named-values", "x"}, "without -policy"}, {[]string{"-nonsense"}, "nonsense"}, {[]string{"more"}, `"more"`},
 		{[]string{"-policy", "../deploy/policies/api.xml"}, "policy"}, {[]string{"-log", "no line"}, "want a JSON line"}, {[]string{"-show", damaged}, "want the JSON"},
 		{[]string{"-value", "x"}, "name=text"},

@@ -1,46 +1,38 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"apimrelay/internal/hostfile"
 	"apimrelay/sandbox/console"
 )
 
 // readApp looks at a script root as far as the console needs it, and finds what would keep the host from starting it. What is wrong with a
 // single function is the host's to say.
 func readApp(root string) ([]console.Function, error) {
-	data, err := os.ReadFile(filepath.Join(root, "host.json"))
-	if err != nil {
+	host, err := hostfile.ReadObject(filepath.Join(root, "host.json"))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no app in %s: run \"make app\" first, or name a script root with -root", root)
 	}
-	var host struct {
-		CustomHandler struct {
-			Description struct {
-				DefaultExecutablePath string `json:"defaultExecutablePath"`
-			} `json:"description"`
-		} `json:"customHandler"`
-		Extensions struct {
-			HTTP struct {
-				RoutePrefix *string `json:"routePrefix"`
-			} `json:"http"`
-		} `json:"extensions"`
+	if err != nil {
+		return nil, fmt.Errorf("reading the app: %w", err)
 	}
-	// host.json may hold comments, which the host reads and this does not: then the host is the judge of the rest.
-	if json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &host) == nil {
-		if name := host.CustomHandler.Description.DefaultExecutablePath; name != "" && !strings.ContainsAny(name, "%") {
+	if v := host.Fold("customHandler").Fold("description").Fold("defaultExecutablePath"); v != nil {
+		if name := v.Text(); name != "" && !strings.ContainsAny(name, "%") {
 			if err := checkExecutable(root, name); err != nil {
 				return nil, err
 			}
 		}
 	}
 	prefix := "api"
-	if p := host.Extensions.HTTP.RoutePrefix; p != nil {
-		prefix = strings.Trim(*p, "/")
+	if p := host.Fold("extensions").Fold("http").Fold("routePrefix"); p != nil {
+		prefix = strings.Trim(p.Text(), "/")
 	}
 	files, err := filepath.Glob(filepath.Join(root, "*", "function.json"))
 	if err != nil {
@@ -79,29 +71,32 @@ func checkExecutable(root, name string) error {
 }
 
 func readFunction(file, prefix string) (console.Function, bool) {
-	data, err := os.ReadFile(file)
+	info := console.Function{Name: filepath.Base(filepath.Dir(file)), Trigger: "unreadable"}
+	content, err := hostfile.ReadObject(file)
+	if errors.As(err, new(*hostfile.Error)) {
+		return info, true // shown, so that the host's complaint has a name
+	}
 	if err != nil {
 		return console.Function{}, false
 	}
-	var content struct {
-		Bindings []struct {
-			Type, Direction, Schedule, QueueName, Path, TopicName, EventHubName string
-			Route                                                               *string
-			Methods                                                             []string
-		} `json:"bindings"`
+	bindings := content.Fold("bindings")
+	if bindings == nil {
+		return info, true
 	}
-	info := console.Function{Name: filepath.Base(filepath.Dir(file)), Trigger: "unreadable"}
-	if json.Unmarshal(data, &content) != nil {
-		return info, true // shown, so that the host's complaint has a name
-	}
-	for _, b := range content.Bindings {
-		kind, ok := strings.CutSuffix(b.Type, "Trigger")
+	for _, b := range bindings.Items {
+		text := func(name string) string {
+			if v := b.Fold(name); v != nil {
+				return v.Text()
+			}
+			return ""
+		}
+		kind, ok := strings.CutSuffix(text("type"), "Trigger")
 		if !ok {
 			continue
 		}
 		info.Trigger = kind
-		for _, detail := range []string{b.Schedule, b.QueueName, b.TopicName, b.EventHubName, b.Path} {
-			if detail != "" {
+		for _, name := range []string{"schedule", "queueName", "topicName", "eventHubName", "path"} {
+			if detail := text(name); detail != "" {
 				info.Detail = detail
 			}
 		}
@@ -112,11 +107,13 @@ func readFunction(file, prefix string) (console.Function, bool) {
 			return info, true
 		}
 		route := info.Name
-		if b.Route != nil {
-			route = *b.Route
+		if v := b.Fold("route"); v != nil && v.Kind != hostfile.Null {
+			route = v.Text()
 		}
-		for _, m := range b.Methods {
-			info.Methods = append(info.Methods, strings.ToUpper(m))
+		if methods := b.Fold("methods"); methods != nil {
+			for _, m := range methods.Items {
+				info.Methods = append(info.Methods, strings.ToUpper(m.Text()))
+			}
 		}
 		info.Detail = strings.TrimSpace(strings.Join(info.Methods, " ") + " /" + strings.Trim(prefix+"/"+route, "/"))
 		if len(info.Methods) == 0 {

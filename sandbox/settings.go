@@ -1,13 +1,14 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
+	"apimrelay/internal/hostfile"
 	"apimrelay/sandbox/identity"
 )
 
@@ -54,23 +55,16 @@ func with(environ []string, pairs ...string) []string {
 	return out
 }
 
-// readLocalSettings reads the Values of a local.settings.json, the file of Azure Functions Core Tools.
+// readLocalSettings reads a local.settings.json, the file of Azure Functions Core Tools.
 func readLocalSettings(file string) (map[string]string, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
+	values, err := hostfile.Settings(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("reading the settings: %w: copy local.settings.json.example to %s and fill it in", err, file)
+	case err != nil:
+		return nil, fmt.Errorf("reading the settings: %w", err)
 	}
-	var content struct {
-		IsEncrypted bool
-		Values      map[string]string
-	}
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(string(data), "\ufeff")), &content); err != nil {
-		return nil, fmt.Errorf("reading the settings: %s: want JSON with texts under Values: %w", file, err)
-	}
-	if content.IsEncrypted {
-		return nil, fmt.Errorf("reading the settings: %s is encrypted: run \"func settings decrypt\"", file)
-	}
-	return content.Values, nil
+	return values, nil
 }
 
 // merge puts settings of one source over those of another, whatever their spelling in case.

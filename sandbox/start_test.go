@@ -406,7 +406,7 @@ func TestRealIdentityAndGatewayTakeTheUsersSettings(t *testing.T) {
 }
 
 func TestBrokenSettingsFile(t *testing.T) {
-	for name, text := range map[string]string{"encrypted": `{"IsEncrypted":true,"Values":{}}`, "not JSON": `Values`, "a number": `{"Values":{"A":1}}`} {
+	for name, text := range map[string]string{"encrypted": `{"IsEncrypted":true,"Values":{}}`, "not JSON": `Values`, "an object": `{"Values":{"A":{}}}`} {
 		file := filepath.Join(t.TempDir(), "local.settings.json")
 		os.WriteFile(file, []byte(text), 0o644)
 		if _, err := readLocalSettings(file); err == nil || !strings.Contains(err.Error(), file) {

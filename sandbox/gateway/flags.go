@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"bytes"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"apimrelay/internal/hostfile"
 	"apimrelay/internal/policy"
 	"apimrelay/internal/secret"
 )
@@ -111,8 +110,9 @@ func (o options) config() (Config, error) {
 	c.Subscriptions = []Subscription{subscription}
 	var err error
 	if o.namedValues != "" {
-		c.NamedValues, err = readNamedValues(o.namedValues)
-		faults = append(faults, err)
+		if c.NamedValues, err = hostfile.Texts(o.namedValues); err != nil {
+			faults = append(faults, fmt.Errorf("reading the named values: %w", err))
+		}
 	}
 	if o.ca != "" {
 		c.RootCAs, err = readCA(o.ca)
@@ -138,47 +138,6 @@ func readOperation(text string) (Operation, string, error) {
 		return Operation{}, "", fmt.Errorf("operation %q: want \"METHOD /TEMPLATE\" or \"METHOD /TEMPLATE=FILE\"", text)
 	}
 	return Operation{Method: strings.ToUpper(method), Template: template}, strings.TrimSpace(file), nil
-}
-
-// readNamedValues reads a JSON object of texts. Errors name file and line and never a value: it may be a secret.
-func readNamedValues(file string) (map[string]string, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the named values: %w", err)
-	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	dec := json.NewDecoder(bytes.NewReader(data))
-	fault := func(format string, args ...any) error {
-		line := 1 + bytes.Count(data[:min(int(dec.InputOffset()), len(data))], []byte("\n"))
-		return fmt.Errorf("%s:%d: %s", file, line, fmt.Sprintf(format, args...))
-	}
-	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
-		return nil, fault("want a JSON object of named values and their texts")
-	}
-	values := map[string]string{}
-	for dec.More() {
-		token, err := dec.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, fault("not JSON: want the name of a named value")
-		}
-		if _, twice := values[name]; twice {
-			return nil, fault("named value %q stands twice", name)
-		}
-		token, err = dec.Token()
-		value, ok := token.(string)
-		if err != nil || !ok {
-			return nil, fault("named value %q: want a text", name)
-		}
-		values[name] = value
-	}
-	if token, err := dec.Token(); err != nil || token != json.Delim('}') {
-		return nil, fault("not JSON: want a comma or the end of the object")
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fault("text after the object")
-	}
-	return values, nil
 }
 
 func readCA(file string) (*x509.CertPool, error) {
