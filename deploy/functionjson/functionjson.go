@@ -2,14 +2,13 @@
 package functionjson
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/tailscale/hujson"
+	"apimrelay/internal/hostfile"
 )
 
 // Function is one folder with a function.json.
@@ -20,7 +19,8 @@ type Function struct {
 	Bindings []map[string]any
 }
 
-// Read returns the functions in the direct subfolders of folder, in the order of their names. Comments in the files are allowed, as the host allows them.
+// Read returns the functions in the direct subfolders of folder, in the order of their names. The files
+// are read as the host reads them.
 func Read(folder string) ([]Function, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -29,25 +29,26 @@ func Read(folder string) ([]Function, error) {
 	var all []Function
 	for _, entry := range entries {
 		path := filepath.Join(folder, entry.Name(), "function.json")
-		data, err := os.ReadFile(path)
+		object, err := hostfile.ReadObject(path)
 		if errors.Is(err, fs.ErrNotExist) || !entry.IsDir() {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the functions: %w", err)
 		}
-		standard, err := hujson.Standardize(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
+		f := Function{Name: entry.Name(), File: path}
+		// The host takes the name of a setting for disabled as well.
+		if disabled := object.Fold("disabled"); disabled != nil && disabled.Kind == hostfile.Bool {
+			f.Disabled = disabled.Bool
 		}
-		var content struct {
-			Disabled any // the host takes a name of a setting as well
-			Bindings []map[string]any
+		if bindings := object.Fold("bindings"); bindings != nil {
+			for _, item := range bindings.Items {
+				if binding, ok := item.Any().(map[string]any); ok {
+					f.Bindings = append(f.Bindings, binding)
+				}
+			}
 		}
-		if err := json.Unmarshal(standard, &content); err != nil {
-			return nil, fmt.Errorf("reading the functions: %s: %w", path, err)
-		}
-		all = append(all, Function{entry.Name(), path, content.Disabled == true, content.Bindings})
+		all = append(all, f)
 	}
 	return all, nil
 }

@@ -3,6 +3,8 @@ package functionjson
 import (
 	"regexp"
 	"strings"
+
+	"apimrelay/internal/hostfile"
 )
 
 var percentName = regexp.MustCompile(`%([^%\s]+)%`)
@@ -17,17 +19,20 @@ func Names(text string) []string {
 }
 
 // Resolve puts the settings in the place of their %names%; known is false where one is missing, and
-// its %name% then stays. Names are looked up without regard to case, as the host does it.
+// its %name% then stays. Names are looked up as the host does it.
 func Resolve(text string, settings map[string]string) (resolved string, known bool) {
 	known = true
-	resolved = percentName.ReplaceAllStringFunc(text, func(name string) string {
+	resolved, err := hostfile.Expand(text, func(name string) (string, error) {
 		for key, value := range settings {
-			if strings.EqualFold(key, strings.Trim(name, "%")) {
-				return value
+			if strings.EqualFold(hostfile.ConfigurationName(key), name) {
+				return value, nil
 			}
 		}
 		known = false
-		return name
+		return "%" + name + "%", nil
 	})
+	if err != nil {
+		return text, false
+	}
 	return resolved, known
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tailscale/hujson"
+	"apimrelay/internal/hostfile"
 )
 
 // executable is the handler's name in the package; host.json names it as
@@ -74,7 +73,7 @@ func collect(root, handler string) ([]file, error) {
 			return nil, fmt.Errorf("packing the function %q: want a name of letters, digits, - "+
 				"and _ that begins with a letter, up to 128", entry.Name())
 		}
-		if _, err := hujson.Standardize(bytes.Clone(data)); err != nil {
+		if _, err := hostfile.ParseObject(data, hostfile.Options{}); err != nil {
 			return nil, fmt.Errorf("packing the function %s: function.json: %w", entry.Name(), err)
 		}
 		files = append(files, file{entry.Name() + "/function.json", 0o644, data})
@@ -93,19 +92,15 @@ func isDir(folder string, entry fs.DirEntry) bool {
 }
 
 func checkHost(data []byte) error {
-	standard, err := hujson.Standardize(bytes.Clone(data))
+	host, err := hostfile.ParseObject(data, hostfile.Options{})
 	if err != nil {
 		return fmt.Errorf("reading host.json: %w", err)
 	}
-	var host struct {
-		CustomHandler struct {
-			Description struct{ DefaultExecutablePath string }
-		}
+	got := ""
+	if v := host.Fold("customHandler").Fold("description").Fold("defaultExecutablePath"); v != nil {
+		got = v.Text()
 	}
-	if err := json.Unmarshal(standard, &host); err != nil {
-		return fmt.Errorf("reading host.json: %w", err)
-	}
-	if got := host.CustomHandler.Description.DefaultExecutablePath; got != executable {
+	if got != executable {
 		return fmt.Errorf("reading host.json: customHandler.description.defaultExecutablePath: "+
 			"want %q, got %q: the host would not find the handler", executable, got)
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"apimrelay/deploy/functionjson"
 )
 
 // The values in <angle brackets> are the user's: the program refuses a setting that still has them.
@@ -261,10 +259,14 @@ func appSettings(all []function, settings map[string]string) [][2]string {
 	return pairs
 }
 
-// lookUp is a setting by its name, however it is spelt.
+// lookUp is a setting by its name, in any case; the name itself where it is not set.
 func lookUp(settings map[string]string, name string) string {
-	value, _ := functionjson.Resolve("%"+name+"%", settings)
-	return strings.Trim(value, "%")
+	for key, value := range settings {
+		if strings.EqualFold(key, name) {
+			return value
+		}
+	}
+	return name
 }
 
 // accountOf is the storage account that a connection's addresses name, or <storage account of …>.
