@@ -29,6 +29,8 @@ type App struct {
 	Overlaps             []Overlap     // pairs of functions that one request can fit
 	Excluded             []string      // folders that host.json's "functions" leaves out: the host does not load them
 
+	plainQueues bool // the host writes messages of storage queues as text, not in base64
+
 	lookup func(name string) (string, bool)
 	// lockRenewal is how long the Service Bus extension keeps a message's lock: five minutes, or
 	// maxAutoLockRenewalDuration (learn.microsoft.com, host.json settings of Service Bus bindings).
@@ -101,6 +103,40 @@ func (f *Function) Outputs() []Binding {
 		}
 	}
 	return out
+}
+
+// refusedTypes are the types that the output named refused may have. Each of them stores what it
+// gets for people to look at.
+var refusedTypes = []string{"queue", "blob", "serviceBus", "eventHub"}
+
+// Refused returns the output binding named refused of a function with another trigger than HTTP:
+// events that no repetition can make succeed go there. The host ignores the case of the name.
+func (f *Function) Refused() (Binding, bool) {
+	if f.Trigger.Type == "" || f.HTTP() {
+		return Binding{}, false
+	}
+	for _, b := range f.Outputs() {
+		if strings.EqualFold(b.Name, "refused") {
+			return b, true
+		}
+	}
+	return Binding{}, false
+}
+
+// MostBytes is how much an output can hold at the most, in bytes of what is put out. 0 = the handler
+// does not know; what is too much for the service fails the invocation then, too.
+//
+// A message of a storage queue has 64 KiB, and the host writes it in base64 unless
+// extensions.queues.messageEncoding is none (learn.microsoft.com, "Azure Queue storage bindings for
+// Azure Functions", "Scalability and performance targets for Queue Storage").
+func (a *App) MostBytes(b Binding) int {
+	switch {
+	case !b.is("queue"):
+		return 0
+	case a.plainQueues:
+		return 64 << 10
+	}
+	return 48 << 10
 }
 
 // Binding is one entry of function.json's bindings.

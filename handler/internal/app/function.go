@@ -109,6 +109,10 @@ func (f *Function) readBindings(object *hostfile.Value, lookup func(string) (str
 			}
 		}
 	}
+	if b, ok := f.Refused(); ok && !slices.ContainsFunc(refusedTypes, b.is) {
+		f.fault("bindings: the output %q is for events that can never succeed: want one of %s, got %s",
+			"choose one of these types, or rename the binding", b.Name, strings.Join(refusedTypes, ", "), b.Type)
+	}
 	if triggers != 1 {
 		f.Trigger = Binding{}
 		f.broken("bindings: want exactly one trigger, got %d", "declare one binding whose type ends in Trigger", triggers)
@@ -150,8 +154,8 @@ func (f *Function) readBinding(i int, object *hostfile.Value, lookup func(string
 		f.broken("bindings[%d]: a binding named $return has to have the direction out, got %q", `set "direction": "out"`, i, b.Direction)
 	}
 	if b.output() && b.DataType == "binary" {
-		f.fault("bindings[%d]: an output with dataType binary is not supported: what the host makes of it is not established",
-			"remove dataType: the answer's exact bytes arrive without it", i)
+		f.fault("bindings[%d]: an output with dataType binary is not supported: the host writes what it gets "+
+			"without decoding it, so that no exact bytes can be put out", "remove dataType: the answer's exact bytes arrive without it", i)
 	}
 	if b.is("timerTrigger") {
 		f.expanded(i, "schedule", text("schedule"), lookup)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,6 +105,10 @@ func TestFaultsOfOneFunction(t *testing.T) {
 		{name: "$return that is no output", json: bindings(timer + `, {"type": "queue", "direction": "in", "name": "$return"}`), words: []string{"$return", "direction out"}},
 		{name: "a binary output", json: bindings(timer + `, {"type": "blob", "direction": "out", "name": "b", "path": "x", "dataType": "binary"}`),
 			words: []string{"dataType binary is not supported"}},
+		{name: "refused events into a table", json: bindings(timer + `, {"type": "table", "direction": "out", "name": "Refused", "tableName": "x"}`),
+			words: []string{`the output "Refused"`, "want one of queue, blob, serviceBus, eventHub, got table"}},
+		{name: "refused events into an http answer", json: bindings(timer + `, {"type": "http", "direction": "out", "name": "refused"}`),
+			words: []string{`the output "refused"`, "got http"}},
 		{name: "an unknown authLevel", json: httpFunction(`"authLevel": "bogus"`), words: []string{"authLevel", `"bogus"`}},
 		{name: "methods that are no list", json: httpFunction(`"methods": "get"`), words: []string{"methods: want a list"}},
 		{name: "a method that is no string", json: httpFunction(`"methods": [5]`), words: []string{"methods: want a list of strings"}},
@@ -384,6 +389,47 @@ func TestReservedNames(t *testing.T) {
 	for name, want := range map[string]bool{"doctor": true, "health": true, "Doctor": true, "doctors": false, "relay": false} {
 		if got := (&Function{Name: name}).Reserved(); got != want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestRefusedEventsHaveAnOutputOfTheirOwn(t *testing.T) {
+	const outputs = `, {"type": "queue", "direction": "out", "name": "answer", "queueName": "q"}, {"type": "%s", "direction": "out", "name": "%s", "queueName": "r"}]}`
+	timer := `{"bindings": [{"type": "timerTrigger", "name": "t", "schedule": "0 * * * * *"}` + outputs
+	for _, kind := range []string{"queue", "blob", "SERVICEBUS", "eventHub"} {
+		for _, name := range []string{"refused", "Refused"} {
+			a := load(t, files{"f/function.json": fmt.Sprintf(timer, kind, name)}, nil)
+			noFaults(t, a)
+			if b, ok := a.Functions[0].Refused(); !ok || b.Name != name || b.Type != kind {
+				t.Errorf("%s %s: got %+v, %t", kind, name, b, ok)
+			}
+		}
+	}
+	http := `{"bindings": [{"type": "httpTrigger", "name": "req"}` + outputs
+	for name, text := range map[string]string{
+		"another name": fmt.Sprintf(timer, "queue", "refusedToo"), "HTTP": fmt.Sprintf(http, "table", "refused"),
+	} {
+		a := load(t, files{"f/function.json": text}, nil)
+		noFaults(t, a)
+		if b, ok := a.Functions[0].Refused(); ok {
+			t.Errorf("%s: want no such output, got %+v", name, b)
+		}
+	}
+}
+
+func TestWhatAnOutputHolds(t *testing.T) {
+	for _, c := range []struct {
+		section, kind string
+		want          int
+	}{
+		{`{}`, "queue", 48 << 10},
+		{`{"messageEncoding": "base64"}`, "Queue", 48 << 10},
+		{`{"messageEncoding": "None"}`, "queue", 64 << 10},
+		{`{}`, "blob", 0},
+	} {
+		a := load(t, files{"host.json": host(`"extensions": {"queues": `+c.section+`}`, "")}, nil)
+		if got := a.MostBytes(Binding{Type: c.kind}); got != c.want {
+			t.Errorf("%s with %s: want %d bytes, got %d", c.kind, c.section, c.want, got)
 		}
 	}
 }

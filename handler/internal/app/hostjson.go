@@ -93,6 +93,7 @@ func (a *App) readHost() hostConfig {
 		a.warn("", hostFile, "customHandler.description.arguments: the handler takes no arguments from the host, and does not start with others than its commands",
 			"remove the arguments")
 	}
+	a.plainQueues = strings.EqualFold(c.value("extensions.queues.messageEncoding"), "none")
 	a.lockRenewal = 5 * time.Minute
 	if text, ok := c.get("extensions.serviceBus.maxAutoLockRenewalDuration"); ok {
 		if d, err := hostfile.ParseTimeSpan(text); err == nil {

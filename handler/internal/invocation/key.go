@@ -30,7 +30,7 @@ func (e *Event) Key(function string, now time.Time, invocationID string) string 
 		key(h, e, now, invocationID)
 	} else {
 		for _, id := range e.ids() {
-			field(h, id.name)
+			field(h, strings.ToLower(id.name))
 			field(h, id.value)
 		}
 		field(h, "data")
@@ -40,7 +40,7 @@ func (e *Event) Key(function string, now time.Time, invocationID string) string 
 	return hex.EncodeToString(sum[:16])
 }
 
-// id is a value of an event's metadata that a redelivery keeps. Its name is in lower case.
+// id is a value of an event's metadata that a redelivery keeps.
 type id struct{ name, value string }
 
 // ids returns what identifies an event besides its data, in an order that does not depend on the
@@ -58,9 +58,9 @@ func (e *Event) ids() []id {
 			continue
 		}
 		if !nested {
-			list = append(list, id{strings.ToLower(full), idValue(raw)})
+			list = append(list, id{full, idValue(raw)})
 		} else if text, ok := dig(raw, path); ok {
-			list = append(list, id{strings.ToLower(full), text})
+			list = append(list, id{full, text})
 		}
 	}
 	return list
@@ -84,7 +84,7 @@ func (e *Event) allIDs() []id {
 	ids := make([]id, 0, len(list))
 	for i, m := range list {
 		if i+1 == len(list) || list[i+1].name != m.name {
-			ids = append(ids, id{m.lower, idValue(m.raw)})
+			ids = append(ids, id{m.name, idValue(m.raw)})
 		}
 	}
 	return ids

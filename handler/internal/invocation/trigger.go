@@ -24,7 +24,7 @@ var triggers = map[string]trigger{
 	// status is kept: with useMonitor off, and for schedules of less than a minute. Metadata: sys,
 	// and the input of a run by hand under the binding's name (recordings
 	// C-timer-normal-and-runOnStartup, C-admin-text-input).
-	"timertrigger": {key: timerKey},
+	"timertrigger": {ids: []string{}, key: timerKey},
 
 	// Data: a text in a text, also where the message is JSON; a message that is no UTF-8 never
 	// arrives. Metadata: DequeueCount, ExpirationTime, Id, InsertionTime, NextVisibleTime,

@@ -25,6 +25,7 @@ const (
 	retry event = iota
 	replay
 	refusal
+	forGood
 )
 
 // Retry counts an attempt after one that failed. reason is a short constant word: a status, or a
@@ -36,6 +37,10 @@ func (c *Counters) Replay(function, with string) { c.add(counted{replay, functio
 
 // Refusal counts an answer 401 or 403 of the gateway. class is one of the relay's.
 func (c *Counters) Refusal(function, class string) { c.add(counted{refusal, function, class}) }
+
+// ForGood counts an event that no repetition can make succeed. why is the status of the backend's
+// answer, or the code of our own problem.
+func (c *Counters) ForGood(function, why string) { c.add(counted{forGood, function, why}) }
 
 func (c *Counters) add(k counted) {
 	if c == nil {
@@ -55,11 +60,12 @@ type Counts struct {
 	Retries  uint64            // attempts after one that failed
 	Replays  map[string]uint64 // attempts after a refusal, by what was exchanged: key, token
 	Refusals map[string]uint64 // answers 401 and 403 by class, those that were made good included
+	ForGood  map[string]uint64 // events that no repetition can make succeed, by status or code
 }
 
 // Counts reads the counters.
 func (c *Counters) Counts() Counts {
-	all := Counts{Replays: make(map[string]uint64), Refusals: make(map[string]uint64)}
+	all := Counts{Replays: make(map[string]uint64), Refusals: make(map[string]uint64), ForGood: make(map[string]uint64)}
 	c.each(func(k counted, n uint64) {
 		switch k.what {
 		case retry:
@@ -68,6 +74,8 @@ func (c *Counters) Counts() Counts {
 			all.Replays[k.word] += n
 		case refusal:
 			all.Refusals[k.word] += n
+		case forGood:
+			all.ForGood[k.word] += n
 		}
 	})
 	return all

@@ -35,11 +35,12 @@ func TestTheDocumentNamesKeysAndMetrics(t *testing.T) {
 	counters.Retry("f", "503")
 	counters.Replay("f", "key")
 	counters.Refusal("f", "key-invalid")
+	counters.ForGood("f", "422")
 	span := telemetry.Begin(Trace{}, Invocation{Function: "f", Trigger: "httpTrigger"})
 	span.Attempt(Attempt{Method: "GET", Scheme: "https", Host: "h"}).End(500, "")
 	span.End(500, "")
 	metrics := collector.Until(t, "all metrics", func(s otlptest.State) bool {
-		return len(s.Metrics) == 6 // of all but the age, since there is no token
+		return len(s.Metrics) == 7 // of all but the age, since there is no token
 	}).Metrics
 	want("apimrelay.token.age")
 	for name, m := range metrics {

@@ -36,6 +36,9 @@ type Line struct {
 	Words          string  `json:"message"`         // the gateway's own, of a refusal
 	Token          *Token  `json:"token"`           // that was refused
 	DroppedHeaders string  `json:"dropped_headers"` // names, with commas
+	// RefusedForGood: no repetition can change the answer, and the event is in the output named
+	// refused. Events only.
+	RefusedForGood bool `json:"refused_for_good"`
 
 	// Why it failed.
 	Problem string `json:"problem"` // code of our own answer
@@ -98,6 +101,9 @@ func (l *Line) attrs() []slog.Attr {
 		all = append(all, slog.Any("token", *l.Token))
 	}
 	all.text("dropped_headers", l.DroppedHeaders)
+	if l.RefusedForGood {
+		all = append(all, slog.Bool("refused_for_good", true))
+	}
 	all.text("problem", l.Problem)
 	all.text("cause", l.Cause)
 	all.text("error", l.Error)

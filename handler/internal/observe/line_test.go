@@ -29,6 +29,8 @@ func TestALineIsReadAsItWasWritten(t *testing.T) {
 			case f.Kind() == reflect.String:
 				n++
 				f.SetString("text " + strconv.Itoa(n))
+			case f.Kind() == reflect.Bool:
+				f.SetBool(true)
 			case f.CanInt():
 				n++
 				f.SetInt(int64(n))

@@ -41,6 +41,8 @@ func (t *Telemetry) instruments(meter metric.Meter, c Config) {
 			"Attempts after a refusal, by what was exchanged for them", "apimrelay.with"},
 		{refusal, "apimrelay.refusals", "{answer}", "Answers 401 and 403 of the gateway, by class",
 			"apimrelay.class"},
+		{forGood, "apimrelay.refused_for_good", "{event}",
+			"Events that no repetition can make succeed, by status or code", "apimrelay.reason"},
 	} {
 		_, err := meter.Int64ObservableCounter(row.name, metric.WithUnit(row.unit),
 			metric.WithDescription(row.description),
