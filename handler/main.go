@@ -19,11 +19,10 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,12 +30,9 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
-	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/observe"
-	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/server"
 	"apimrelay/handler/internal/settings"
-	"apimrelay/handler/internal/token"
 )
 
 func main() {
@@ -133,6 +129,26 @@ func serve(ctx context.Context, environ []string, stdout, stderr io.Writer) int 
 	return exitStopped + int(by)
 }
 
+// How much memory the program trades for time. Its live heap is two or three megabytes, so that the
+// runtime's default collects garbage every four: at many requests a second that is a tenth of its
+// work. gcPercent lets it grow to fifteen or so under load. softLimit keeps large bodies of wrapped
+// calls from being left lying about by that: an instance of 512 MB holds the host, too, which takes
+// half of it.
+const (
+	gcPercent = 400
+	softLimit = 160 << 20
+)
+
+// tuneMemory sets both, unless the environment has its own wish.
+func tuneMemory() {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(softLimit)
+	}
+}
+
 // listen takes the port that the host chose. It listens on IPv4 loopback only: the host dials
 // nothing else, and whoever reaches the port can call.
 func listen(lookup func(string) (string, bool)) (net.Listener, error) {
@@ -161,72 +177,6 @@ func listen(lookup func(string) (string, bool)) (net.Listener, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	return l, nil
-}
-
-// program is the app, its settings and its token sources, put together.
-type program struct {
-	settings *settings.Settings
-	handler  http.Handler
-	log      *slog.Logger
-	sources  []*token.Source
-	// telemetry is nil where nothing is exported.
-	telemetry *observe.Telemetry
-}
-
-// assemble reads the app and its settings and connects the parts. It never fails.
-func assemble(env *settings.Environment, stdout, stderr io.Writer) *program {
-	a := app.Load(root(env.Lookup), env.App)
-	set := settings.Load(env, a)
-	p := &program{settings: set, log: slog.New(observe.NewHandler(stdout, stderr, set.LogLevel))}
-	logFaults(p.log, set)
-
-	// azidentity reads the identity endpoint's variables from the process by their exact names; so
-	// must we.
-	sources := identity.Sources{
-		Env: identity.Env{Lookup: os.LookupEnv}, Log: p.log, Spread: rand.Float64(),
-	}
-	byFunction := make(map[*app.Function]*token.Source)
-	keys := new(keyRings)
-	var functions []*server.Function
-	for _, f := range set.Functions {
-		sf := &server.Function{Settings: f}
-		if len(f.Faults) == 0 && !f.App.Reserved() {
-			source := sources.Source(f.Identity, f.TargetApp, f.TargetTenantID)
-			byFunction[f.App] = source
-			sf.Relay = &relay.Function{
-				Name: f.App.Name, Target: f.Target, Keys: keys.of(f), KeyHeader: f.KeyHeader,
-				Headers: f.Headers, Attempts: f.Attempts, Tokens: source,
-			}
-		}
-		functions = append(functions, sf)
-	}
-	p.sources = sources.All()
-	counters := new(observe.Counters)
-	// OpenTelemetry's SDK reads its variables from the process, too; then the secrets leave it.
-	p.telemetry = observe.Start(observe.Config{
-		Lookup: os.LookupEnv, Version: version, Log: p.log,
-		Counters: counters, Tokens: p.tokenStats,
-	})
-	settings.Scrub()
-	p.handler = server.New(server.Config{
-		App: a, Functions: functions, Log: p.log,
-		Facts:     func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
-		Healthy:   func() bool { return healthy(functions, byFunction) },
-		Telemetry: p.telemetry,
-		Counters:  counters,
-		Doctor: &doctorFunction{
-			settings: set, sources: byFunction, all: p.sources, counters: counters,
-		},
-	})
-	return p
-}
-
-// root is the script root. The host says where it is; by hand the working directory is.
-func root(lookup func(string) (string, bool)) string {
-	if dir, ok := lookup("FUNCTIONS_APP_ROOT_PATH"); ok && dir != "" {
-		return dir
-	}
-	return "."
 }
 
 // logStart writes the one line that says which program this is and what it relays for whom.

@@ -8,15 +8,17 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
 	"apimrelay/internal/secret"
 )
@@ -65,38 +67,41 @@ type fleet struct {
 }
 
 type instance struct {
-	fleet    *fleet
-	relay    *relay.Relay
-	function *relay.Function
-	calls    int
+	fleet       *fleet
+	relay       *relay.Relay
+	function    *settings.Function
+	credentials *relay.Credentials
+	calls       int
 }
 
 func newFleet(t *testing.T, size int, every, tokenLife time.Duration) *fleet {
 	f := &fleet{t: t, began: time.Now(), every: every, tokenLife: tokenLife, ends: make(map[string]time.Time), freshBefore: 10 * time.Minute}
-	target, err := relay.ParseTarget("https://gateway.example/orders")
+	upstream, err := target.Parse("https://gateway.example/orders")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range size {
 		source := token.NewSource(token.Options{Fetch: f.fetch, Resource: "api://orders", Now: time.Now, Spread: rand.Float64()})
 		f.instances = append(f.instances, &instance{fleet: f,
-			relay: relay.New(relay.Options{Transport: f, Problem: f.problem}),
-			function: &relay.Function{
-				Name: "orders", Target: target, KeyHeader: relay.DefaultKeyHeader, Attempts: 3, Tokens: source,
-				Keys: relay.NewKeys(relay.DefaultKeyHeader, secret.New("primary"), secret.New("secondary")),
+			relay: relay.New(relay.Options{Transport: f}),
+			function: &settings.Function{
+				App: &app.Function{Name: "orders"}, Target: upstream, KeyHeader: header.DefaultKey, Attempts: 3,
+			},
+			credentials: &relay.Credentials{
+				Tokens: source, Keys: relay.NewKeys(header.DefaultKey, secret.New("primary"), secret.New("secondary")),
 			},
 		})
 	}
 	return f
 }
 
-// problem answers a caller whose request could not be relayed; 500 is for what was not the gateway's doing.
-func (f *fleet) problem(w http.ResponseWriter, _ *http.Request, err error) {
+// status is what a caller gets whose request could not be relayed; 500 is for what was not the
+// gateway's doing.
+func status(err error) int {
 	if _, ok := errors.AsType[*relay.GatewayError](err); ok {
-		w.WriteHeader(http.StatusBadGateway)
-		return
+		return http.StatusBadGateway
 	}
-	w.WriteHeader(http.StatusInternalServerError)
+	return http.StatusInternalServerError
 }
 
 // count adds one to the present second. The caller holds the mutex.
@@ -140,7 +145,7 @@ func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case rand.Float64() < flaky:
 		status, body = http.StatusServiceUnavailable, `{ "statusCode": 503, "message": "Service Unavailable" }`
-	case r.Header.Get(relay.DefaultKeyHeader) == "primary" && badPrimary:
+	case r.Header.Get(header.DefaultKey) == "primary" && badPrimary:
 		status = http.StatusUnauthorized
 		body = `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`
 	case time.Now().After(end):
@@ -174,35 +179,35 @@ func (i *instance) call() {
 	i.calls++
 	event := i.calls%2 == 0
 	f.mu.Unlock()
-	call := &relay.Call{Function: i.function, Budget: 30 * time.Second, Way: relay.Forwarded}
-	w := httptest.NewRecorder()
+	call := &relay.Call{
+		Function: i.function, Credentials: i.credentials, Budget: 30 * time.Second, Way: relay.Forwarded, Method: "GET", Header: http.Header{},
+	}
 	if event {
-		call.Way = relay.Event
-		body := strings.NewReader(`{"order":1}`)
-		r := &http.Request{Method: "POST", Header: http.Header{}, Body: io.NopCloser(body), ContentLength: int64(body.Len())}
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(`{"order":1}`)), nil }
-		res, err := i.relay.Do(r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call)))
-		if err != nil {
-			f.problem(w, r, err)
-		} else {
-			w.WriteHeader(res.StatusCode)
-			_ = res.Body.Close()
+		const body = `{"order":1}`
+		call.Way, call.Method = relay.Event, "POST"
+		call.Body = relay.Body{
+			Reader: strings.NewReader(body), Length: int64(len(body)),
+			Again: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil },
 		}
+	}
+	code := 0
+	if answer, err := i.relay.Do(context.Background(), call); err != nil {
+		code = status(err)
 	} else {
-		r := &http.Request{Method: "GET", Header: http.Header{}, URL: &url.URL{Path: "/api/orders"}, Body: http.NoBody}
-		i.relay.ServeHTTP(w, r.WithContext(context.WithValue(context.Background(), relay.CallKey{}, call)))
+		code = answer.Status
+		_ = answer.Close()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answered++
-	if w.Code == http.StatusOK {
+	if code == http.StatusOK {
 		return
 	}
 	f.count(&f.failed)
 	if event {
 		f.failedEvents++
 	}
-	if w.Code != http.StatusBadGateway && w.Code != http.StatusServiceUnavailable {
+	if code != http.StatusBadGateway && code != http.StatusServiceUnavailable {
 		f.unexplained++
 	}
 }

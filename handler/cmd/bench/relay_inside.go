@@ -43,15 +43,14 @@ func (s *set) assemble() (http.Handler, *slog.Logger, error) {
 	}
 	log := slog.New(observe.NewHandler(io.Discard, os.Stderr, set.LogLevel))
 	sources := identity.Sources{Env: identity.Env{Lookup: os.LookupEnv}}
-	var functions []*server.Function
+	credentials := make(map[*settings.Function]*relay.Credentials)
 	for _, f := range set.Functions {
-		functions = append(functions, &server.Function{Settings: f, Relay: &relay.Function{
-			Name: f.App.Name, Target: f.Target, Keys: relay.NewKeys(f.KeyHeader, f.Keys...), KeyHeader: f.KeyHeader, Headers: f.Headers,
-			Attempts: f.Attempts, Tokens: sources.Source(f.Identity, f.TargetApp, f.TargetTenantID),
-		}})
+		credentials[f] = &relay.Credentials{
+			Keys: relay.NewKeys(f.KeyHeader, f.Keys...), Tokens: sources.Source(f.Identity, f.TargetApp, f.TargetTenantID),
+		}
 	}
 	return server.New(server.Config{
-		App: a, Functions: functions, Log: log, Counters: new(observe.Counters),
+		App: a, Functions: set.Functions, Credentials: credentials, Log: log, Counters: new(observe.Counters),
 		Facts: func(t string) observe.Token { f, _ := token.ReadFacts(t); return f.Log() },
 	}), log, nil
 }

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"sync"
+
 	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/token"
-	"sync"
 )
 
 func checkClaims(_ context.Context, v *visit) []outcome {

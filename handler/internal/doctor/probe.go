@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"sync"
+
 	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/relay"
-	"sync"
+	"apimrelay/handler/internal/target"
 )
 
 // kind is what an answer says about the way through the gateway: route, key, policy, backend.
@@ -176,7 +178,7 @@ func (v *visit) trouble(a answer) (o outcome, found bool) {
 
 // silentAnchor names a failure of the network.
 func silentAnchor(err error) cause.Code {
-	if _, ok := errors.AsType[*relay.PathError](err); ok {
+	if _, ok := errors.AsType[*target.PathError](err); ok {
 		return cause.URLForm
 	}
 	return cause.OfNetwork(err)

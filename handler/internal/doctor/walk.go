@@ -8,8 +8,8 @@ import (
 	"sync"
 
 	"apimrelay/handler/internal/cause"
-	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 )
 
 // walk is one run: a node for each check and each part of the app that the check's result depends on.
@@ -32,7 +32,7 @@ type route struct {
 	spared bool
 	// guessed tells that the URL of the probes holds invented values, so that no operation may fit it.
 	guessed bool
-	values  relay.Values
+	values  target.Values
 }
 
 type nodeKey struct{ check, part string }
@@ -72,7 +72,7 @@ func newWalk(o Options) *walk {
 }
 
 func newRoute(o Options, f *settings.Function) *route {
-	r := &route{f: f, method: "GET", values: relay.Values{Named: map[string]string{}, Event: !f.App.HTTP()}}
+	r := &route{f: f, method: "GET", values: target.Values{Named: map[string]string{}, Event: !f.App.HTTP()}}
 	own := f.Method
 	if f.App.HTTP() {
 		own = "GET"

@@ -30,3 +30,14 @@ func Printable(value string) bool {
 	}
 	return true
 }
+
+// ASCII reports whether a text is ASCII alone, which is all that the host takes in a field's value
+// (recordings D-ans-header-utf8, P-ans-header-utf8).
+func ASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

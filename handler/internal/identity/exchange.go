@@ -9,11 +9,11 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/token"
 	"sync"
 )
@@ -63,7 +63,9 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	x.status, x.body = resp.StatusCode, body
 	x.mediaType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	x.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if wait, told := header.RetryAfter(resp.Header, time.Now()); told {
+		x.retryAfter = min(wait, token.MaxRetryAfter)
+	}
 	return resp, nil
 }
 
@@ -73,20 +75,6 @@ func client(base http.RoundTripper) *http.Client {
 		Transport:     recorder{base},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// retryAfter reads the header's two forms (RFC 9110 section 10.2.3), up to what a source waits at most.
-func retryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
-		return 0
-	}
-	d := time.Duration(0)
-	if seconds, err := strconv.Atoi(value); err == nil {
-		d = time.Duration(min(max(seconds, 0), 1<<20)) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = at.Sub(now)
-	}
-	return min(max(d, 0), token.MaxRetryAfter)
 }
 
 // refuses tells whether the answer is a no that will be repeated. 400, 401 and 403 are; everything else but 200 may pass.

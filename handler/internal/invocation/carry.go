@@ -89,7 +89,7 @@ func carried(h http.Header) (fields []headerField, dropped []string) {
 		value := joined(values)
 		switch {
 		case value == "":
-		case !header.Token(name) || !printable(value):
+		case !header.Token(name) || !header.Printable(value) || !header.ASCII(value):
 			dropped = append(dropped, name)
 		case rewritten(value):
 			// A blank in front is no part of a value to whoever reads the header (RFC 9110, section 5.5), and to the host it is what
@@ -114,29 +114,9 @@ func joined(values []string) string {
 
 // connection reports whether a field belongs to the connection, or describes a framing that the host makes anew: a Content-Length loses
 // the body, a Transfer-Encoding breaks the framing (recordings B-headers-content-length, B-headers-transfer-encoding).
-func connection(name string, header http.Header) bool {
-	switch textproto.CanonicalMIMEHeaderKey(name) {
-	case "Connection", "Content-Length", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-		return true
-	}
-	for _, line := range header["Connection"] {
-		for listed := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(listed), name) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// printable reports whether the host's server takes a value: ASCII without control characters, the tab aside.
-func printable(value string) bool {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c >= 0x7f {
-			return false
-		}
-	}
-	return true
+func connection(name string, h http.Header) bool {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	return name == "Content-Length" || header.HopByHop(name, h)
 }
 
 // maxDate is the length of the longest text that Json.NET takes for a date.

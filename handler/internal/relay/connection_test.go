@@ -87,10 +87,7 @@ func TestADeadConnectionTakesNoUploadWithIt(t *testing.T) {
 			g := newForgetful(t)
 			b := newBench(t, "http://"+g.addr+"/orders", nil)
 			b.function.Attempts = c.attempts
-			b.relay = New(Options{Problem: func(w http.ResponseWriter, _ *http.Request, err error) {
-				b.problems = append(b.problems, err)
-				w.WriteHeader(599)
-			}})
+			b.relay = New(Options{})
 			if w, _ := b.call(get(), nil); w.Code != 200 {
 				t.Fatalf("the first request: %d, %v", w.Code, b.problems)
 			}
@@ -193,10 +190,7 @@ func TestASilentHTTP2ConnectionIsGivenUp(t *testing.T) {
 			return near, nil
 		}
 		b := newBench(t, "https://example.com/orders", nil)
-		b.relay = New(Options{Transport: transport, Problem: func(w http.ResponseWriter, _ *http.Request, err error) {
-			b.problems = append(b.problems, err)
-			w.WriteHeader(599)
-		}})
+		b.relay = New(Options{Transport: transport})
 		call := func() time.Duration {
 			began := time.Now()
 			w, _ := b.call(get(), func(c *Call) { c.Budget = 10 * time.Minute })

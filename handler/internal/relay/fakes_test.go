@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/observe"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -113,60 +118,77 @@ const (
 
 // bench is a relay with fakes round it.
 type bench struct {
-	relay    *Relay
-	gateway  *gateway
-	tokens   *tokens
-	function *Function
-	problems []error
+	relay       *Relay
+	gateway     *gateway
+	tokens      *tokens
+	function    *settings.Function
+	credentials *Credentials
+	problems    []error
 }
 
-func newBench(t *testing.T, target string, answer func(n int, req *http.Request) (*http.Response, error)) *bench {
+func newBench(t *testing.T, url string, answer func(n int, req *http.Request) (*http.Response, error)) *bench {
 	t.Helper()
-	parsed, err := ParseTarget(target)
+	parsed, err := target.Parse(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{gateway: &gateway{answer: answer}, tokens: &tokens{n: 1}}
-	b.function = &Function{
-		Name: "orders", Target: parsed, Attempts: 3, Tokens: b.tokens,
-		Keys: NewKeys(DefaultKeyHeader, secret.New("key-one"), secret.New("key-two")), KeyHeader: DefaultKeyHeader,
+	b.function = &settings.Function{
+		App: &app.Function{Name: "orders"}, Target: parsed, Attempts: 3, KeyHeader: header.DefaultKey,
+	}
+	b.credentials = &Credentials{
+		Tokens: b.tokens, Keys: NewKeys(header.DefaultKey, secret.New("key-one"), secret.New("key-two")),
 	}
 	b.relay = New(Options{
 		Transport: b.gateway,
-		Problem: func(w http.ResponseWriter, r *http.Request, err error) {
-			b.problems = append(b.problems, err)
-			w.WriteHeader(599)
-		},
-		Facts: func(string) observe.Token { return observe.Token{Hash: "of-the-refused"} },
+		Facts:     func(string) observe.Token { return observe.Token{Hash: "of-the-refused"} },
 	})
 	return b
 }
 
-// call sends a request through ServeHTTP.
+// call relays a request as a proxied one. A problem is kept, and answered by 599.
 func (b *bench) call(req *http.Request, change func(*Call)) (*httptest.ResponseRecorder, *Call) {
-	call := &Call{Function: b.function, InvocationID: "id-1", Way: Proxied, Budget: 30 * time.Second, Values: Values{Escaped: true}}
+	call := &Call{
+		Function: b.function, Credentials: b.credentials, InvocationID: "id-1", Way: Proxied, Budget: 30 * time.Second,
+		Values: target.Values{Escaped: true}, Method: req.Method, Header: req.Header,
+	}
+	if req.Body != nil && req.Body != http.NoBody && req.ContentLength != 0 {
+		call.Body = Body{Reader: req.Body, Length: req.ContentLength, Trailer: req.Trailer}
+	}
 	if change != nil {
 		change(call)
 	}
 	w := httptest.NewRecorder()
-	b.relay.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), CallKey{}, call)))
+	answer, err := b.relay.Do(req.Context(), call)
+	if err != nil {
+		b.problems = append(b.problems, err)
+		w.WriteHeader(599)
+		return w, call
+	}
+	defer answer.Close()
+	maps.Copy(w.Header(), answer.Header)
+	w.WriteHeader(answer.Status)
+	_, _ = io.Copy(w, answer.Body)
 	return w, call
 }
 
-// event sends a request through Do, as the server does.
-func (b *bench) event(method, body string, change func(*Call)) (*http.Response, *Call, error) {
-	call := &Call{Function: b.function, InvocationID: "id-1", Way: Event, Budget: 30 * time.Second, Values: Values{Event: true}}
+// event relays an event.
+func (b *bench) event(method, body string, change func(*Call)) (*Answer, *Call, error) {
+	call := &Call{
+		Function: b.function, Credentials: b.credentials, InvocationID: "id-1", Way: Event, Budget: 30 * time.Second,
+		Values: target.Values{Event: true}, Method: method, Header: http.Header{},
+	}
+	if body != "" {
+		call.Body = Body{
+			Reader: strings.NewReader(body), Length: int64(len(body)),
+			Again: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil },
+		}
+	}
 	if change != nil {
 		change(call)
 	}
-	req := &http.Request{Method: method, Header: http.Header{}, Body: http.NoBody}
-	if body != "" {
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
-		req.Body, _ = req.GetBody()
-		req.ContentLength = int64(len(body))
-	}
-	res, err := b.relay.Do(req.WithContext(context.WithValue(context.Background(), CallKey{}, call)))
-	return res, call, err
+	answer, err := b.relay.Do(context.Background(), call)
+	return answer, call, err
 }
 
 func post(body string) *http.Request {

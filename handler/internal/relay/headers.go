@@ -5,82 +5,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"apimrelay/handler/internal/header"
+	"apimrelay/handler/internal/target"
 )
-
-// DefaultKeyHeader is where API Management looks for the subscription key unless the API renamed it
-// (learn.microsoft.com "Subscriptions in Azure API Management").
-const DefaultKeyHeader = "Ocp-Apim-Subscription-Key"
-
-// A kind of header says why a caller's ends here.
-type kind uint8
-
-const (
-	credential kind = iota + 1 // opens something; the relay alone sets such
-	connection                 // belongs to one connection, or net/http writes it
-	platform                   // front ends and the host add it; some backends believe it, or act on it
-)
-
-// stripped are headers of the caller, the platform or the host that end here, in net/http's canonical form.
-//
-// They are removed by name. What a caller's Connection header names is removed, too, but nothing relies on that: the host has dropped
-// Connection by then and passes on what it named (recording D-req-hop-headers).
-var stripped = map[string]kind{
-	"Authorization":            credential,
-	"Proxy-Authorization":      credential,
-	"Apim-Debug-Authorization": credential, // opens the gateway's trace
-	"X-Functions-Key":          credential,
-	"Cookie":                   credential, // the caller's session with the Function App
-	"X-Zumo-Auth":              credential, // Easy Auth's session token
-	"X-Identity-Header":        credential, // opens the identity endpoint
-
-	"X-Ms-Invocation-Id":   platform, // the host's, or a caller's imitation
-	"X-Original-Url":       platform, // some backends route by it
-	"X-Rewrite-Url":        platform, // some backends route by it
-	"Disguised-Host":       platform,
-	"Client-Ip":            platform,
-	"X-Client-Ip":          platform,
-	"X-Client-Port":        platform,
-	"Was-Default-Hostname": platform,
-	"Forwarded":            platform, // the way to the Function App, no business of the gateway's
-
-	// Would turn a permitted method into another.
-	"X-Http-Method-Override": platform,
-	"X-Http-Method":          platform,
-	"X-Method-Override":      platform,
-
-	"Connection":         connection,
-	"Proxy-Connection":   connection,
-	"Keep-Alive":         connection,
-	"Proxy-Authenticate": connection,
-	"Te":                 connection,
-	"Trailer":            connection,
-	"Transfer-Encoding":  connection,
-	"Upgrade":            connection, // no WebSocket
-	"Http2-Settings":     connection, // goes with Upgrade
-	"Content-Length":     connection,
-	"Host":               connection, // the target's
-}
-
-// strippedPrefixes are families of such headers, in lower case. The sources: learn.microsoft.com "Work with user identities in Azure App Service
-// authentication" (x-ms-client-principal*, x-ms-token-*); recordings D-forwarded-headers and E-appservice-forwarding for the rest.
-var strippedPrefixes = []struct {
-	prefix string
-	kind   kind
-}{
-	{"ocp-apim-", credential}, {"x-ms-client-principal", credential}, {"x-ms-token-", credential},
-	{"x-arr-", platform}, {"x-appservice-", platform}, {"x-waws-", platform}, {"x-site-", platform}, {"x-azure-functions-", platform}, {"x-forwarded-", platform},
-}
-
-// written are headers that a caller may send, but that the relay writes over, or net/http for it.
-var written = []string{"Expect", "Idempotency-Key", "Traceparent", "Tracestate"}
-
-// Fixed tells whether a function may have a fixed header of this name, in any case: not one that carries a credential, not one that belongs to the
-// connection, and none that the relay sets. What the platform adds to requests is not among them: who sets it for a function means it.
-func Fixed(name string) bool {
-	name = http.CanonicalHeaderKey(name)
-	k := kindOf(name)
-	return (k == 0 || k == platform) && !slices.Contains(written, name)
-}
 
 // EventKey begins the Idempotency-Key of every event. No caller can send such a key: whoever may
 // call a function could otherwise send the key of an event that is still to come, and the backend
@@ -127,13 +55,13 @@ func holdsEventKey(line string) bool {
 func passed(h http.Header, keyHeader string) http.Header {
 	out := make(http.Header) // of what comes in most is dropped, and eight names fit into the smallest map
 	for name, values := range h {
-		if !strippedHeader(name, keyHeader) {
+		if !header.Stripped(name, keyHeader) {
 			out[name] = values
 		}
 	}
-	dropNamed(out, h["Connection"])
+	header.DropNamed(out, h["Connection"])
 	lines := out["User-Agent"]
-	agent, _ := CallersAgent(lines)
+	agent, _ := header.CallersAgent(lines)
 	switch {
 	case agent == "":
 		out["User-Agent"] = nobody
@@ -143,56 +71,8 @@ func passed(h http.Header, keyHeader string) http.Header {
 	return out
 }
 
-// dropNamed removes the headers that the lines of a Connection header name (RFC 9110 7.6.1).
-func dropNamed(h http.Header, connection []string) {
-	for _, line := range connection {
-		for name := range strings.SplitSeq(line, ",") {
-			h.Del(strings.TrimSpace(name))
-		}
-	}
-}
-
 // nobody is the value with which http.Request.Write leaves User-Agent out.
 var nobody = []string{""}
-
-func strippedHeader(name, keyHeader string) bool {
-	return name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) || kindOf(name) != 0
-}
-
-// kindOf tells why a caller's header of this canonical name ends here, 0 for one that passes.
-func kindOf(name string) kind {
-	if k, ok := stripped[name]; ok || name == "" {
-		return k
-	}
-	switch name[0] {
-	case 'O', 'X', 'o', 'x': // every family begins so; most names are done here
-	default:
-		return 0
-	}
-	for _, family := range strippedPrefixes {
-		if n := len(family.prefix); len(name) >= n && strings.EqualFold(name[:n], family.prefix) {
-			return family.kind
-		}
-	}
-	return 0
-}
-
-// agentMark begins the product that the host appends to User-Agent when it forwards (recording D-get-query).
-const agentMark = "Azure-Functions-Host/"
-
-// CallersAgent is what a caller sent as User-Agent, less the product that the host appends when it forwards, and only then; marked tells that it was there.
-// A caller may send the same product. lines are the header's; none is "".
-func CallersAgent(lines []string) (agent string, marked bool) {
-	if len(lines) == 0 {
-		return "", false
-	}
-	agent = lines[len(lines)-1]
-	i := strings.LastIndex(agent, agentMark)
-	if i < 0 || strings.ContainsAny(agent[i:], " \t") {
-		return agent, false
-	}
-	return strings.TrimRight(agent[:i], " ,"), true
-}
 
 // cleanAnswer takes from an answer's header what would turn the whole answer into a 500 in the host (values outside ASCII: recordings D-ans-header-utf8,
 // P-ans-header-utf8; a Location is escaped instead) and what gives our credentials back to the caller. It returns the names of what it dropped.
@@ -206,11 +86,11 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 			label = "(a name that holds a secret)"
 		}
 		for i, value := range values {
-			if !ascii(value) && name == "Location" {
-				value = escape(value, printable())
+			if !header.ASCII(value) && name == "Location" {
+				value = target.EscapeLocation(value)
 				values[i] = value
 			}
-			if leaks || !ascii(value) || holds(value, secrets) {
+			if leaks || !header.ASCII(value) || holds(value, secrets) {
 				dropped = append(dropped, label)
 				continue
 			}
@@ -225,23 +105,26 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 	return dropped
 }
 
+// cleanTrailer does the same for an answer's trailers, which besides may hold nothing that concerns
+// framing, routing or credentials (RFC 9110 6.5.1).
+func cleanTrailer(h http.Header, secrets []string) (dropped []string) {
+	for name := range h {
+		if header.Stripped(name, "") {
+			delete(h, name)
+			dropped = append(dropped, name)
+		}
+	}
+	return append(dropped, cleanAnswer(h, secrets)...)
+}
+
 // harmless tells the fields that stay as they are: nearly all.
 func harmless(name string, values, secrets []string) bool {
 	for _, value := range values {
-		if !ascii(value) || holds(value, secrets) {
+		if !header.ASCII(value) || holds(value, secrets) {
 			return false
 		}
 	}
 	return !holds(name, secrets)
-}
-
-func ascii(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // holds tells whether text contains one of the secrets, plain or percent-encoded.
@@ -257,7 +140,7 @@ func holds(text string, secrets []string) bool {
 	if !strings.Contains(text, "%") {
 		return false
 	}
-	plain := lenientUnescape(text)
+	plain := target.Unescape(text)
 	query, err := url.QueryUnescape(text)
 	for _, s := range secrets {
 		if s != "" && (strings.Contains(plain, s) || err == nil && strings.Contains(query, s)) {

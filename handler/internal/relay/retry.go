@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,25 +38,6 @@ func retryable(status int) bool {
 func backoff(n int) time.Duration {
 	bound := firstWait << min(n-1, 10)
 	return rand.N(min(bound, lastWait)) + time.Millisecond
-}
-
-// retryAfter reads a Retry-After header: seconds, or a date against the answer's own Date, else our clock. ok is false where there is none that can be read.
-func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
-	text := h.Get("Retry-After")
-	if text == "" {
-		return 0, false
-	}
-	if s, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(s) * time.Second, true
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0, false
-	}
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = date
-	}
-	return max(0, at.Sub(now)), true
 }
 
 // sleep waits, or ends early with the context's cause.

@@ -18,9 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"apimrelay/handler/internal/target"
 
-	"apimrelay/handler/internal/relay"
+	"github.com/google/go-cmp/cmp"
 )
 
 // net/http's server does a number of things by itself. These tests say which of them a caller sees.
@@ -79,7 +79,7 @@ func (r *rig) instead(gateway http.HandlerFunc) {
 	s := httptest.NewServer(gateway)
 	r.t.Cleanup(s.Close)
 	for _, f := range r.all {
-		f.Relay.Target, _ = relay.ParseTarget(s.URL)
+		f.Target, _ = target.Parse(s.URL)
 	}
 }
 
@@ -135,9 +135,9 @@ func TestNothingIsAddedToAnAnswer(t *testing.T) {
 // An answer that comes before its upload's end arrives whole, however long the caller goes on sending, and the connection ends with it: what comes behind
 // is no request.
 func TestAnAnswerAmidAnUploadArrivesWhole(t *testing.T) {
-	for name, change := range map[string]func(*Function){
+	for name, change := range map[string]func(*subject){
 		"the gateway's": nil,
-		"our own":       func(f *Function) { f.Relay = nil },
+		"our own":       func(f *subject) { f.Credentials = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, change)
@@ -421,7 +421,7 @@ func (g *talkative) serve(c net.Conn) {
 // However answers are framed, and however many calls share the connections, none gets another call's answer.
 func TestNoCallGetsTheAnswerOfAnother(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
-	r.all[0].Relay.Target, _ = relay.ParseTarget(newTalkative(t).url)
+	r.all[0].Target, _ = target.Parse(newTalkative(t).url)
 	kinds := []string{"length", "chunks", "close", "interim"}
 	var all sync.WaitGroup
 	for caller := range 8 {
@@ -457,7 +457,7 @@ func TestWhatFollowsAnAnswerAnswersNobody(t *testing.T) {
 			t.Run(kind+", "+then, func(t *testing.T) {
 				r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
 				g := newTalkative(t)
-				r.all[0].Relay.Target, _ = relay.ParseTarget(g.url)
+				r.all[0].Target, _ = target.Parse(g.url)
 				for n := range 3 {
 					path := fmt.Sprintf("/%d", n)
 					want := path

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
 )
 
@@ -88,7 +88,7 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		body   string
-		change func(*Function)
+		change func(*subject)
 		want   int
 		logged []string
 		unsent bool
@@ -96,18 +96,18 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		"2xx succeeds":             {status: 201, want: 200, logged: []string{`"level":"INFO"`, `"upstream_status":201`}},
 		"204 succeeds":             {status: 204, want: 200},
 		"404 fails":                {status: 404, body: `{ "statusCode": 404, "message": "Resource not found" }`, want: 500, logged: []string{`"level":"ERROR"`, `want 2xx, got 404`, `"message":"Resource not found"`}},
-		"404 acknowledged":         {status: 404, change: func(f *Function) { f.Settings.Acknowledge = []int{404} }, want: 200},
+		"404 acknowledged":         {status: 404, change: func(f *subject) { f.Acknowledge = []int{404} }, want: 200},
 		"302 fails":                {status: 302, want: 500},
 		"401 fails with its class": {status: 401, body: `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`, want: 500, logged: []string{`"refusal":"token-refused"`, `"cause":"token-refused"`}},
 		"500 fails":                {status: 500, body: "backend's secret", want: 500, logged: []string{`got 500`}},
 		"a message that holds the token is not logged": {status: 400, body: `{"statusCode":400,"message":"what is Bearer canary-token?"}`, want: 500, logged: []string{`got 400`}},
 		"503 fails": {status: 503, want: 500},
-		"no token": {change: func(f *Function) {
-			f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, Err: errors.New("identity endpoint: no answer")}}
+		"no token": {change: func(f *subject) {
+			f.Credentials.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, Err: errors.New("identity endpoint: no answer")}}
 		}, want: 500, logged: []string{`"problem":"identity-unavailable"`, "identity endpoint: no answer"}, unsent: true},
-		"no connection":                        {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/up") }, want: 500, logged: []string{`"problem":"gateway-unreachable"`, `"cause":"gateway-connection"`}, unsent: true},
-		"settings":                             {change: func(f *Function) { f.Relay = nil }, want: 500, logged: []string{`"problem":"settings"`, `"cause":"settings-value"`}, unsent: true},
-		"a value that would leave its segment": {change: func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("https://gw/{missing}/x") }, want: 500, logged: []string{`"problem":"bad-path"`, `"cause":"bad-path"`}, unsent: true},
+		"no connection":                        {change: func(f *subject) { f.Target, _ = target.Parse("http://127.0.0.1:1/up") }, want: 500, logged: []string{`"problem":"gateway-unreachable"`, `"cause":"gateway-connection"`}, unsent: true},
+		"settings":                             {change: func(f *subject) { f.Credentials = nil }, want: 500, logged: []string{`"problem":"settings"`, `"cause":"settings-value"`}, unsent: true},
+		"a value that would leave its segment": {change: func(f *subject) { f.Target, _ = target.Parse("https://gw/{missing}/x") }, want: 500, logged: []string{`"problem":"bad-path"`, `"cause":"bad-path"`}, unsent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"q": queueFunction}, c.change)
@@ -160,7 +160,7 @@ func TestExpressionsOfAnEvent(t *testing.T) {
 }
 
 func TestGetSendsNoBody(t *testing.T) {
-	r := newRig(t, bothFlags, map[string]string{"q": queueFunction}, func(f *Function) { f.Settings.Method = "GET" })
+	r := newRig(t, bothFlags, map[string]string{"q": queueFunction}, func(f *subject) { f.Method = "GET" })
 	if _, _, err := r.play(message1("q", queueMessage)); err != nil {
 		t.Fatal(err)
 	}

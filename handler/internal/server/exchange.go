@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 )
@@ -20,76 +18,50 @@ import (
 // invocationHeader carries the host's id of the invocation (recording D-get-query).
 const invocationHeader = "X-Azure-Functions-Invocationid"
 
-// exchange is one request of the host's, from the first byte to the log line. It belongs to the goroutine that serves it.
+// exchange is one request of the host's, from the first byte to the log line. It is the
+// ResponseWriter of the request, and belongs to the goroutine that serves it.
 type exchange struct {
 	w       http.ResponseWriter
 	status  int // sent; 0 = the header is unsent
 	started time.Time
 
-	function *Function
-	call     relay.Call
-	trigger  string
-	method   string // the caller's
-	path     string // the caller's, without its query
-	trace    observe.Trace
-	traceID  string // as a text, where the header that goes on holds it
+	call    relay.Call
+	trigger string
+	method  string // the caller's
+	path    string // the caller's, without its query
+	trace   observe.Trace
+	traceID string // as a text, where the header that goes on holds it
 	// answered is the status that the caller gets where it is not the one of this exchange: in an envelope.
 	answered int
 	problem  string // code of our own problem answer
 	err      error
+	// cut says that the answer ended behind its header, and why: the caller's connection is cut.
+	cut      error
 	writeErr error   // of the first piece of an answer that could not be written
 	probe    bool    // the host's readiness probe: not logged
 	upload   *upload // of a proxied or forwarded call that has one
-	ctx      exchangeContext
-	route    chi.Context
 }
 
-type exchangeKey struct{}
+// exchangeOf returns the exchange of a request: every ResponseWriter that the router hands on is one.
+func exchangeOf(w http.ResponseWriter) *exchange { return w.(*exchange) }
 
-// exchangeContext carries an exchange and its call, in one step: each with a context and a copy of the request of its own would be a tenth of the
-// handler's own work.
-type exchangeContext struct {
-	context.Context
-	x *exchange
-}
-
-func (c *exchangeContext) Value(key any) any {
-	switch key.(type) {
-	case exchangeKey:
-		return c.x
-	case relay.CallKey:
-		return &c.x.call
+// ServeHTTP implements http.Handler: it identifies the invocation, keeps a panic from ending anything
+// but its own exchange, and logs one line.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{w: w, started: time.Now(), method: r.Method}
+	x.call.InvocationID, x.call.Started = invocationID(r.Header), x.started
+	// A request line in absolute form may hold a user's name and password.
+	if path, _, _ := strings.Cut(r.RequestURI, "?"); strings.HasPrefix(path, "/") || path == "*" {
+		x.path = path
 	}
-	if key == chi.RouteCtxKey { // or chi would make one, and a copy of the request to hold it
-		return &c.x.route
-	}
-	return c.Context.Value(key)
-}
-
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
-}
-
-// exchange is the outermost middleware: it identifies the invocation, keeps a panic from ending anything but its own exchange, and logs one line.
-func (s *Server) exchange(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{w: w, started: time.Now(), method: r.Method}
-		x.call.InvocationID, x.call.Started = invocationID(r.Header), x.started
-		x.path, _, _ = strings.Cut(r.RequestURI, "?")
-		x.probe = x.path == "/" && x.call.InvocationID == ""
-		x.ctx = exchangeContext{r.Context(), x}
-		r = r.WithContext(&x.ctx)
-		defer func() {
-			p := recover()
-			if p == nil {
-				s.logExchange(r, x)
-				return
-			}
+	x.probe = x.path == "/" && x.call.InvocationID == ""
+	defer func() {
+		if p := recover(); p != nil {
 			s.panicked(r, x, p)
-		}()
-		next.ServeHTTP(x, r)
-	})
+		}
+		s.end(r, x)
+	}()
+	s.router.ServeHTTP(x, r)
 }
 
 // invocationID is the host's id: the last value of the last line, because a forwarded caller's own comes before it (recording D-req-fake-host-headers).
@@ -106,29 +78,38 @@ func invocationID(h http.Header) string {
 	return id
 }
 
-// panicked ends an exchange whose code gave up. http.ErrAbortHandler is the relay's way to cut an answer whose source broke off.
+// panicked answers an exchange whose code failed.
 func (s *Server) panicked(r *http.Request, x *exchange, p any) {
-	if p != http.ErrAbortHandler {
-		x.err = fmt.Errorf("serving the invocation: panic: %s", panicText(p))
-		s.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("invocation_id", x.call.InvocationID),
-			slog.String("error", x.err.Error()), slog.String("stack", string(debug.Stack())))
-		if x.status == 0 {
-			s.answerProblem(x, r, problemFor("internal"), x.err)
-			s.logExchange(r, x)
-			return
-		}
-	} else if x.err == nil {
-		x.err = x.call.Outcome.Cut
+	x.err = fmt.Errorf("serving the invocation: panic: %s", panicText(p))
+	s.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("invocation_id", x.call.InvocationID),
+		slog.String("error", x.err.Error()), slog.String("stack", string(debug.Stack())))
+	if x.status != 0 {
+		x.cut = x.err
+		return
+	}
+	s.answerProblem(x, x, r.Method, problemFor("internal"), x.err)
+}
+
+// end logs the exchange. Where its answer broke off it cuts the caller's connection: half an answer
+// must not look like a whole one.
+func (s *Server) end(r *http.Request, x *exchange) {
+	if x.cut == nil {
+		s.logExchange(r, x)
+		return
 	}
 	x.problem = answerCut
+	if x.err == nil {
+		x.err = cutError(&x.call)
+	}
 	if x.writeErr != nil && x.call.Outcome.Cut == nil {
 		x.problem, x.err = "caller-left", fmt.Errorf("answering: the caller left: %w", x.writeErr)
 	}
 	s.logExchange(r, x)
-	// What is still in the server's buffer goes out first. Without a byte of an answer the host would repeat a proxied exchange up to 40 times, a
-	// forwarded one up to four (recordings P-ans-closed, D-ans-closed); one that is cut short it passes on as such (P-ans-chunked-cut).
-	_ = http.NewResponseController(x.w).Flush()
-	panic(http.ErrAbortHandler)
+	// What is still in the server's buffer goes out first. Without a byte of an answer the host would
+	// repeat a proxied exchange up to 40 times, a forwarded one up to four (recordings P-ans-closed,
+	// D-ans-closed); one that is cut short it passes on as such (P-ans-chunked-cut).
+	flush(x.w)
+	panic(http.ErrAbortHandler) // net/http's way to have a connection cut
 }
 
 // panicText is the text of a fault of the program's own; of any other value only the type, since nobody knows what it holds.
@@ -194,8 +175,8 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 		Status: status, DurationMS: observe.Milliseconds(time.Since(x.started)),
 		Problem: x.problem, TraceID: x.traceID,
 	}
-	if x.function != nil {
-		line.Function = x.function.Settings.App.Name
+	if x.call.Function != nil {
+		line.Function = x.call.Function.App.Name
 	}
 	if x.call.Way != relay.Event {
 		line.Method, line.Path = x.method, x.path
@@ -205,7 +186,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	line.UpstreamMS = observe.Milliseconds(o.Upstream)
 	line.Refusal, line.Token = string(o.Refusal), o.Token
 	line.Replays, line.DroppedHeaders = strings.Join(o.Replays, ","), strings.Join(o.Dropped, ",")
-	line.Cause = string(causeOf(x.err, x.function, x.problem, o.Refusal))
+	line.Cause = string(causeOf(x.err, x.call.Function, x.problem, o.Refusal))
 	if o.Message != "" && !x.call.Holds(o.Message) {
 		line.Words = strings.ToValidUTF8(o.Message[:min(len(o.Message), longestMessage)], "")
 	}
@@ -223,7 +204,7 @@ const longestMessage = 300
 
 // begin starts the invocation's span, where spans are exported. Its end is the log line's.
 func (s *Server) begin(x *exchange, route string) {
-	in := observe.Invocation{ID: x.call.InvocationID, Function: x.function.Settings.App.Name, Trigger: x.trigger, Way: string(x.call.Way)}
+	in := observe.Invocation{ID: x.call.InvocationID, Function: x.call.Function.App.Name, Trigger: x.trigger, Way: string(x.call.Way)}
 	if x.call.Way == relay.Event {
 		in.Way = string(relay.Wrapped)
 	} else {

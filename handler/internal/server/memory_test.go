@@ -18,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -132,13 +134,13 @@ func TestNoCallSeesTheMemoryOfAnother(t *testing.T) {
 	gateway := newRudeGateway(t)
 	t.Cleanup(gateway.close)
 	r := newRig(t, `{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"handler"}}}`, map[string]string{"large": strings.Replace(restFunction, "rest/", "large/", 1)},
-		func(f *Function) {
+		func(f *subject) {
 			var err error
-			if f.Relay.Target, err = relay.ParseTarget("http://" + gateway.listener.Addr().String() + "/up"); err != nil {
+			if f.Target, err = target.Parse("http://" + gateway.listener.Addr().String() + "/up"); err != nil {
 				t.Fatal(err)
 			}
-			f.Relay.Attempts = 3
-			f.Relay.Keys = relay.NewKeys(relay.DefaultKeyHeader, secret.New("canary-key"), secret.New("canary-other-key"))
+			f.Attempts = 3
+			f.Credentials.Keys = relay.NewKeys(header.DefaultKey, secret.New("canary-key"), secret.New("canary-other-key"))
 		})
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()

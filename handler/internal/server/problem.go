@@ -13,6 +13,8 @@ import (
 	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
 )
 
@@ -77,7 +79,7 @@ var problemCodes = []struct {
 	{sentinel(invocation.ErrBodyDamaged), "body-damaged"},
 	{sentinel(invocation.ErrTooLarge), "too-large"},
 	{sentinel(context.Canceled), "caller-left"},
-	{is[*relay.PathError], "bad-path"},
+	{is[*target.PathError], "bad-path"},
 	{is[*relay.GatewayError], "gateway-unreachable"},
 	{is[*relay.UploadError], "upload-broken"},
 	{is[*invocation.CannotCarryError], "cannot-carry"},
@@ -105,15 +107,15 @@ func is[E error](err error) bool {
 // causeOf names why an invocation failed, for the log: as whoever found out says it, else by the code
 // of our answer or the class of the refusal. It is "" for an invocation that did not fail, and where
 // only the status of the answer is known.
-func causeOf(err error, f *Function, problem string, class relay.Refusal) cause.Code {
+func causeOf(err error, f *settings.Function, problem string, class relay.Refusal) cause.Code {
 	if code := token.CodeOf(err); code != "" {
 		return code
 	}
 	if e, ok := errors.AsType[*relay.GatewayError](err); ok {
 		return cause.OfNetwork(e.Err)
 	}
-	if errors.Is(err, errSettings) && f != nil && len(f.Settings.Faults) > 0 {
-		return f.Settings.Faults[0].Cause
+	if errors.Is(err, errSettings) && f != nil && len(f.Faults) > 0 {
+		return f.Faults[0].Cause
 	}
 	return cmp.Or(cause.OfProblem(problem), cause.OfRefusal(string(class)))
 }
@@ -132,13 +134,13 @@ func hintOf(err error) string {
 	return ""
 }
 
-// problem answers a request with the problem that err is. The header is unsent.
-func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
-	s.answerProblem(w, r, problemOf(err), err)
+// problem answers a request with the problem that err is. The header of w is unsent; w is the
+// exchange, or the envelope that it will send.
+func (s *Server) problem(w http.ResponseWriter, x *exchange, method string, err error) {
+	s.answerProblem(w, x, method, problemOf(err), err)
 }
 
-func (s *Server) answerProblem(w http.ResponseWriter, r *http.Request, p problem, err error) {
-	x := exchangeOf(r.Context())
+func (s *Server) answerProblem(w http.ResponseWriter, x *exchange, method string, p problem, err error) {
 	x.problem, x.err = p.code, err
 	title := p.title
 	if e, ok := errors.AsType[*invocation.CannotCarryError](err); ok {
@@ -159,7 +161,7 @@ func (s *Server) answerProblem(w http.ResponseWriter, r *http.Request, p problem
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 	w.WriteHeader(p.status)
-	if r.Method != http.MethodHead {
+	if method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
 }

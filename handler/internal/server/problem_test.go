@@ -71,10 +71,10 @@ func TestEachProblemAndRefusalHasACause(t *testing.T) {
 
 func TestTheFinestCauseIsNamed(t *testing.T) {
 	refused := &token.Error{Kind: token.Refused, Code: cause.IdentityNotAttached, Err: errors.New("x")}
-	faulty := &Function{Settings: &settings.Function{Faults: []app.Fault{{Cause: cause.SettingsReference}}}}
+	faulty := &settings.Function{Faults: []app.Fault{{Cause: cause.SettingsReference}}}
 	for name, tc := range map[string]struct {
 		err  error
-		f    *Function
+		f    *settings.Function
 		want cause.Code
 	}{
 		"whoever asked for the token": {fmt.Errorf("relaying: %w", refused), nil, cause.IdentityNotAttached},

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 )
 
 // rawCase is what somebody may write to the handler's port. Whoever reaches the port can call; so the question is not whether the request is polite, but
@@ -201,7 +201,7 @@ func TestNothingBehindABrokenUploadIsServed(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	defer gateway.Close()
-	r.all[0].Relay.Target, _ = relay.ParseTarget(gateway.URL)
+	r.all[0].Target, _ = target.Parse(gateway.URL)
 	conn, err := net.Dial("tcp4", r.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

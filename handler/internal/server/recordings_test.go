@@ -20,9 +20,11 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -128,13 +130,20 @@ func (f fixedTokens) Renew(context.Context, string) (string, error) {
 	return "", fmt.Errorf("the same token")
 }
 
+// subject is a function under test, and its credentials; nil = its settings are at fault.
+type subject struct {
+	*settings.Function
+	Credentials *relay.Credentials
+}
+
 // rig is a server for one app between a fake host (the test) and a fake gateway.
 type rig struct {
 	t       *testing.T
 	server  *listening
 	gateway *httptest.Server
 	app     *app.App
-	all     []*Function
+	all     []*subject
+	config  Config
 	answer  func(http.ResponseWriter, *http.Request, []byte)
 	log     lockedBuffer
 
@@ -167,7 +176,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // newRig writes the app's files and starts the server. change may alter the functions; ApimUrl is <gateway>/up.
-func newRig(t *testing.T, hostJSON string, functions map[string]string, change func(*Function)) *rig {
+func newRig(t *testing.T, hostJSON string, functions map[string]string, change func(*subject)) *rig {
 	t.Helper()
 	r := &rig{t: t, answer: func(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = io.WriteString(w, "done") }}
 	r.gateway = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -197,21 +206,27 @@ func newRig(t *testing.T, hostJSON string, functions map[string]string, change f
 	a := app.Load(root, func(string) (string, bool) { return "", false })
 	r.app = a
 	log := slog.New(observe.NewHandler(&r.log, &r.log, slog.LevelDebug))
+	config := Config{App: a, Log: log, Credentials: make(map[*settings.Function]*relay.Credentials)}
 	for _, f := range a.Functions {
-		target, err := relay.ParseTarget(r.gateway.URL + "/up")
+		upstream, err := target.Parse(r.gateway.URL + "/up")
 		if err != nil {
 			t.Fatal(err)
 		}
-		sf := &Function{Settings: &settings.Function{App: f, Method: "POST", Attempts: 1}, Relay: &relay.Function{
-			Name: f.Name, Target: target, Attempts: 1, Tokens: fixedTokens{},
-			KeyHeader: relay.DefaultKeyHeader, Keys: relay.NewKeys(relay.DefaultKeyHeader, secret.New("canary-key")),
-		}}
-		if change != nil {
-			change(sf)
+		one := &subject{
+			&settings.Function{App: f, Method: "POST", Attempts: 1, Target: upstream, KeyHeader: header.DefaultKey},
+			&relay.Credentials{Tokens: fixedTokens{}, Keys: relay.NewKeys(header.DefaultKey, secret.New("canary-key"))},
 		}
-		r.all = append(r.all, sf)
+		if change != nil {
+			change(one)
+		}
+		r.all = append(r.all, one)
+		config.Functions = append(config.Functions, one.Function)
+		if one.Credentials != nil {
+			config.Credentials[one.Function] = one.Credentials
+		}
 	}
-	r.server = listen(t, HTTPServer(New(Config{App: a, Functions: r.all, Log: log}), log))
+	r.config = config
+	r.server = listen(t, HTTPServer(New(config), log))
 	return r
 }
 
@@ -247,7 +262,7 @@ func (r *rig) target(pathAndQuery string) {
 	r.t.Helper()
 	for _, f := range r.all {
 		var err error
-		if f.Relay.Target, err = relay.ParseTarget(r.gateway.URL + pathAndQuery); err != nil {
+		if f.Target, err = target.Parse(r.gateway.URL + pathAndQuery); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -374,7 +389,7 @@ func TestRecordedRequestsReachTheGateway(t *testing.T) {
 						t.Errorf("%s: %q was added", name, got.header[name])
 					}
 				}
-				if got.header.Get("Authorization") != "Bearer canary-token" || got.header.Get(relay.DefaultKeyHeader) != "canary-key" {
+				if got.header.Get("Authorization") != "Bearer canary-token" || got.header.Get(header.DefaultKey) != "canary-key" {
 					t.Error("our credentials did not arrive")
 				}
 				for _, name := range []string{"X-Functions-Key", "Cookie", "X-Ms-Invocation-Id"} {

@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -30,17 +32,20 @@ func BenchmarkExchange(b *testing.B) {
 		}
 	}
 	a := app.Load(root, func(string) (string, bool) { return "", false })
-	target, err := relay.ParseTarget("https://gateway.example/orders")
+	upstream, err := target.Parse("https://gateway.example/orders")
 	if err != nil {
 		b.Fatal(err)
 	}
-	f := &Function{Settings: &settings.Function{App: a.Functions[0]}, Relay: &relay.Function{
-		Name: "rest", Target: target, Keys: relay.NewKeys(relay.DefaultKeyHeader, secret.New("one"), secret.New("two")), KeyHeader: relay.DefaultKeyHeader,
-		Headers: http.Header{"Api-Version": {"v1"}}, Attempts: 3, Tokens: namedTokens(strings.Repeat("t", 1500)),
+	f := &settings.Function{
+		App: a.Functions[0], Target: upstream, KeyHeader: header.DefaultKey, Headers: http.Header{"Api-Version": {"v1"}}, Attempts: 3,
+	}
+	credentials := map[*settings.Function]*relay.Credentials{f: {
+		Keys:   relay.NewKeys(header.DefaultKey, secret.New("one"), secret.New("two")),
+		Tokens: namedTokens(strings.Repeat("t", 1500)),
 	}}
 	answer := http.Header{"Content-Type": {"application/json"}, "Content-Length": {"41"}, "Date": {"Wed, 25 Nov 2026 05:00:00 GMT"}, "Request-Context": {"appId=x"}}
 	s := New(Config{
-		App: a, Functions: []*Function{f}, Log: slog.New(observe.NewHandler(io.Discard, io.Discard, slog.LevelInfo)),
+		App: a, Functions: []*settings.Function{f}, Credentials: credentials, Log: slog.New(observe.NewHandler(io.Discard, io.Discard, slog.LevelInfo)),
 		Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			if r.Body != nil {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -86,7 +91,3 @@ func (s *sink) Write(p []byte) (int, error) {
 	s.status, s.n = max(s.status, 200), s.n+len(p)
 	return len(p), nil
 }
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -20,6 +20,7 @@ import (
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
+	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
 )
 
@@ -62,7 +63,7 @@ func (r *rig) do(req *http.Request) (*http.Response, string) {
 }
 
 func TestReadinessIsAnsweredWhateverIsWrong(t *testing.T) {
-	r := newRig(t, `{"version":`, nil, func(f *Function) { f.Relay = nil })
+	r := newRig(t, `{"version":`, nil, func(f *subject) { f.Credentials = nil })
 	res, _ := r.do(httptest.NewRequest("GET", r.server.URL+"/", nil).WithContext(t.Context()))
 	if res.StatusCode != 200 || r.log.String() != "" {
 		t.Errorf("answered %d, logged %q", res.StatusCode, r.log.String())
@@ -72,7 +73,7 @@ func TestReadinessIsAnsweredWhateverIsWrong(t *testing.T) {
 func TestProblems(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, path string
-		change       func(*Function)
+		change       func(*subject)
 		status       int
 		code         string
 	}{
@@ -80,10 +81,10 @@ func TestProblems(t *testing.T) {
 		"outside the prefix":   {"GET", "/rest/x", nil, 404, "no-route"},
 		"a double slash":       {"GET", "/api/rest//x", nil, 404, "no-route"},
 		"a timer's path":       {"POST", "/api/q", nil, 404, "no-route"},
-		"settings at fault":    {"GET", "/api/rest/x", func(f *Function) { f.Relay = nil }, 500, "settings"},
+		"settings at fault":    {"GET", "/api/rest/x", func(f *subject) { f.Credentials = nil }, 500, "settings"},
 		"dots":                 {"GET", "/api/rest/a/..%2fb", nil, 400, "bad-path"},
 		"dots, escaped twice":  {"GET", "/api/rest/%252e%252e/x", nil, 400, "bad-path"},
-		"nobody at the target": {"GET", "/api/rest/x", func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/") }, 502, "gateway-unreachable"},
+		"nobody at the target": {"GET", "/api/rest/x", func(f *subject) { f.Target, _ = target.Parse("http://127.0.0.1:1/") }, 502, "gateway-unreachable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"rest": restFunction, "q": queueFunction}, c.change)
@@ -103,8 +104,8 @@ func TestProblems(t *testing.T) {
 }
 
 func TestAnUnavailableIdentitySaysWhenToComeBack(t *testing.T) {
-	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, func(f *Function) {
-		f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, RetryAfter: 1500 * time.Millisecond, Err: errors.New("no answer")}}
+	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, func(f *subject) {
+		f.Credentials.Tokens = fixedTokens{&token.Error{Kind: token.Unavailable, RetryAfter: 1500 * time.Millisecond, Err: errors.New("no answer")}}
 	})
 	res, _ := r.do(r.proxiedCall("GET", "/api/rest/x", nil))
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") != "2" {
@@ -119,13 +120,13 @@ func TestAnUnavailableIdentitySaysWhenToComeBack(t *testing.T) {
 
 // A call whose upload is not read leaves its connection in order: the next call on it, or on a new one, is answered, and nothing panics in net/http.
 func TestTheCallAfterAnUnreadUploadIsAnswered(t *testing.T) {
-	for name, change := range map[string]func(*Function){
-		"settings": func(f *Function) { f.Relay = nil },
-		"bad path": func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("https://gw/{missing}") },
-		"identity refused": func(f *Function) {
-			f.Relay.Tokens = fixedTokens{&token.Error{Kind: token.Refused, Err: errors.New("no")}}
+	for name, change := range map[string]func(*subject){
+		"settings": func(f *subject) { f.Credentials = nil },
+		"bad path": func(f *subject) { f.Target, _ = target.Parse("https://gw/{missing}") },
+		"identity refused": func(f *subject) {
+			f.Credentials.Tokens = fixedTokens{&token.Error{Kind: token.Refused, Err: errors.New("no")}}
 		},
-		"gateway unreachable": func(f *Function) { f.Relay.Target, _ = relay.ParseTarget("http://127.0.0.1:1/") },
+		"gateway unreachable": func(f *subject) { f.Target, _ = target.Parse("http://127.0.0.1:1/") },
 		"an early 413":        nil,
 	} {
 		for _, size := range []int{1, 5000, 300_000} {
@@ -190,8 +191,9 @@ func TestOddRequestLines(t *testing.T) {
 func TestHealthMakesNoCall(t *testing.T) {
 	const health = `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","route":"health"},{"type":"http","direction":"out","name":"res"}]}`
 	for status, healthy := range map[int]bool{200: true, 503: false} {
-		r := newRig(t, bothFlags, map[string]string{"health": health}, func(f *Function) { f.Relay = nil })
-		r.server.Handler = New(Config{App: r.app, Functions: r.all, Healthy: func() bool { return healthy }})
+		r := newRig(t, bothFlags, map[string]string{"health": health}, func(f *subject) { f.Credentials = nil })
+		r.config.Healthy = func() bool { return healthy }
+		r.server.Handler = New(r.config)
 		if res, body := r.do(r.proxiedCall("GET", "/api/health", nil)); res.StatusCode != status || body != "" {
 			t.Errorf("healthy %v: answered %d %q", healthy, res.StatusCode, body)
 		}
@@ -239,7 +241,7 @@ func TestUploadsPassPieceByPiece(t *testing.T) {
 		}
 	}))
 	defer gateway.Close()
-	r.all[0].Relay.Target, _ = relay.ParseTarget(gateway.URL)
+	r.all[0].Target, _ = target.Parse(gateway.URL)
 	up, write := io.Pipe()
 	go func() {
 		for _, c := range []byte("abc") {
@@ -313,7 +315,7 @@ func TestAnEarlyAnswerDoesNotWaitForTheUpload(t *testing.T) {
 		_, _ = io.WriteString(w, "no")
 	}))
 	defer gateway.Close()
-	r.all[0].Relay.Target, _ = relay.ParseTarget(gateway.URL)
+	r.all[0].Target, _ = target.Parse(gateway.URL)
 	up, write := io.Pipe()
 	defer write.Close()
 	go func() { _, _ = write.Write([]byte("first")) }() // and then nothing more until the answer is there
@@ -329,7 +331,7 @@ func TestAnEarlyAnswerDoesNotWaitForTheUpload(t *testing.T) {
 
 func TestAPanicEndsOneExchange(t *testing.T) {
 	r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
-	r.all[0].Relay.Tokens = panicking{}
+	r.all[0].Credentials.Tokens = panicking{}
 	res, body := r.do(r.proxiedCall("GET", "/api/rest/x", nil))
 	if res.StatusCode != 500 || !strings.Contains(body, `"code":"internal"`) || strings.Contains(body, "canary") {
 		t.Errorf("answered %d %s", res.StatusCode, body)
@@ -337,7 +339,7 @@ func TestAPanicEndsOneExchange(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, `"msg":"panic"`) || strings.Contains(log, "canary") {
 		t.Errorf("log: %s", log)
 	}
-	r.all[0].Relay.Tokens = fixedTokens{}
+	r.all[0].Credentials.Tokens = fixedTokens{}
 	if res, _ := r.do(r.proxiedCall("GET", "/api/rest/x", nil)); res.StatusCode != 200 {
 		t.Errorf("the next call: %d", res.StatusCode)
 	}
@@ -449,12 +451,12 @@ func TestIdentitiesAreNeverMixed(t *testing.T) {
 		"writer": strings.Replace(restFunction, "rest/", "write/", 1),
 		"queue":  queueFunction,
 	}
-	r := newRig(t, bothFlags, functions, func(f *Function) {
-		f.Relay.Tokens = namedTokens("token-of-" + f.Settings.App.Name)
-		f.Settings.Method = "POST"
+	r := newRig(t, bothFlags, functions, func(f *subject) {
+		f.Credentials.Tokens = namedTokens("token-of-" + f.App.Name)
+		f.Method = "POST"
 	})
 	for _, f := range r.all {
-		f.Relay.Target, _ = relay.ParseTarget(r.gateway.URL + "/" + f.Settings.App.Name)
+		f.Target, _ = target.Parse(r.gateway.URL + "/" + f.App.Name)
 	}
 	var wrong atomic.Int64
 	r.answer = func(w http.ResponseWriter, req *http.Request, _ []byte) {
@@ -515,7 +517,7 @@ func TestLargeBodiesPass(t *testing.T) {
 		}
 	}))
 	defer gateway.Close()
-	r.all[0].Relay.Target, _ = relay.ParseTarget(gateway.URL)
+	r.all[0].Target, _ = target.Parse(gateway.URL)
 	req := r.proxiedCall("POST", "/api/rest/x", io.LimitReader(zeros{}, size))
 	req.ContentLength = size
 	res, err := http.DefaultTransport.RoundTrip(req)

@@ -267,13 +267,14 @@ func TestLargeAnswersAreNotInMemory(t *testing.T) {
 				r := newRig(t, bothFlags, map[string]string{"hello": helloFunction, "q": blobFunction}, nil)
 				var there sync.WaitGroup
 				last := make(chan struct{})
-				s := New(Config{App: r.app, Functions: r.all, Transport: roundTrip(func(req *http.Request) (*http.Response, error) {
+				r.config.Log, r.config.Transport = nil, roundTrip(func(req *http.Request) (*http.Response, error) {
 					h := http.Header{"Content-Type": {"text/plain"}}
 					if length >= 0 {
 						h.Set("Content-Length", "10485760")
 					}
 					return &http.Response{StatusCode: 200, Header: h, ContentLength: length, Request: req, Body: io.NopCloser(&heldBody{rest: size, there: there.Done, last: last})}, nil
-				})})
+				})
+				s := New(r.config)
 				once := func(group *sync.WaitGroup) {
 					group.Go(func() {
 						req, _ := http.NewRequest("POST", "/"+function, strings.NewReader(map[string]string{

@@ -28,7 +28,7 @@ func TestATraceGoesOnWhereOneCameInAndNoneIsMadeUp(t *testing.T) {
 	} {
 		for _, way := range []string{"GET", "POST", "forwarded", "wrapped", "event"} {
 			t.Run(name+", "+way, func(t *testing.T) {
-				r := newRig(t, bothFlags, map[string]string{"hello": hello, "q": queue}, func(f *Function) { f.Relay.Attempts = 2 })
+				r := newRig(t, bothFlags, map[string]string{"hello": hello, "q": queue}, func(f *subject) { f.Attempts = 2 })
 				calls := 0
 				r.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 					if calls++; calls == 1 && way != "POST" { // and so it is with a second attempt

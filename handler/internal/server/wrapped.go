@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 
 	"apimrelay/handler/internal/app"
@@ -11,15 +12,21 @@ import (
 	"apimrelay/handler/internal/invocation"
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/settings"
 )
 
 // wrapped serves POST /<Function>: an event, or the request of an HTTP trigger in the host's envelope.
-func (s *Server) wrapped(f *Function) http.HandlerFunc {
-	outputs := outputsOf(f.Settings.App)
-	if !f.Settings.App.HTTP() {
-		return func(w http.ResponseWriter, r *http.Request) { s.event(w, r, f, outputs) }
+func (s *Server) wrapped(f *settings.Function) http.HandlerFunc {
+	outputs := outputsOf(f.App)
+	return func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(w)
+		x.call.Function, x.trigger = f, f.App.Trigger.Type
+		if f.App.HTTP() {
+			s.wrappedHTTP(x, r, f, outputs)
+		} else {
+			s.event(x, r, f, outputs)
+		}
 	}
-	return func(w http.ResponseWriter, r *http.Request) { s.wrappedHTTP(w, r, f, outputs) }
 }
 
 func outputsOf(f *app.Function) []invocation.Output {
@@ -30,34 +37,34 @@ func outputsOf(f *app.Function) []invocation.Output {
 	return out
 }
 
-// wrappedHTTP takes the caller's request out of the envelope, relays it as any other, and puts the answer into an envelope. Problems travel inside, too:
-// the host drops the body of any answer that is not 200 (recording B-handler-404).
-func (s *Server) wrappedHTTP(w http.ResponseWriter, r *http.Request, f *Function, outputs []invocation.Output) {
-	x := exchangeOf(r.Context())
-	x.function, x.trigger, x.call.Way = f, f.Settings.App.Trigger.Type, relay.Wrapped
+// wrappedHTTP takes the caller's request out of the envelope, relays it as any other, and puts the
+// answer into an envelope. Problems travel inside, too: the host drops the body of any answer that is
+// not 200 (recording B-handler-404).
+func (s *Server) wrappedHTTP(x *exchange, r *http.Request, f *settings.Function, outputs []invocation.Output) {
+	x.call.Way = relay.Wrapped
 	answer := s.newEnvelope()
 	defer answer.free()
-	in, err := invocation.ReadHTTP(r.Body, f.Settings.App.Trigger.Name)
-	if in == nil {
-		if !errors.Is(err, invocation.ErrTooLarge) {
-			s.answerProblem(w, r, problemFor("bad-invocation"), err) // bare: nobody would find a caller's answer in it
-			return
-		}
-		s.problem(answer, r, err)
-	} else {
-		x.method, x.path = in.Method, in.Path
+	method := r.Method
+	in, err := invocation.ReadHTTP(r.Body, f.App.Trigger.Name)
+	switch {
+	case in != nil:
+		x.method, x.path, method = in.Method, in.Path, in.Method
+		x.unwrap(r, in, answer)
 		if err == nil {
 			err = sendable(in)
 		}
-		call := s.unwrap(r, in, answer)
-		if err != nil {
-			s.problem(answer, call, err)
-		} else {
-			s.relayWrapped(answer, call, f, in)
+		if err == nil {
+			err = s.relayWrapped(answer, x, r, f, in)
 		}
-		r = call
+	case !errors.Is(err, invocation.ErrTooLarge):
+		s.answerProblem(x, x, method, problemFor("bad-invocation"), err) // bare: nobody would find a caller's answer in it
+		return
 	}
-	s.answerWrapped(w, r, answer, outputs)
+	if err != nil {
+		answer.reset()
+		s.problem(answer, x, method, err)
+	}
+	s.answerWrapped(x, method, answer, outputs)
 }
 
 // sendable tells whether net/http would write the request. A caller's HTTP cannot bring what it would not; an envelope's JSON can.
@@ -75,32 +82,25 @@ func sendable(in *invocation.HTTP) error {
 	return nil
 }
 
-// unwrap makes a request of what stands in the envelope.
-func (s *Server) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) *http.Request {
-	x := exchangeOf(r.Context())
-	call := blank.WithContext(r.Context())
-	call.Method, call.Header, call.Host, call.URL, call.RequestURI = in.Method, in.Header, in.Host, r.URL, in.Path
-	if len(in.Body) > 0 {
-		answer.upload = &keptUpload{body: in.Body}
-		call.GetBody = answer.upload.open
-		call.Body, _ = call.GetBody()
-		call.ContentLength = int64(len(in.Body))
-	}
+// unwrap makes a call of what stands in the envelope.
+func (x *exchange) unwrap(r *http.Request, in *invocation.HTTP, answer *envelope) {
 	// The envelope cannot carry a compressed answer back.
-	call.Header.Del("Accept-Encoding")
+	in.Header.Del("Accept-Encoding")
 	trace, known := observe.Continue(r.Header)
 	if !known {
-		trace, _ = observe.Continue(call.Header)
+		trace, _ = observe.Continue(in.Header)
 	}
-	call.Header.Del("Traceparent")
-	call.Header.Del("Tracestate")
+	in.Header.Del("Traceparent")
+	in.Header.Del("Tracestate")
 	x.trace = trace
 	x.call.Set = traceHeaders(trace)
-	return call
+	x.call.Method, x.call.Header = in.Method, in.Header
+	if len(in.Body) > 0 {
+		answer.upload = &keptUpload{body: in.Body}
+		first, _ := answer.upload.open()
+		x.call.Body = relay.Body{Reader: first, Again: answer.upload.open, Length: int64(len(in.Body))}
+	}
 }
-
-// blank is what all requests that come wrapped have in common.
-var blank = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
 
 // traceHeaders passes the context on as it came: without an exporter there is no span of ours
 // that the next one could be below. Where none came there is none: one that is made up, and so
@@ -112,29 +112,36 @@ func traceHeaders(t observe.Trace) http.Header {
 	return h
 }
 
-func (s *Server) relayWrapped(answer *envelope, call *http.Request, f *Function, in *invocation.HTTP) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler:
-			// Proxied the caller's connection would be cut; here nothing is sent yet, and half an answer need not be.
-			x := exchangeOf(call.Context())
-			answer.reset()
-			err := answer.refused
-			if err == nil {
-				err = cutError(&x.call)
-			}
-			s.problem(answer, call, err)
-		default:
-			panic(p)
-		}
-	}()
-	match, ok := f.Settings.App.Match(in.Path)
+// relayWrapped relays the request of an envelope and keeps the answer. Where that broke off it is an
+// error: nothing is sent yet, and half an answer need not be.
+func (s *Server) relayWrapped(to *envelope, x *exchange, r *http.Request, f *settings.Function, in *invocation.HTTP) error {
+	match, ok := f.App.Match(in.Path)
 	if !ok {
-		s.problem(answer, call, errNoRoute)
-		return
+		return errNoRoute
 	}
-	s.relayHTTP(answer, call, match, in.RawQuery)
+	if err := s.identify(x, f, match, in.RawQuery); err != nil {
+		return err
+	}
+	if f.App.Reserved() {
+		own := r.WithContext(r.Context())
+		own.Method = in.Method
+		return s.reserved(to, own, f.App)
+	}
+	answer, err := s.relay.Do(r.Context(), &x.call)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	to.status = answer.Status
+	maps.Copy(to.header, answer.Header)
+	_, err = io.Copy(to, answer.Body)
+	switch {
+	case to.refused != nil:
+		return to.refused
+	case err != nil:
+		return cutError(&x.call)
+	}
+	return nil
 }
 
 // cutError says why an answer broke off.
@@ -149,33 +156,37 @@ func cutError(c *relay.Call) error {
 	return &relay.GatewayError{Host: c.Function.Target.Host(), Err: err}
 }
 
-// answerWrapped writes the envelope; what it cannot carry, or can no longer be read, becomes a problem in its place.
-func (s *Server) answerWrapped(w http.ResponseWriter, r *http.Request, answer *envelope, outputs []invocation.Output) {
-	x := exchangeOf(r.Context())
-	w.Header()["Content-Type"] = []string{invocation.ContentType}
-	if r.Method == http.MethodHead {
+// answerWrapped writes the envelope; what it cannot carry, or can no longer be read, becomes a problem
+// in its place.
+func (s *Server) answerWrapped(x *exchange, method string, answer *envelope, outputs []invocation.Output) {
+	x.Header()["Content-Type"] = []string{invocation.ContentType}
+	if method == http.MethodHead {
 		answer.body.Reset()
 	}
-	dropped, err := invocation.WriteHTTP(w, outputs, answer.code(), answer.header, &answer.body)
-	x.cutUnread(err)
+	dropped, err := invocation.WriteHTTP(x, outputs, answer.code(), answer.header, &answer.body)
+	if x.cutUnread(err) {
+		return
+	}
 	if is[*invocation.CannotCarryError](err) || is[*invocation.BodyError](err) {
 		answer.reset()
-		s.problem(answer, r, err)
-		dropped, err = invocation.WriteHTTP(w, outputs, answer.code(), answer.header, &answer.body)
+		s.problem(answer, x, method, err)
+		dropped, err = invocation.WriteHTTP(x, outputs, answer.code(), answer.header, &answer.body)
 	}
 	x.answered = answer.code()
 	x.call.Outcome.Dropped = append(x.call.Outcome.Dropped, dropped...)
 	if is[*invocation.CannotCarryError](err) {
 		// A function without an http output: only a failed invocation shows that something went wrong.
-		w.WriteHeader(http.StatusInternalServerError)
-		_ = invocation.WriteFailure(w, x.problem)
+		x.WriteHeader(http.StatusInternalServerError)
+		_ = invocation.WriteFailure(x, x.problem)
 	}
 }
 
-// cutUnread ends the exchange where a body could not be read back from its file and the answer has begun: half of it must not look like the whole.
-func (x *exchange) cutUnread(err error) {
-	if x.status != 0 && is[*invocation.BodyError](err) {
-		x.err = err
-		panic(http.ErrAbortHandler)
+// cutUnread reports whether a body could not be read back from its file although the answer has begun:
+// half of it must not look like the whole, so the exchange is cut.
+func (x *exchange) cutUnread(err error) bool {
+	unread := x.status != 0 && is[*invocation.BodyError](err)
+	if unread {
+		x.err, x.cut = err, err
 	}
+	return unread
 }

@@ -182,8 +182,8 @@ func TestWrappedAnswersThatTheEnvelopeCannotCarry(t *testing.T) {
 }
 
 func TestWrappedProblemsTravelInside(t *testing.T) {
-	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, func(f *Function) {
-		f.Relay.Tokens = fixedTokens{err: &token.Error{Kind: token.Refused, Err: errors.New("no such identity")}}
+	r := newRig(t, bothFlags, map[string]string{"hello": helloFunction}, func(f *subject) {
+		f.Credentials.Tokens = fixedTokens{err: &token.Error{Kind: token.Refused, Err: errors.New("no such identity")}}
 	})
 	got, res := wrappedGet(r, "")
 	out := got.Outputs["res"]

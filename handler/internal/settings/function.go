@@ -7,7 +7,7 @@ import (
 	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -159,7 +159,7 @@ func (f *Function) method(r reading) {
 
 // target reads ApimUrl, and judges the names in it where all values that there can be are known: for HTTP the route's parameters, for a timer none.
 func (f *Function) target(r reading) {
-	t, err := relay.ParseTarget(r.text)
+	t, err := target.Parse(r.text)
 	if err != nil {
 		r.fault("write it like https://<name>.azure-api.net/<api>", "%v", err)
 		return
@@ -204,7 +204,7 @@ func (f *Function) keys(primary, secondary, field reading, usable func(reading) 
 		switch {
 		case none:
 			f.KeyHeader = ""
-		case !header.Token(field.text) || !relay.Fixed(field.text) && !strings.HasPrefix(strings.ToLower(field.text), "ocp-apim-"):
+		case !header.Token(field.text) || !header.Fixed(field.text) && !strings.HasPrefix(strings.ToLower(field.text), "ocp-apim-"):
 			field.fault("write the header's name as the API's settings have it, or none", "want the name of a header that carries no other credential, or none, got %q",
 				shown(field.text))
 		default:

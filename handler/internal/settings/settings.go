@@ -10,8 +10,9 @@ import (
 
 	"apimrelay/handler/internal/app"
 	"apimrelay/handler/internal/cause"
+	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 	"apimrelay/internal/secret"
 )
 
@@ -38,7 +39,7 @@ type Function struct {
 	TargetTenantID string // lower case
 	TargetRole     string // "" = nobody told
 	Identity       identity.Connection
-	Target         *relay.Target   // nil where ApimUrl is at fault
+	Target         *target.Target  // nil where ApimUrl is at fault
 	Keys           []secret.String // in order of preference; empty where the API needs none
 	KeyHeader      string          // "" = the API needs no key
 	Headers        http.Header     // fixed extra headers; never a credential
@@ -207,5 +208,5 @@ func originsOf(shared, own *scope) map[string]origin {
 }
 
 func newFunction(f *app.Function, shared, own *scope, t texts) *Function {
-	return &Function{App: f, KeyHeader: relay.DefaultKeyHeader, Attempts: defaultAttempts, origins: originsOf(shared, own), text: t}
+	return &Function{App: f, KeyHeader: header.DefaultKey, Attempts: defaultAttempts, origins: originsOf(shared, own), text: t}
 }

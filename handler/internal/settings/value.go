@@ -17,7 +17,6 @@ import (
 	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/identity"
-	"apimrelay/handler/internal/relay"
 	"apimrelay/internal/hostfile"
 )
 
@@ -198,7 +197,7 @@ func (r reading) header(h http.Header, place, name, value string) {
 	switch {
 	case !header.Token(name):
 		r.fault(hint, "%s: want the name of a header, got other characters", place)
-	case !relay.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
+	case !header.Fixed(name) || strings.EqualFold(name, strings.TrimSpace(r.f.text.get(keyHeaderSetting))):
 		r.fault("remove it: the relay sees to such headers by itself",
 			"%s: want a header that carries no credential and is not the connection's or one that the relay writes, got %s",
 			place, canonical)

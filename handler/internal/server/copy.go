@@ -1,10 +1,12 @@
-package relay
+package server
 
 import (
 	"io"
 	"net/http"
 	"sync"
 	"time"
+
+	"apimrelay/handler/internal/relay"
 )
 
 const (
@@ -23,21 +25,21 @@ var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
 // copyBody copies an answer's body. Whatever has been written, the header included, is flushed
 // before the next piece is waited for.
-func copyBody(w http.ResponseWriter, res *http.Response) error {
-	if res.Body == http.NoBody {
+func copyBody(w http.ResponseWriter, answer *relay.Answer) error {
+	if answer.Length == 0 {
 		return nil
 	}
 	whole := copyBuffers.Get().(*[copyBuffer]byte)
 	defer copyBuffers.Put(whole)
 	buffer := whole[:]
-	if res.ContentLength < 0 {
+	if answer.Length < 0 {
 		buffer = buffer[:openChunk]
 	}
 	f := flusher{w: w}
 	defer f.end()
 	for {
 		f.begin()
-		n, err := res.Body.Read(buffer)
+		n, err := answer.Body.Read(buffer)
 		f.end()
 		if n > 0 {
 			if _, err := w.Write(buffer[:n]); err != nil {

@@ -3,10 +3,9 @@ package relay
 import (
 	"errors"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +17,12 @@ const keptBody = 64 << 10
 type upload struct {
 	getBody func() (io.ReadCloser, error)
 	budget  *budget
+	// from and trailer are the caller's trailers and those of the request, which get their values at
+	// the body's end; nil = none.
+	from, trailer http.Header
+	// back: the exchange that the body belongs to has ended. The transport may still be reading then,
+	// and the server has the connection.
+	back atomic.Bool
 
 	mu      sync.Mutex
 	src     io.Reader
@@ -29,11 +34,38 @@ type upload struct {
 	current *attempt
 }
 
-func newUpload(req *http.Request, b *budget) *upload {
-	if req.Body == nil || req.Body == http.NoBody {
+func newUpload(b *Body, budget *budget) *upload {
+	if b.Reader == nil {
 		return nil
 	}
-	return &upload{getBody: req.GetBody, budget: b, src: req.Body, over: req.ContentLength > keptBody}
+	return &upload{getBody: b.Again, budget: budget, src: b.Reader, from: b.Trailer, over: b.Length > keptBody}
+}
+
+// giveBack ends all reading: the source belongs to the server again.
+func (u *upload) giveBack() {
+	if u != nil {
+		u.back.Store(true)
+	}
+}
+
+var errGivenBack = errors.New("relaying: the exchange that this body belongs to is over")
+
+// read reads the source and hands its trailers on at its end.
+func (u *upload) read(p []byte) (int, error) {
+	if u.back.Load() {
+		return 0, errGivenBack
+	}
+	n, err := u.src.Read(p)
+	if err != nil {
+		for name := range u.trailer {
+			u.trailer[name] = u.from[name]
+		}
+		u.trailer = nil
+	}
+	if n > 0 {
+		u.budget.progress()
+	}
+	return n, err
 }
 
 // first is the body of the first attempt.
@@ -42,27 +74,16 @@ func (u *upload) first() io.ReadCloser {
 		return http.NoBody
 	}
 	if u.getBody != nil {
-		return &moving{u.src, u.budget} // need not be kept, and cannot break off
+		return io.NopCloser(uploadReader{u}) // need not be kept, and cannot break off
 	}
 	u.current = &attempt{upload: u}
 	return u.current
 }
 
-// moving is a body that keeps the budget running. Whoever made it closes what it reads.
-type moving struct {
-	io.Reader
-	budget *budget
-}
+// uploadReader reads an upload that need not be kept.
+type uploadReader struct{ *upload }
 
-func (m *moving) Read(p []byte) (int, error) {
-	n, err := m.Reader.Read(p)
-	if n > 0 {
-		m.budget.progress()
-	}
-	return n, err
-}
-
-func (m *moving) Close() error { return nil }
+func (r uploadReader) Read(p []byte) (int, error) { return r.read(p) }
 
 // again returns the body from its beginning, or false where it cannot be had again. The attempt before reads no more.
 func (u *upload) again() (io.ReadCloser, bool) {
@@ -171,7 +192,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 	u.reading = true
 	u.mu.Unlock()
 
-	n, err := u.src.Read(p)
+	n, err := u.read(p)
 
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -181,7 +202,6 @@ func (a *attempt) Read(p []byte) (int, error) {
 		u.waiting = nil
 	}
 	if n > 0 {
-		u.budget.progress()
 		switch {
 		case u.over:
 		case len(u.kept)+n > keptBody:
@@ -204,39 +224,3 @@ func (a *attempt) Close() error {
 	a.dead = true
 	return nil
 }
-
-// answer is an answer's body on its way down: it keeps the budget running, and cleans the trailers when they are there.
-type answer struct {
-	body  io.ReadCloser
-	call  *Call
-	res   *http.Response
-	ended bool
-}
-
-func (a *answer) Read(p []byte) (int, error) {
-	n, err := a.body.Read(p)
-	if n > 0 {
-		a.call.budget.progress()
-	}
-	switch {
-	case err == nil || a.ended:
-	case err == io.EOF:
-		a.ended = true
-		if len(a.res.Trailer) > 0 {
-			names := slices.Collect(maps.Keys(a.res.Trailer))
-			a.call.Outcome.Dropped = append(a.call.Outcome.Dropped, cleanAnswer(a.res.Trailer, a.call.secrets())...)
-			for _, name := range names {
-				// Without a value it is not sent; the names are counted to tell whether more came than were announced.
-				if _, left := a.res.Trailer[name]; !left {
-					a.res.Trailer[name] = nil
-				}
-			}
-		}
-	default:
-		a.ended = true
-		a.call.Outcome.Cut = called(a.res.Request.Context(), err)
-	}
-	return n, err
-}
-
-func (a *answer) Close() error { return a.body.Close() }

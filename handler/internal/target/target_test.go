@@ -1,4 +1,4 @@
-package relay
+package target
 
 import (
 	"net/url"
@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseTargetRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ url, want string }{
 		"no scheme":                        {"contoso.azure-api.net/orders", "no scheme"},
 		"host and port taken for a scheme": {"localhost:8080/x", "no scheme"},
@@ -40,9 +40,9 @@ func TestParseTargetRefuses(t *testing.T) {
 		"an unknown guid format":           {"https://contoso/{rand-guid:Q}", "N, D, B or P"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseTarget(c.url)
+			_, err := Parse(c.url)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("ParseTarget(%q) = %v, want an error with %q", c.url, err, c.want)
+				t.Fatalf("Parse(%q) = %v, want an error with %q", c.url, err, c.want)
 			}
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error shows what may be secret: %v", err)
@@ -52,7 +52,7 @@ func TestParseTargetRefuses(t *testing.T) {
 }
 
 func TestTargetNames(t *testing.T) {
-	target, err := ParseTarget("https://contoso/{a}/x-{B}.json/{rand-guid}?q={a}&w={sys.utcnow}&d={DateTime:yyyy}&l={{no}}")
+	target, err := Parse("https://contoso/{a}/x-{B}.json/{rand-guid}?q={a}&w={sys.utcnow}&d={DateTime:yyyy}&l={{no}}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestTargetURL(t *testing.T) {
 		"a percent sign escaped twice with no meaning": {"https://h/o", rest("100%25"), "", "https://h/o/100%25"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target, err := ParseTarget(c.target)
+			target, err := Parse(c.target)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,13 +148,13 @@ func TestNoValueLeavesThePath(t *testing.T) {
 		"..", ".", "../x", "a/../..", "a/./b", "%2e%2e/x", "%2E./x", ".%2e", "..%2Fx", "a%2F..%2Fb", "%252e%252e/x", "..%252Fx", "..%5Cx", `..\x`, `a\b`,
 		"/x", "//evil.example/x", "a/..%2f..", "..;/x", ".;a/x",
 	} {
-		target, _ := ParseTarget("https://h/fixed")
+		target, _ := Parse("https://h/fixed")
 		if u, err := target.URL(Values{Named: map[string]string{"p": rest}, Escaped: true, CatchAll: "p"}, ""); err == nil {
 			t.Errorf("remainder %q gives %s, want it refused", rest, u)
 		}
 	}
 	for _, value := range []string{"", ".", "..", "%2e%2e", `..\..`, "../x"} {
-		target, _ := ParseTarget("https://h/fixed/{id}/x")
+		target, _ := Parse("https://h/fixed/{id}/x")
 		if u, err := target.URL(Values{Named: map[string]string{"id": value}, Event: true}, ""); err == nil {
 			t.Errorf("an event's value %q gives %s, want it refused", value, u)
 		}
@@ -172,7 +172,7 @@ func TestNoValueLeavesThePath(t *testing.T) {
 		{"{a}.{b}", "x", "json", "https://h/fixed/x.json"},
 		{"{a}%20{b}", "x%2Fy", "z", "https://h/fixed/x%2Fy%20z"},
 	} {
-		target, err := ParseTarget("https://h/fixed/" + c.template)
+		target, err := Parse("https://h/fixed/" + c.template)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +193,7 @@ func FuzzTargetURL(f *testing.F) {
 		f.Add(s, "", false)
 	}
 	f.Fuzz(func(t *testing.T, value, query string, catchAll bool) {
-		target, err := ParseTarget("https://contoso.example/fixed/part/{id}?own=1")
+		target, err := Parse("https://contoso.example/fixed/part/{id}?own=1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func FuzzExpressions(f *testing.F) {
 	}
 	const fixed = "https://contoso.example/fixed/part/"
 	f.Fuzz(func(t *testing.T, template, first, second string) {
-		target, err := ParseTarget(fixed + template)
+		target, err := Parse(fixed + template)
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") {
 				t.Fatalf("%q: an error of several lines: %v", template, err)

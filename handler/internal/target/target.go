@@ -1,4 +1,6 @@
-package relay
+// Package target is ApimUrl: where a function's calls go. It parses the URL, fills in the values of an
+// invocation and keeps them from leaving the place that ApimUrl gives them.
+package target
 
 import (
 	"crypto/rand"
@@ -13,7 +15,7 @@ import (
 )
 
 // Target is a parsed ApimUrl: scheme and host that nothing can change, a path and a query that may hold binding expressions.
-// It is made by [ParseTarget], never changes and may be used by any number of goroutines.
+// It is made by [Parse], never changes and may be used by any number of goroutines.
 type Target struct {
 	scheme, host string
 	path         []piece // from the first slash on; its texts are escaped
@@ -30,12 +32,12 @@ type piece struct {
 // A pair is one item of the query, between two ampersands.
 type pair []piece
 
-// ParseTarget reads an ApimUrl such as https://contoso.azure-api.net/orders/v1/{id}?expand={what}.
+// Parse reads an ApimUrl such as https://contoso.azure-api.net/orders/v1/{id}?expand={what}.
 //
 // It refuses what could only fail or leak later: no scheme, another scheme than http and https, plain http to anything that is not loopback, user
 // information, a fragment, control characters, broken escapes, "." and ".." in the path, an expression before the path and one that is not closed.
 // Errors never hold the URL, since its query may carry a secret.
-func ParseTarget(apimURL string) (*Target, error) {
+func Parse(apimURL string) (*Target, error) {
 	for i := range len(apimURL) {
 		if c := apimURL[i]; c < 0x20 || c == 0x7f {
 			return nil, fmt.Errorf("parsing the url: control character 0x%02x at position %d", c, i+1)
@@ -229,34 +231,25 @@ func (e *PathError) Error() string { return "building the upstream url: " + e.Re
 // less `code` and `subscription-key`. Escapes stay as they arrived. Whatever the values hold, the result keeps ApimUrl's scheme, host and fixed path;
 // a value that would change them is a [*PathError].
 func (t *Target) URL(v Values, rawQuery string) (*url.URL, error) {
-	u := new(url.URL)
-	if err := t.fill(u, &v, rawQuery); err != nil {
+	path, err := t.fillPath(&v)
+	if err != nil {
 		return nil, err
+	}
+	query, err := t.fillQuery(&v, rawQuery)
+	if err != nil {
+		return nil, err
+	}
+	u := &url.URL{Scheme: t.scheme, Host: t.host, RawPath: path, RawQuery: query}
+	// Path and RawPath must agree, or net/http encodes Path anew and loses what RawPath keeps apart: %2F from a slash.
+	if u.Path, err = url.PathUnescape(path); err != nil {
+		return nil, &PathError{Reason: "broken escape in the path"}
 	}
 	return u, nil
 }
 
-// fill is URL, and leaves in v what it made for {DateTime} and {rand-guid}.
-func (t *Target) fill(u *url.URL, v *Values, rawQuery string) error {
-	path, err := t.fillPath(v)
-	if err != nil {
-		return err
-	}
-	query, err := t.fillQuery(v, rawQuery)
-	if err != nil {
-		return err
-	}
-	*u = url.URL{Scheme: t.scheme, Host: t.host, RawPath: path, RawQuery: query}
-	// Path and RawPath must agree, or net/http encodes Path anew and loses what RawPath keeps apart: %2F from a slash.
-	if u.Path, err = url.PathUnescape(path); err != nil {
-		return &PathError{Reason: "broken escape in the path"}
-	}
-	return nil
-}
-
 func (t *Target) fillPath(v *Values) (string, error) {
 	named := v.CatchAll == ""
-	if len(t.path) == 0 || len(t.path) == 1 && t.path[0].name == "" { // nothing to fill in, and ParseTarget has looked at it
+	if len(t.path) == 0 || len(t.path) == 1 && t.path[0].name == "" { // nothing to fill in, and Parse has looked at it
 		path := ""
 		if len(t.path) == 1 {
 			path = t.path[0].text
@@ -393,7 +386,7 @@ func judge(text string) error {
 		if err != nil {
 			// Broken from the second round on is a plain percent sign that was escaped: nothing more can be hidden behind it for a careful reader, but
 			// one that decodes what it can must not find dots either.
-			decoded = lenientUnescape(text)
+			decoded = Unescape(text)
 		}
 		if decoded == text {
 			return nil
@@ -403,7 +396,8 @@ func judge(text string) error {
 	return nil
 }
 
-func lenientUnescape(s string) string {
+// Unescape decodes each whole percent escape of a text and leaves everything else as it is.
+func Unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) {
@@ -495,7 +489,7 @@ func callersQuery(raw string) string {
 // What escape leaves alone, besides letters and digits, in a text that is one already.
 var (
 	queryBytes = sync.OnceValue(func() string { return between('!', 0xff, "#\x7f") }) // of a query: all that it may hold on the wire, a percent sign that escapes nothing included
-	printable  = sync.OnceValue(func() string { return between(' ', '~', "") })       // of a Location: all of ASCII
+	ascii      = sync.OnceValue(func() string { return between(' ', '~', "") })       // of a Location: all of it
 )
 
 // between are the bytes from first to last without those of but.
@@ -516,7 +510,7 @@ func strippedParameter(item string) bool {
 	if decoded, err := url.QueryUnescape(name); err == nil {
 		name = decoded
 	} else {
-		name = lenientUnescape(name)
+		name = Unescape(name)
 	}
 	name = strings.TrimSpace(name)
 	return strings.EqualFold(name, "code") || strings.EqualFold(name, "subscription-key")
@@ -623,6 +617,9 @@ func escapeQuery(text string) string { return escape(text, "/:@!$&'()*+,;=~-._[]
 
 // escapeQueryValue makes a value out of a path fit for a query: characters that would end it or mean a blank are escaped, its escapes stay.
 func escapeQueryValue(text string) string { return escape(text, "/:@!$'()*,;~-._") }
+
+// EscapeLocation escapes what lies outside ASCII in the value of a Location header, and controls.
+func EscapeLocation(text string) string { return escape(text, ascii()) }
 
 func escape(text, keep string) string {
 	clean := true
