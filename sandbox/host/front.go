@@ -231,6 +231,9 @@ func (r *request) sendRaw(h *Host, rp *reply) {
 	if rp.framing == framed && hdr["Content-Length"] == nil && rp.status != http.StatusNotModified {
 		hdr.Set("Content-Length", strconv.Itoa(len(rp.body)))
 	}
+	if rp.framing == framed {
+		hdr.Set("Connection", "close") // a caller would take the connection for one that goes on
+	}
 	_ = hdr.Write(&b)
 	b.WriteString("\r\n")
 	if rp.framing != headerOnly && rp.framing != cut && rp.status != http.StatusNotModified && r.Method != http.MethodHead {
