@@ -222,7 +222,7 @@ func TestTasksOfTheDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, folder := range []string{"handler", "functions", "deploy/policies", "deploy/package", "deploy/functionjson"} {
+	for _, folder := range []string{"handler", "sandbox", "internal", "functions", "deploy/policies", "deploy/package", "deploy/functionjson"} {
 		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join("..", folder))); err != nil {
 			t.Fatal(err)
 		}
