@@ -138,7 +138,9 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 			if err != nil {
 				return err
 			}
-			in.h.deliver(fn, inv.id, e)
+			if err := in.h.deliver(in, fn, inv.id, e); err != nil {
+				return err
+			}
 			made.Store(r)
 			return nil
 		}

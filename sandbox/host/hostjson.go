@@ -29,6 +29,7 @@ type hostConfig struct {
 	maxOutstanding  int
 	customHeaders   http.Header
 	maxDequeue      int
+	queueLimit      int // bytes of a message that the service takes
 	visibility      time.Duration
 	retry           *retryPolicy
 	allow           []string // "functions": only these, where the key is there
@@ -153,6 +154,12 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	}
 	queues := v.Fold("extensions").Fold("queues")
 	c.maxDequeue = intOf(queues.Fold("maxDequeueCount"), 5)
+	// 64 KiB as the service counts them, base64 unless messageEncoding says otherwise
+	// (learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue, host.json).
+	c.queueLimit = 48 << 10
+	if strings.EqualFold(textOf(queues.Fold("messageEncoding")), "none") {
+		c.queueLimit = 64 << 10
+	}
 	if s := textOf(queues.Fold("visibilityTimeout")); s != "" {
 		if c.visibility, err = hostfile.ParseTimeSpan(s); err != nil {
 			return nil, fmt.Errorf("reading host.json: extensions.queues.visibilityTimeout: %w", err)

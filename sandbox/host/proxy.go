@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,31 +93,32 @@ var errCallerGone = errors.New("the caller has hung up")
 // An exchange ends when no byte has moved for so long (DefaultHttpProxyService.cs, ActivityTimeout).
 const activityTimeout = 240 * time.Second
 
-// tryProxy repeats an exchange without an answer, 1.85 s of pauses in all; a body can be sent once (recordings P-ans-closed, P-headers-utf8).
+// tryProxy repeats an exchange without an answer, 1.85 s of pauses in all (recordings P-ans-closed, P-headers-utf8). A body is
+// sent once; the tries that cannot send it take their time all the same (seen on 4.1037: a POST whose handler is killed is
+// answered after ten of them).
 func (inv *invocation) tryProxy(ctx context.Context, o *outgoing) (*http.Response, error) {
 	h := inv.in.h
 	pause := h.durations.ProxyPause
+	sent := false
 	for try := 1; ; try++ {
-		err := error(nil)
-		for _, values := range o.hdr {
-			if !isASCII(strings.Join(values, "")) {
-				err = newException(httpRequestException, "Request headers must contain only ASCII characters.")
-			}
-		}
 		var answer *http.Response
-		if err == nil {
+		var err error
+		switch {
+		case slices.ContainsFunc(slices.Collect(maps.Values(o.hdr)), func(values []string) bool { return !isASCII(strings.Join(values, "")) }):
+			err = newException(httpRequestException, "Request headers must contain only ASCII characters.")
+		case sent:
+			err = newException(invalidOperation, "Stream was already consumed.")
+		default:
 			answer, err = inv.in.worker.proxy.send(ctx, o)
+			sent = o.stream != nil && (err == nil || !refused(err))
 		}
 		if err == nil {
 			return answer, nil
 		}
-		if asException(err).class != httpRequestException || try == proxyTries || ctx.Err() != nil || !h.clock.sleep(ctx, pause) {
+		if asException(err).class != httpRequestException && !sent || try == proxyTries || ctx.Err() != nil || !h.clock.sleep(ctx, pause) {
 			return nil, err
 		}
 		pause = min(2*pause, h.durations.ProxyMost)
-		if o.stream != nil && !refused(err) {
-			return nil, newException(invalidOperation, "Stream was already consumed.")
-		}
 	}
 }
 

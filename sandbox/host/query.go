@@ -6,7 +6,8 @@ import "strings"
 type query []queryItem
 
 type queryItem struct {
-	name   string
+	name   string // as it was first
+	again  string // and as it was the second time, which a forwarded query keeps
 	values []string
 }
 
@@ -29,11 +30,14 @@ func queryText(s string) string { return decodeText(strings.ReplaceAll(s, "+", "
 func (q *query) add(name, value string) {
 	for i := range *q {
 		if strings.EqualFold((*q)[i].name, name) {
+			if len((*q)[i].values) == 1 {
+				(*q)[i].again = name
+			}
 			(*q)[i].values = append((*q)[i].values, value)
 			return
 		}
 	}
-	*q = append(*q, queryItem{name, []string{value}})
+	*q = append(*q, queryItem{name, name, []string{value}})
 }
 
 // get is all values of a name.
@@ -49,12 +53,13 @@ func (q query) get(name string) []string {
 // What System.Text.Encodings.Web's UrlEncoder.Default leaves alone.
 const urlEncoderChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$()*,;@"
 
-// rewrite is the query of a forwarded request: parsed and put together anew by QueryHelpers.AddQueryString (recording D-get-query).
+// rewrite is the query of a forwarded request: parsed and put together again by QueryHelpers.AddQueryString (recording
+// D-get-query); the second spelling of a name stays, neither the first nor the third (seen on 4.1037: A=1&a=2 becomes a=1,2).
 func (q query) rewrite() string {
 	var b strings.Builder
 	for i, item := range q {
 		b.WriteByte("?&"[min(i, 1)])
-		b.WriteString(escapeExcept(item.name, urlEncoderChars, false))
+		b.WriteString(escapeExcept(item.again, urlEncoderChars, false))
 		b.WriteByte('=')
 		b.WriteString(escapeExcept(strings.Join(item.values, ","), urlEncoderChars, false))
 	}

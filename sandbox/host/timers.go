@@ -194,7 +194,7 @@ func (in *instance) logOccurrences(f *function, now time.Time) {
 		}
 		lines.WriteString(t.UTC().Format("01/02/2006 15:04:05Z") + "\n")
 	}
-	kind := "Constant: " + textOf(f.trigger.prop("schedule"))
+	kind := "Constant: " + f.schedule.String()
 	if f.schedule.Cron() {
 		kind = "Cron: '" + f.schedule.String() + "'"
 	}
@@ -233,8 +233,7 @@ func (in *instance) eventAttempt(f *function, p *payload) func(context.Context, 
 		if err != nil {
 			return err
 		}
-		in.h.deliver(f, inv.id, e)
-		return nil
+		return in.h.deliver(in, f, inv.id, e)
 	}
 }
 

@@ -161,7 +161,8 @@ func (w *worker) strike() bool {
 		return false
 	}
 	w.in.h.log(Error, dispatcherCategory, "Exceeded http worker restart retry count. Shutting down Functions Host")
-	// The calls that the crash has failed are answered before the host begins to stop.
+	// No new caller comes in. The calls that the crash has failed are answered before the host begins to stop.
+	w.in.h.front.hush()
 	time.AfterFunc(30*time.Millisecond, func() { w.in.h.end(nil) })
 	return true
 }

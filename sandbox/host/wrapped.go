@@ -135,7 +135,12 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 	}
 	names := slices.Sorted(maps.Keys(req.hdr))
 	for _, name := range names {
-		hdr.put(name, stringArray(req.hdr[name]))
+		values := req.hdr[name]
+		if name == "Connection" { // of which Kestrel hands out the first option alone (seen on 4.1037)
+			option, _, _ := strings.Cut(values[0], ",")
+			values = []string{blank(option)}
+		}
+		hdr.put(name, stringArray(values))
 	}
 	values := members{}
 	for _, v := range params {
@@ -149,7 +154,7 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()}, {"Identities", "[" + identity + "]"}}
 	meta := members{}
 	if req.ContentLength > 0 {
-		if binary(req.hdr.Get("Content-Type")) {
+		if binaryType(req.hdr.Get("Content-Type")) {
 			r.add("Body", quoteJSON(base64.StdEncoding.EncodeToString(body)))
 		} else {
 			text := hostfile.Decode(body)
@@ -201,8 +206,8 @@ func (m *members) addJSON(text string) {
 	}
 }
 
-// binary is a body that travels as base64: application/octet-stream and multipart (HttpRequestExtensions.IsMediaTypeOctetOrMultipart).
-func binary(contentType string) bool {
+// binaryType reports whether a body of the type travels as base64: application/octet-stream and multipart (HttpRequestExtensions.IsMediaTypeOctetOrMultipart).
+func binaryType(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
 	return media == "application/octet-stream" || strings.HasPrefix(media, "multipart/")
