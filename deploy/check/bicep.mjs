@@ -17,7 +17,7 @@ parser.setLanguage(language);
 // { file, from, to }: one replacement, so that a check can be shown the fault that it has to find.
 export async function project(seed) {
   const texts = new Map();
-  for (const folder of ["deploy", "functions", "handler/internal/settings", "handler/internal/server", "handler/internal/token", "docs", ".github"]) await collect(join(root, folder), texts);
+  for (const folder of ["deploy", "functions", "handler/internal/settings", "handler/internal/observe", "docs", ".github"]) await collect(join(root, folder), texts);
   for (const file of ["azure.yaml", ".gitignore", "host.json", "local.settings.json.example", "README.md"]) {
     try {
       texts.set(file, await readFile(join(root, file), "utf8"));
