@@ -95,6 +95,7 @@ const (
 	KeyInvalid               Code = "key-invalid"
 	TokenUnchecked           Code = "token-unchecked"
 	NotTheGateways           Code = "not-the-gateways"
+	RefusalUnclear           Code = "refusal-unclear"
 	Forbidden                Code = "forbidden"
 	QuotaSpent               Code = "quota-spent"
 	RateLimited              Code = "rate-limited"

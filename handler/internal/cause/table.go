@@ -955,6 +955,17 @@ var Table = []Cause{
 		Refusals: []string{"not-the-gateways"},
 	},
 	{
+		Code:  RefusalUnclear,
+		Title: "the gateway or the backend refuses, and the answer does not tell which",
+		Means: []string{
+			"A policy of the gateway refuses with a bare \"Unauthorized\" or \"Forbidden\": an ip-filter does.",
+			"The backend's framework does: NestJS writes the same answer.",
+		},
+		Tells:    "the policy: handler doctor -policy FILE; the backend's log; the call's trace in the portal",
+		Fix:      "handler doctor -policy <api policy.xml> -named-values <values.json>, and look at the backend's log",
+		Refusals: []string{"unclear"},
+	},
+	{
 		Code:  Forbidden,
 		Title: "a rule of the API keeps this caller out",
 		Means: []string{

@@ -227,7 +227,7 @@ var corpus = []row{
 		}
 	}},
 	{id: "A11", name: "the backend refuses", anchor: "not-the-gateways", set: func(s *stage) { s.settings["ApimUrl"] = ""; s.below("/status/401") }},
-	{id: "A12", name: "an ip-filter", anchor: "forbidden", set: func(s *stage) {
+	{id: "A12", name: "an ip-filter", anchor: "refusal-unclear", set: func(s *stage) {
 		s.api(func(a *gateway.API) {
 			a.Policy = parsePolicy(s.t, "filter.xml", strings.Replace(shipped(s.t), "<base />", `<base /><ip-filter action="allow"><address>192.0.2.1</address></ip-filter>`, 1))
 		})

@@ -287,6 +287,8 @@ func checkCall(ctx context.Context, v *visit) []outcome {
 	switch o, trouble := v.trouble(a); {
 	case a.kind == tokenRefused:
 		return one(v.refusedCall(a, saw))
+	case a.kind == unclear:
+		return one(v.unclearCall(a, saw))
 	case a.kind == keyMissing || a.kind == keyInvalid:
 		return one(find(cause.KeyInvalid, saw+", although it was accepted a moment ago", v.fill()))
 	case a.kind == foreign:
@@ -301,6 +303,17 @@ func checkCall(ctx context.Context, v *visit) []outcome {
 		return one(o)
 	}
 	return one(ok("%s", saw))
+}
+
+// unclearCall is refusedCall for an answer that may be the backend's. Only what the other checks found
+// against the token speaks for the gateway.
+func (v *visit) unclearCall(a answer, saw string) outcome {
+	for _, id := range []string{"token-time", "token-tenant", "token-audience", "token-role", "policy"} {
+		if _, found := v.found(id); found {
+			return v.refusedCall(a, saw)
+		}
+	}
+	return find(cause.RefusalUnclear, saw, v.fill())
 }
 
 // refusedCall finds the cause of a refused token in what is known: the claims, the policy, the gateway's own words, the clocks. What is left is one finding

@@ -26,6 +26,7 @@ const (
 	noOperation              // 404 in the gateway's form
 	keyMissing               // 401
 	keyInvalid               // 401
+	unclear                  // a 401 or 403 that the gateway and a backend write alike
 	tokenRefused             // 401 in the gateway's form that is not about the key
 	forbidden                // 403 in the gateway's form
 	quotaSpent               // 403
@@ -124,6 +125,8 @@ func (a *answer) classify(body []byte, redact *redactor) {
 		a.kind = keyMissing
 	case refusal == relay.KeyInvalid:
 		a.kind = keyInvalid
+	case refusal == relay.Unclear:
+		a.kind = unclear
 	case refusal == relay.TokenRefused:
 		a.kind = tokenRefused
 	case refusal == relay.Forbidden:

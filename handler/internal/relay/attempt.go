@@ -168,7 +168,7 @@ func (a *attempts) afterAnswer(res *http.Response) (next io.ReadCloser, _ error)
 	switch {
 	case class == KeyInvalid && !a.replayedKey:
 		return a.replayWithOtherKey(res), nil
-	case class == TokenRefused && !a.replayedToken:
+	case (class == TokenRefused || class == Unclear && res.StatusCode == http.StatusUnauthorized) && !a.replayedToken:
 		return a.replayWithNewToken(res), nil
 	case retryable(res.StatusCode):
 		return a.retryAnswer(res)
@@ -209,11 +209,13 @@ func (a *attempts) replayWithOtherKey(res *http.Response) io.ReadCloser {
 	return next
 }
 
-// replayWithNewToken sends the call again with another token, where there is one.
+// replayWithNewToken sends the call again with another token, where there is one. A backend's answer may
+// look like the gateway's, so a call that must not reach a backend twice is not sent again: its caller
+// gets the refusal.
 func (a *attempts) replayWithNewToken(res *http.Response) io.ReadCloser {
 	a.replayedToken = true
 	tokens, refused := a.call.Credentials.Tokens, a.token
-	if !a.body.repeatable() {
+	if !a.repeatable() || !a.body.repeatable() {
 		// This answer passes; the next call has the new token.
 		go func() { _, _ = tokens.Renew(context.WithoutCancel(a.ctx), refused) }()
 		return nil

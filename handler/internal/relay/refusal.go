@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +18,13 @@ const (
 	NoRefusal    Refusal = ""
 	KeyMissing   Refusal = "key-missing"
 	KeyInvalid   Refusal = "key-invalid"
-	TokenRefused Refusal = "token-refused"    // a 401 in the gateway's form that is not about the key: validate-jwt or its like
-	Forbidden    Refusal = "forbidden"        // a 403 in the gateway's form: ip-filter, a policy of the API's owner
-	QuotaSpent   Refusal = "quota-spent"      // 403 with "Out of call volume quota" or "Out of bandwidth quota"
-	NotGateways  Refusal = "not-the-gateways" // any other 401 or 403: the backend's, or a proxy's in between
+	TokenRefused Refusal = "token-refused" // a 401 in the gateway's form that is not about the key: validate-jwt or its like
+	Forbidden    Refusal = "forbidden"     // a 403 in the gateway's form: ip-filter, a policy of the API's owner
+	QuotaSpent   Refusal = "quota-spent"   // 403 with "Out of call volume quota" or "Out of bandwidth quota"
+	// Unclear is a 401 or 403 that the gateway and some frameworks for backends write alike: its form,
+	// with nothing but "Unauthorized" or "Forbidden" as its text.
+	Unclear     Refusal = "unclear"
+	NotGateways Refusal = "not-the-gateways" // any other 401 or 403: the backend's, or a proxy's in between
 )
 
 // refusalPrefix bounds what is read of an answer to classify it. The gateway's own answers have 54 to 200 bytes.
@@ -40,17 +44,42 @@ func classify(res *http.Response) (class Refusal, message string) {
 	return Classify(res.StatusCode, res.Header, prefix), Message(res.StatusCode, prefix)
 }
 
-// Message is what the gateway says in an answer of its own, {"statusCode":…,"message":…}; "" where body has another form or another status. A backend
-// can imitate it, so ask [Call.Holds] before it goes into a log.
+// Message is what the gateway says in an answer of its own: a JSON object of exactly statusCode, which
+// is the status of the answer, and message, in that order, and activityId behind them in a 5xx
+// (learn.microsoft.com "Error handling in API Management policies"). It is "" where body has another
+// form: NestJS, Fastify and Hapi write a third member or another order. A backend can imitate the form,
+// so ask [Call.Holds] before the message goes into a log.
 func Message(status int, body []byte) string {
-	var answer struct {
-		StatusCode int    `json:"statusCode"`
-		Message    string `json:"message"`
-	}
-	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &answer) != nil || answer.StatusCode != status {
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))))
+	var members []string
+	var code float64
+	var message string
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return ""
 	}
-	return answer.Message
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		value, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		members = append(members, name.(string))
+		switch name {
+		case "statusCode":
+			code, _ = value.(float64)
+		case "message":
+			message, _ = value.(string)
+		}
+	}
+	known := slices.Equal(members, []string{"statusCode", "message"}) ||
+		status >= 500 && slices.Equal(members, []string{"statusCode", "message", "activityId"})
+	if _, err := d.Token(); err != nil || !known || int(code) != status {
+		return ""
+	}
+	return message
 }
 
 // Classify tells what an answer of the gateway is about from its status, its header and the beginning of its body. Other statuses than 401 and 403 are
@@ -66,6 +95,8 @@ func Classify(status int, h http.Header, body []byte) Refusal {
 		return KeyMissing
 	case own && strings.Contains(message, "invalid subscription key"):
 		return KeyInvalid
+	case own && strings.TrimRight(message, ".") == strings.ToLower(http.StatusText(status)):
+		return Unclear
 	case own && status == http.StatusUnauthorized:
 		return TokenRefused
 	case own && strings.Contains(message, "quota"):

@@ -210,20 +210,32 @@ func TestRefusalsAreClassified(t *testing.T) {
 		answer *http.Response
 		want   Refusal
 	}{
-		"no key":                               {answered(401, keyMissingBody), KeyMissing},
-		"no key, in the documentation's words": {answered(401, strings.Replace(keyMissingBody, "an API", "this API", 1)), KeyMissing},
-		"wrong key":                            {answered(401, keyInvalidBody), KeyInvalid},
-		"token":                                {answered(401, tokenRefusedBody), TokenRefused},
-		"token, own words":                     {answered(401, `{"statusCode":401,"message":"no"}`), TokenRefused},
-		"quota":                                {answered(403, quotaBody), QuotaSpent},
-		"ip filter":                            {answered(403, `{"statusCode":403,"message":"Forbidden"}`), Forbidden},
-		"a backend's 401":                      {answered(401, `{"error":"login"}`, "WWW-Authenticate: Bearer"), NotGateways},
-		"another status in the body":           {answered(401, `{"statusCode":403,"message":"x"}`), NotGateways},
-		"html":                                 {answered(403, "<html>"), NotGateways},
-		"empty":                                {answered(401, ""), NotGateways},
-		"key scheme, other body":               {answered(401, "<no/>", `WWW-Authenticate: AzureApiManagementKey realm="r"`), KeyMissing},
-		"no refusal":                           {answered(404, tokenRefusedBody), NoRefusal},
-		"a long body is not searched":          {answered(401, strings.Repeat(" ", refusalPrefix)+tokenRefusedBody), NotGateways},
+		"no key":                                 {answered(401, keyMissingBody), KeyMissing},
+		"no key, in the documentation's words":   {answered(401, strings.Replace(keyMissingBody, "an API", "this API", 1)), KeyMissing},
+		"wrong key":                              {answered(401, keyInvalidBody), KeyInvalid},
+		"token":                                  {answered(401, tokenRefusedBody), TokenRefused},
+		"token, own words":                       {answered(401, `{"statusCode":401,"message":"no"}`), TokenRefused},
+		"quota":                                  {answered(403, quotaBody), QuotaSpent},
+		"ip filter":                              {answered(403, `{"statusCode":403,"message":"Access denied."}`), Forbidden},
+		"a bare word, the gateway's or NestJS's": {answered(401, `{"statusCode":401,"message":"Unauthorized"}`), Unclear},
+		"a bare 403":                             {answered(403, `{"statusCode":403,"message":"Forbidden"}`), Unclear},
+		"NestJS with a text of its own":          {answered(401, `{"statusCode":401,"message":"Session ended"}`), TokenRefused},
+		"NestJS with an error":                   {answered(401, `{"statusCode":401,"message":"No token","error":"Unauthorized"}`), NotGateways},
+		"NestJS in another order":                {answered(401, `{"message":"No token","error":"Unauthorized","statusCode":401}`), NotGateways},
+		"two members in another order":           {answered(401, `{"message":"Access denied","statusCode":401}`), NotGateways},
+		"Fastify and Hapi":                       {answered(401, `{"statusCode":401,"error":"Unauthorized","message":"no token given"}`), NotGateways},
+		"Fastify with a code":                    {answered(401, `{"statusCode":401,"code":"FST_ERR_X","error":"Unauthorized","message":"m"}`), NotGateways},
+		"NestJS's 403":                           {answered(403, `{"statusCode":403,"message":"Forbidden resource","error":"Forbidden"}`), NotGateways},
+		"Spring":                                 {answered(401, `{"status":401,"error":"Unauthorized","message":"x"}`), NotGateways},
+		"a nested message":                       {answered(401, `{"statusCode":401,"message":{"text":"x"}}`), NotGateways},
+		"a status as a text":                     {answered(401, `{"statusCode":"401","message":"x"}`), NotGateways},
+		"a backend's 401":                        {answered(401, `{"error":"login"}`, "WWW-Authenticate: Bearer"), NotGateways},
+		"another status in the body":             {answered(401, `{"statusCode":403,"message":"x"}`), NotGateways},
+		"html":                                   {answered(403, "<html>"), NotGateways},
+		"empty":                                  {answered(401, ""), NotGateways},
+		"key scheme, other body":                 {answered(401, "<no/>", `WWW-Authenticate: AzureApiManagementKey realm="r"`), KeyMissing},
+		"no refusal":                             {answered(404, tokenRefusedBody), NoRefusal},
+		"a long body is not searched":            {answered(401, strings.Repeat(" ", refusalPrefix)+tokenRefusedBody), NotGateways},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body, _ := io.ReadAll(c.answer.Body)
@@ -274,13 +286,36 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 		}
 		return answered(200, "done"), nil
 	})
-	w, call := b.call(post("body"), nil)
+	w, call := b.call(httptest.NewRequest("PUT", "/api/orders", strings.NewReader("body")), nil)
 	sent := b.gateway.requests(t, 2)
 	if w.Code != 200 || sent[1].header.Get("Authorization") != "Bearer token-2" || sent[1].body != "body" || !slices.Equal(b.tokens.renewed, []string{"token-1"}) {
 		t.Errorf("answer %d, second request %+v, renewed %v", w.Code, sent[1], b.tokens.renewed)
 	}
 	if !slices.Equal(call.Outcome.Replays, []string{"token"}) || call.Outcome.Attempts != 2 {
 		t.Errorf("outcome %+v", call.Outcome)
+	}
+}
+
+// A backend can write what the gateway writes: what must not reach it twice is not sent again because
+// of a token. The caller gets the refusal, and the next call has the new token.
+func TestACallersPostIsSentOnceWhateverARefusalSays(t *testing.T) {
+	for _, body := range []string{tokenRefusedBody, `{"statusCode":401,"message":"Unauthorized"}`} {
+		b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) { return answered(401, body), nil })
+		w, call := b.call(post("body"), nil)
+		b.gateway.requests(t, 1)
+		if w.Code != 401 || w.Body.String() != body || len(call.Outcome.Replays) > 0 {
+			t.Errorf("answer %d %q, replays %v", w.Code, w.Body, call.Outcome.Replays)
+		}
+		waitFor(t, func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
+
+		answer, call, err := b.event("POST", "data", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Close()
+		if b.gateway.requests(t, 3); !slices.Equal(call.Outcome.Replays, []string{"token"}) {
+			t.Errorf("an event: replays %v", call.Outcome.Replays)
+		}
 	}
 }
 
@@ -317,7 +352,7 @@ func TestALongUploadIsNotReplayed(t *testing.T) {
 	long := strings.Repeat("x", keptBody+1)
 	for _, length := range []int64{int64(len(long)), -1} {
 		b.tokens.n, b.gateway.seen = 1, nil
-		req := post(long)
+		req := httptest.NewRequest("PUT", "/api/orders", strings.NewReader(long))
 		req.ContentLength = length
 		w, _ := b.call(req, func(c *Call) { c.InvocationID = "" })
 		if sent := b.gateway.requests(t, 1); w.Code != 401 || sent[0].body != long {
@@ -328,7 +363,7 @@ func TestALongUploadIsNotReplayed(t *testing.T) {
 	}
 	exact := strings.Repeat("x", keptBody)
 	b.tokens.n, b.gateway.seen = 1, nil
-	if w, _ := b.call(post(exact), func(c *Call) { c.InvocationID = "" }); w.Code != 200 || b.gateway.requests(t, 2)[1].body != exact {
+	if w, _ := b.call(httptest.NewRequest("PUT", "/api/orders", strings.NewReader(exact)), func(c *Call) { c.InvocationID = "" }); w.Code != 200 || b.gateway.requests(t, 2)[1].body != exact {
 		t.Errorf("a body of %d bytes was not replayed whole: %d", keptBody, w.Code)
 	}
 }

@@ -62,7 +62,7 @@ func TestEachProblemAndRefusalHasACause(t *testing.T) {
 			t.Errorf("the problem %s has no cause", p.code)
 		}
 	}
-	for _, class := range []relay.Refusal{relay.KeyMissing, relay.KeyInvalid, relay.TokenRefused, relay.Forbidden, relay.QuotaSpent, relay.NotGateways} {
+	for _, class := range []relay.Refusal{relay.KeyMissing, relay.KeyInvalid, relay.TokenRefused, relay.Forbidden, relay.QuotaSpent, relay.Unclear, relay.NotGateways} {
 		if cause.OfRefusal(string(class)) == "" {
 			t.Errorf("the refusal %s has no cause", class)
 		}
