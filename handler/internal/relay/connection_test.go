@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -119,6 +120,9 @@ func TestADeadConnectionTakesNoUploadWithIt(t *testing.T) {
 			if len(b.problems) != 1 || !errors.As(b.problems[0], &gateway) {
 				t.Errorf("want that the gateway could not be reached, got %v", b.problems)
 			}
+			if c.key != "" && !strings.Contains(b.problems[0].Error(), "closed amid the upload") {
+				t.Errorf("want what became of the upload, got %v", b.problems[0])
+			}
 		})
 	}
 }
@@ -215,4 +219,139 @@ func TestASilentHTTP2ConnectionIsGivenUp(t *testing.T) {
 		<-served
 		_ = srv.Close()
 	})
+}
+
+// shaking is a gateway over TLS that counts handshakes. While hold is set, a handshake does not end
+// and an answer does not begin until they are let go.
+type shaking struct {
+	*httptest.Server
+	handshakes, requests atomic.Int64
+	hold                 atomic.Bool
+	handshaking          chan bool // let a handshake go
+	answering            chan bool // let an answer go
+}
+
+func newShaking(t *testing.T) *shaking {
+	t.Helper()
+	g := &shaking{handshaking: make(chan bool), answering: make(chan bool)}
+	g.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.requests.Add(1)
+		if g.hold.Load() {
+			<-g.answering
+		}
+		_, _ = io.WriteString(w, "done")
+	}))
+	g.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		g.handshakes.Add(1)
+		if g.hold.Load() {
+			<-g.handshaking
+		}
+		return nil, nil
+	}}
+	g.StartTLS()
+	t.Cleanup(g.Close)
+	return g
+}
+
+// relayTo is a relay as it is deployed that trusts the gateway.
+func (g *shaking) relayTo(t *testing.T) func() error {
+	t.Helper()
+	transport := NewTransport()
+	transport.TLSClientConfig = g.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	t.Cleanup(transport.CloseIdleConnections)
+	b := newBench(t, g.URL+"/orders", nil)
+	r := New(Options{Transport: transport})
+	return func() error {
+		answer, err := r.Do(context.Background(), &Call{
+			Function: b.function, Credentials: b.credentials, Way: Forwarded, Method: http.MethodGet, Header: http.Header{},
+			Budget: 20 * time.Second,
+		})
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err == nil && string(body) != "done" {
+			err = fmt.Errorf("want done, got %d %q", answer.Status, body)
+		}
+		return err
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// A cold start shakes hands once for each connection that it uses, and the next burst finds them.
+func TestOneHandshakeForEachConnection(t *testing.T) {
+	g := newShaking(t)
+	call := g.relayTo(t)
+	for range 3 {
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := g.handshakes.Load(); n != 1 {
+		t.Errorf("three calls in a row shook hands %d times, want once", n)
+	}
+	const callers = 64
+	for burst := range 2 {
+		before := g.requests.Load()
+		g.hold.Store(true)
+		ended := make(chan error, callers)
+		for range callers {
+			go func() { ended <- call() }()
+		}
+		handshakes := callers - 1
+		if burst > 0 {
+			handshakes = 0
+		}
+		for range handshakes {
+			g.handshaking <- true
+		}
+		eventually(t, "all calls are in hand", func() bool { return g.requests.Load() == before+callers })
+		g.hold.Store(false)
+		for range callers {
+			g.answering <- true
+		}
+		for range callers {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := g.handshakes.Load(); n != callers {
+			t.Errorf("burst %d: %d handshakes in all, want %d", burst+1, n, callers)
+		}
+	}
+}
+
+// A call that finds no idle connection takes what comes first: the one that it dials, or one that
+// another call is done with.
+func TestACallWaitsForNoDialOfItsOwn(t *testing.T) {
+	g := newShaking(t)
+	call := g.relayTo(t)
+	if err := call(); err != nil {
+		t.Fatal(err)
+	}
+	g.hold.Store(true)
+	ended := make(chan error, 2)
+	go func() { ended <- call() }()
+	eventually(t, "the first call is in hand", func() bool { return g.requests.Load() == 2 })
+	go func() { ended <- call() }()
+	eventually(t, "the second call dials", func() bool { return g.handshakes.Load() == 2 })
+	g.answering <- true // the first call's connection is free now; no handshake has ended
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	g.answering <- true
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	g.hold.Store(false)
+	g.handshaking <- true
 }

@@ -136,7 +136,10 @@ func (u *upload) resend() (io.ReadCloser, error) {
 	return nil, errGone
 }
 
-var errGone = errors.New("relaying: the upload has passed and was not kept")
+// errGone is what is left of a failure after which net/http would send the upload again: it keeps no
+// other cause.
+var errGone = errors.New("relaying: the connection was closed amid the upload, " +
+	"which cannot be sent again: more than 64 KiB of it had passed")
 
 // repeatable tells whether again can succeed as things are.
 func (u *upload) repeatable() bool {

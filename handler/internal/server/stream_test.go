@@ -9,38 +9,51 @@ import (
 	"strings"
 	"testing"
 
-	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 )
 
 // A piece is what a gateway says before it waits, and what of the body the caller must have then.
 type piece struct{ said, passed string }
 
 // Whatever has arrived of an answer passes before the relay waits for more: the header at once, a
-// body of known length byte by byte, one in chunks chunk by chunk. Nothing of a chunk that has not
-// ended passes until it has or a buffer is full: net/http's reader of chunks keeps it.
+// body of known length and an event stream byte by byte, other answers in chunks chunk by chunk. Of
+// those a chunk that is not whole passes when it has ended or a buffer is full, and keeps those with
+// it that came in the same piece: net/http's reader of chunks does not return before.
 func TestAnAnswerPassesAsItComes(t *testing.T) {
-	const chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+	events := fmt.Sprintf(head+"Transfer-Encoding: chunked\r\n\r\n", "Text/Event-Stream ;charset=utf-8")
+	chunked := fmt.Sprintf(head+"Transfer-Encoding: chunked\r\n\r\n", "text/plain")
 	length := func(n int, typ string) string {
-		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", typ, n)
+		return fmt.Sprintf(head+"Content-Length: %d\r\n\r\n", typ, n)
 	}
-	long, nine := strings.Repeat("l", 4000), "nine long"
-	large := strings.Repeat("m", 50_000)
+	long, nine, large := strings.Repeat("l", 4000), "nine long", strings.Repeat("m", 100_000)
 	for name, pieces := range map[string][]piece{
-		"half a chunk behind the header":  {{chunked + "5\r\nhel", ""}, {"lo\r\n0\r\n\r\n", "hello"}},
-		"a chunk's size":                  {{chunked + "5\r\n", ""}, {"hello\r\n0\r\n\r\n", "hello"}},
-		"the header alone":                {{chunked, ""}, {"5\r\nhello\r\n0\r\n\r\n", "hello"}},
-		"a chunk, and the end later":      {{chunked + "5\r\nhello\r\n", "hello"}, {"0\r\n\r\n", ""}},
-		"a chunk, and half of another":    {{chunked + "5\r\nhello\r\n6\r\n wo", "hello"}, {"rld\r\n0\r\n\r\n", " world"}},
-		"a chunk, then halves of another": {{chunked + "5\r\nhello\r\n", "hello"}, {"6\r\n wo", ""}, {"rld\r\n0\r\n\r\n", " world"}},
-		"a large chunk slowly": {{chunked + "30d40\r\n" + large, large[:48<<10]}, {large, large[:100_000-48<<10-100_000%(16<<10)]},
-			{strings.Repeat("m", 100_000) + "\r\n0\r\n\r\n", strings.Repeat("m", 100_000+100_000%(16<<10))}},
-		"no length and no chunks": {{"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", ""}, {nine, nine}, {nine, nine}},
+		"events, half a chunk": {{events + "5\r\nhel", "hel"}, {"lo\r\n0\r\n\r\n", "lo"}},
+		"events, a chunk and half of another": {{events + "5\r\nhello\r\n6\r\n wo", "hello wo"},
+			{"rld\r\n0\r\n\r\n", "rld"}},
+		"events, a chunk, then halves": {{events + "5\r\nhello\r\n", "hello"}, {"6\r\n wo", " wo"},
+			{"rld\r\n0\r\n\r\n", "rld"}},
+		"events, many": {{events + "fa0\r\n" + long + "\r\n3\r\nab", long + "ab"}, {"c\r\n", "c"},
+			{"fa0\r\n" + long + "\r\n3\r\nab", long + "ab"}, {"c\r\n0\r\n\r\n", "c"}},
 
-		"a length":                     {{length(36, "application/octet-stream") + nine, nine}, {nine, nine}, {nine, nine}, {nine, nine}},
-		"a length, text":               {{length(27, "text/plain") + nine, nine}, {nine, nine}, {nine, nine}},
-		"a length, events":             {{length(27, "text/event-stream") + nine, nine}, {nine, nine}, {nine, nine}},
-		"a length, the header first":   {{length(18, "text/plain"), ""}, {nine, nine}, {nine, nine}},
-		"a length, pieces of all size": {{length(10_009, "text/plain") + nine, nine}, {"a", "a"}, {"bc", "bc"}, {long, long}, {long, long}, {large[:1997+9], large[:1997+9]}},
+		"half a chunk":               {{chunked + "5\r\nhel", ""}, {"lo\r\n0\r\n\r\n", "hello"}},
+		"a chunk's size":             {{chunked + "5\r\n", ""}, {"hello\r\n0\r\n\r\n", "hello"}},
+		"the header alone":           {{chunked, ""}, {"5\r\nhello\r\n0\r\n\r\n", "hello"}},
+		"a chunk, and the end later": {{chunked + "5\r\nhello\r\n", "hello"}, {"0\r\n\r\n", ""}},
+		"a chunk, then halves": {{chunked + "5\r\nhello\r\n", "hello"}, {"6\r\n wo", ""},
+			{"rld\r\n0\r\n\r\n", " world"}},
+		"a large chunk": {{chunked + "30d40\r\n" + large, large[:6*openChunk]},
+			{large + "\r\n0\r\n\r\n", strings.Repeat("m", 200_000-6*openChunk)}},
+		"no length and no chunks": {{"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", ""},
+			{nine, nine}, {nine, nine}},
+
+		"a length": {{length(36, "application/octet-stream") + nine, nine},
+			{nine, nine}, {nine, nine}, {nine, nine}},
+		"a length, text":             {{length(27, "text/plain") + nine, nine}, {nine, nine}, {nine, nine}},
+		"a length, events":           {{length(27, "text/event-stream") + nine, nine}, {nine, nine}, {nine, nine}},
+		"a length, the header first": {{length(18, "text/plain"), ""}, {nine, nine}, {nine, nine}},
+		"a length, pieces of all sizes": {{length(12_012, "text/plain") + nine, nine}, {"a", "a"},
+			{"bc", "bc"}, {long, long}, {long, long}, {long, long}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
@@ -50,7 +63,7 @@ func TestAnAnswerPassesAsItComes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			r.all[0].Relay.Target, _ = relay.ParseTarget("http://" + l.Addr().String())
+			r.all[0].Target, _ = target.Parse("http://" + l.Addr().String())
 			go func() {
 				c, err := l.Accept()
 				if err != nil {
@@ -91,13 +104,16 @@ func TestAnAnswerPassesAsItComes(t *testing.T) {
 	}
 }
 
-// The same on the way up.
+// The same on the way up, where an open chunk waits for its end.
 func TestAnUploadPassesAsItComes(t *testing.T) {
 	for name, pieces := range map[string][]piece{
-		"a length":               {{"Content-Length: 12\r\n\r\nfour", "four"}, {"five", "five"}, {"last", "last"}},
+		"a length": {{"Content-Length: 12\r\n\r\nfour", "four"}, {"five", "five"},
+			{"last", "last"}},
 		"a length, header first": {{"Content-Length: 8\r\n\r\n", ""}, {"five", "five"}, {"last", "last"}},
-		"chunks":                 {{"Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n", "four"}, {"4\r\nfive\r\n", "five"}, {"0\r\n\r\n", ""}},
-		"half a chunk":           {{"Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n9\r\nfi", "four"}, {"ve, long\r\n0\r\n\r\n", "five, long"[:9]}},
+		"chunks": {{"Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n", "four"},
+			{"4\r\nfive\r\n", "five"}, {"0\r\n\r\n", ""}},
+		"half a chunk": {{"Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n", "four"}, {"9\r\nfi", ""},
+			{"ve, lon\r\n0\r\n\r\n", "five, lon"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, bothFlags, map[string]string{"rest": restFunction}, nil)
