@@ -70,9 +70,9 @@ test-host: sandbox ## play the handler on a Functions host: HOST='build/sandbox 
 	@case "$$HOST" in *"{port}"*) ;; *) HOST=func ;; esac; $(GO) test -count=1 -v -timeout 20m ./e2e/host -run '^TestHost$$' -host "$$HOST"
 
 .PHONY: check
-check: check-format check-vet check-static check-tidy check-race check-deploy ## everything that must hold before a change lands
+check: check-format check-vet check-static check-tidy check-race check-recordings check-deploy ## everything that must hold before a change lands
 
-.PHONY: check-format check-vet check-static check-tidy check-race
+.PHONY: check-format check-vet check-static check-tidy check-race check-recordings
 check-format:
 	@test -z "$$(gofmt -l $(SOURCES))" || { echo "gofmt: these files are not formatted:"; gofmt -l $(SOURCES); exit 1; }
 check-vet:
@@ -85,6 +85,9 @@ check-tidy:
 	$(GO) mod tidy -diff
 check-race:
 	$(GO) test -race ./...
+# The recordings are replayed in their own time, which the race detector does not keep.
+check-recordings:
+	$(GO) test ./sandbox/host -run '^TestRecordingsAreRepeated$$'
 
 .PHONY: check-deploy
 check-deploy: ## check deploy/ as far as it goes without Azure

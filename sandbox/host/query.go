@@ -80,11 +80,3 @@ func (q query) without(name string) string {
 // queryOf is the caller's query as QueryString.ToUriComponent writes it: as it came, but for a # that was not escaped
 // (dotnet/aspnetcore src/Http/Http.Abstractions/src/QueryString.cs).
 func queryOf(r *request) string { return strings.ReplaceAll(r.rawQuery, "#", "%23") }
-
-// cutFold is strings.CutPrefix ignoring case.
-func cutFold(s, prefix string) (string, bool) {
-	if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
-		return s[len(prefix):], true
-	}
-	return s, false
-}

@@ -246,8 +246,6 @@ func framingOf(framing string, hs [][2]string) string {
 
 func slicesDiffer(a, b []string) bool { return strings.Join(a, "\n") != strings.Join(b, "\n") }
 
-func wrappedBody(b []byte) bool { return strings.HasPrefix(string(b), `{"Data":`) }
-
 // compareBody compares texts; a long one by length, beginning and end, as the README says.
 func compareBody(text, base json.RawMessage, size int, got []byte) string {
 	var part abridged
