@@ -151,7 +151,7 @@ func writeFunction(t *testing.T, root, name string, tr trigger) {
 	if tr.kind == "httpTrigger" {
 		bindings = `{"type":"httpTrigger","name":"req","authLevel":"anonymous"},{"type":"http","direction":"out","name":"res"}`
 		if tr.wrapped {
-			bindings += `,{"type":"queue","direction":"out","name":"copy","queueName":"q","connection":"AzureWebJobsStorage"}`
+			bindings += `,{"type":"blob","direction":"out","name":"copy","path":"copies/{rand-guid}","connection":"AzureWebJobsStorage"}`
 		}
 	}
 	text := `{"bindings":[` + bindings + `]`
