@@ -12,21 +12,26 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// adminPath tells the host's own paths; others under /admin are a function's where the route prefix is empty (recording E-prefix-empty).
+// adminPath reports whether a path is one of the host's own; others under /admin are a function's
+// where the route prefix
+// is empty (recording E-prefix-empty).
 func adminPath(path string) bool {
 	lower := strings.ToLower(path)
-	return lower == "/admin/functions" || strings.HasPrefix(lower, "/admin/functions/") || strings.HasPrefix(lower, "/admin/host/") ||
+	return lower == "/admin/functions" || strings.HasPrefix(lower, "/admin/functions/") ||
+		strings.HasPrefix(lower, "/admin/host/") ||
 		strings.HasPrefix(lower, "/runtime/webhooks/")
 }
 
 // admin is the part of the admin API that a laptop needs (Azure/azure-functions-host
-// src/WebJobs.Script.WebHost/Controllers/{Functions,Host}Controller.cs; recordings A-admin-*, C-admin-*).
+// src/WebJobs.Script.WebHost/Controllers/{Functions,Host}Controller.cs; recordings A-admin-*,
+// C-admin-*).
 func (h *Host) admin(in *instance, req *request) *reply {
 	path := strings.TrimSuffix(strings.ToLower(req.path), "/")
 	if strings.HasPrefix(path, "/runtime/webhooks") {
 		return status(http.StatusUnauthorized, "WWW-Authenticate", "Bearer")
 	}
-	if path == "/admin/host/ping" && (req.Method == http.MethodGet || req.Method == http.MethodPost) {
+	if path == "/admin/host/ping" && (req.Method == http.MethodGet ||
+		req.Method == http.MethodPost) {
 		return status(http.StatusOK, "Cache-Control", "no-store,no-cache", "Pragma", "no-cache")
 	}
 	if h.grantOf(req, false).level < adminLevel {
@@ -68,7 +73,8 @@ func (h *Host) admin(in *instance, req *request) *reply {
 	return status(http.StatusMethodNotAllowed)
 }
 
-// listed are the functions of the admin API: those with a readable function.json, the ones in error included.
+// listed are the functions of the admin API: those with a readable function.json, the ones in error
+// included.
 func (h *Host) listed(in *instance) []*function {
 	if len(in.faults) == 0 {
 		return in.functions
@@ -79,7 +85,9 @@ func (h *Host) listed(in *instance) []*function {
 
 // adminFire answers at once; what becomes of the run is in the log.
 func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
-	if media, _, _ := strings.Cut(req.hdr.Get("Content-Type"), ";"); req.hdr.Get("Content-Length") != "0" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+	media, _, _ := strings.Cut(req.hdr.Get("Content-Type"), ";")
+	hasBody := req.hdr.Get("Content-Length") != "0"
+	if hasBody && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 		return status(http.StatusUnsupportedMediaType)
 	}
 	body, err := io.ReadAll(io.LimitReader(req.Body, 16<<20))
@@ -106,7 +114,8 @@ func (h *Host) adminFire(in *instance, fn *function, req *request) *reply {
 }
 
 func jsonReply(text string) *reply {
-	return &reply{status: http.StatusOK, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(text)}
+	return &reply{status: http.StatusOK,
+		hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(text)}
 }
 
 func (h *Host) statusJSON(in *instance) string {
@@ -115,8 +124,11 @@ func (h *Host) statusJSON(in *instance) string {
 		state, errors = "Error", `"errors":[`+quoteJSON(in.fault)+`],`
 	}
 	name, _ := os.Hostname()
-	return fmt.Sprintf(`{"id":%s,"state":%q,"version":%q,"versionDetails":"4.1037.0+89dc438d476542786f2fc4070f553423213a6223","platformVersion":"","instanceId":"","computerName":"",`+
-		`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`, quoteJSON(strings.ToLower(name)+"-"+hostID(h.cfg.Root)), state, hostVersion, h.clock.right().Sub(h.began).Milliseconds(), errors)
+	return fmt.Sprintf(
+		`{"id":%s,"state":%q,"version":%q,"versionDetails":"4.1037.0+89dc438d476542786f2fc4070f553423213a6223","platformVersion":"","instanceId":"","computerName":"",`+
+			`"processUptime":%d,%s"functionAppContentEditingState":"Unknown"}`,
+		quoteJSON(strings.ToLower(name)+"-"+hostID(h.cfg.Root)), state, hostVersion,
+		h.clock.right().Sub(h.began).Milliseconds(), errors)
 }
 
 // hostID is a number for the script root, as the host's id ends in one.
@@ -153,7 +165,8 @@ func (f *function) adminJSON(in *instance, host string) string {
 		{"script_root_path_href", quoteJSON(folder)},
 		{"script_href", "null"},
 		{"config_href", quoteJSON(folder + "function.json")},
-		{"test_data_href", quoteJSON(base + "/admin/vfs" + strings.TrimSuffix(temp, "/") + "/FunctionsData/" + f.name + ".dat")},
+		{"test_data_href", quoteJSON(base + "/admin/vfs" + strings.TrimSuffix(temp, "/") +
+			"/FunctionsData/" + f.name + ".dat")},
 		{"href", quoteJSON(base + "/admin/functions/" + f.name)},
 		{"invoke_url_template", invoke},
 		{"language", "null"},

@@ -23,7 +23,8 @@ var errFaultyAnswer = errors.New("a fault of the host has ended the answer")
 // arm puts the faults of the caller's side on the answer to req; disarm takes them off.
 func (r *request) arm(h *Host, fn *function) {
 	a := &faultyAnswer{ResponseWriter: r.w, h: h}
-	for _, name := range []string{FaultLatency, FaultHang, FaultReset, FaultResetInBody, FaultGarbage} {
+	for _, name := range []string{FaultLatency, FaultHang, FaultReset, FaultResetInBody,
+		FaultGarbage} {
 		f, ok := h.faults.take(name, ToCaller, fn.name)
 		if !ok {
 			continue
@@ -41,7 +42,8 @@ func (r *request) arm(h *Host, fn *function) {
 }
 
 func (r *request) disarm() {
-	if a, ok := r.w.(*faultyAnswer); ok && a.ends == FaultResetInBody && !a.over { // an answer without a body
+	// an answer without a body
+	if a, ok := r.w.(*faultyAnswer); ok && a.ends == FaultResetInBody && !a.over {
 		_ = http.NewResponseController(a.ResponseWriter).Flush()
 		a.reset()
 	}
@@ -65,7 +67,8 @@ func (a *faultyAnswer) WriteHeader(code int) {
 	}
 }
 
-// Write passes on what is left of an answer: of one that is reset in its body, half of the first piece.
+// Write passes on what is left of an answer: of one that is reset in its body, half of the first
+// piece.
 func (a *faultyAnswer) Write(p []byte) (int, error) {
 	if !a.begin() {
 		return 0, errFaultyAnswer
@@ -84,7 +87,8 @@ func (a *faultyAnswer) reset() {
 	reset(a.ResponseWriter)
 }
 
-// begin holds the answer, and ends it where a fault wants that; it reports whether anything of it may go out.
+// begin holds the answer, and ends it where a fault wants that; it reports whether anything of it
+// may go out.
 func (a *faultyAnswer) begin() bool {
 	if a.begun || a.over {
 		return !a.over
@@ -127,5 +131,6 @@ func faultReply(f metFault) *reply {
 
 // notRunning is the answer of a host that is not ready.
 func notRunning() *reply {
-	return &reply{status: http.StatusServiceUnavailable, hdr: http.Header{}, body: []byte("Function host is not running."), chunked: true}
+	return &reply{status: http.StatusServiceUnavailable, hdr: http.Header{},
+		body: []byte("Function host is not running."), chunked: true}
 }

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// client is one of the host's two HttpClients towards the handler: one connection for each request in flight, kept for the next (recordings
-// E-concurrency, E-idle-connection).
+// client is one of the host's two HttpClients towards the handler: one connection for each request
+// in flight, kept for the next (recordings E-concurrency, E-idle-connection).
 type client struct {
 	addr      string
 	transport *http.Transport
@@ -63,7 +63,8 @@ func (o *outgoing) request(ctx context.Context, addr string) *http.Request {
 	if u.Path, _ = url.PathUnescape(path); u.Path == "" {
 		u.Path = path
 	}
-	r := &http.Request{Method: o.method, URL: u, Host: o.host, Header: o.hdr, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	r := &http.Request{Method: o.method, URL: u, Host: o.host, Header: o.hdr, Proto: "HTTP/1.1",
+		ProtoMajor: 1, ProtoMinor: 1}
 	if o.hdr["User-Agent"] == nil {
 		o.hdr["User-Agent"] = nil // net/http names itself otherwise
 	}
@@ -79,7 +80,8 @@ func (o *outgoing) request(ctx context.Context, addr string) *http.Request {
 	return r.WithContext(ctx)
 }
 
-// The tries that HttpClient makes of a request without a body whose connection ends before the answer begins (recording D-ans-closed).
+// The tries that HttpClient makes of a request without a body whose connection ends before the
+// answer begins (recording D-ans-closed).
 const clientTries = 4
 
 var errNoAnswer = errors.New("no answer came")
@@ -87,7 +89,8 @@ var errNoAnswer = errors.New("no answer came")
 // send makes one exchange. Redirects are the caller's business.
 func (c *client) send(ctx context.Context, o *outgoing) (*http.Response, error) {
 	tries := 0
-	// net/http repeats a request by itself where a kept connection has ended: that is a try as well.
+	// net/http repeats a request by itself where a kept connection has ended: that is a try as
+	// well.
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { tries++ },
 		WroteRequest: func(httptrace.WroteRequestInfo) {
@@ -128,8 +131,10 @@ func isDial(err error) bool {
 // isEnd reports whether the connection ended, as against an answer that is no HTTP.
 func isEnd(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errNoAnswer) ||
-		errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "server closed idle connection")
+	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, errNoAnswer) ||
+		errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(),
+		"server closed idle connection")
 }
 
 // readAll reads the whole body, as the host does with wrapped and forwarded answers.
@@ -137,7 +142,8 @@ func readAll(answer *http.Response) ([]byte, error) {
 	body, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
 	if err != nil {
-		return nil, newException(httpRequestException, "Error while copying content to a stream.").because(transportError(err))
+		return nil, newException(httpRequestException,
+			"Error while copying content to a stream.").because(transportError(err))
 	}
 	return body, nil
 }
@@ -146,33 +152,40 @@ func readAll(answer *http.Response) ([]byte, error) {
 func sendError(addr string, err error) error {
 	switch {
 	case isDial(err):
-		return newException(httpRequestException, "Connection refused (%s)", addr).because(newException(
-			"System.Net.Sockets.SocketException (111)", "Connection refused"))
+		return newException(httpRequestException, "Connection refused (%s)", addr).because(
+			newException(
+				"System.Net.Sockets.SocketException (111)", "Connection refused"))
 	case strings.Contains(err.Error(), "response headers exceeded"):
-		return newException(httpRequestException, "The HTTP response headers length exceeded the set limit of %d bytes.", maxAnswerHeader)
+		return newException(httpRequestException,
+			"The HTTP response headers length exceeded the set limit of %d bytes.", maxAnswerHeader)
 	case !isEnd(err):
 		_, line, _ := strings.Cut(err.Error(), "malformed HTTP response ")
 		if line, err := strconv.Unquote(line); err == nil {
-			return newException(httpRequestException, "Received an invalid status line: '%s'.", line)
+			return newException(httpRequestException, "Received an invalid status line: '%s'.",
+				line)
 		}
 		return newException(httpRequestException, "Received an invalid answer: %s", err)
 	}
-	return newException(httpRequestException, "An error occurred while sending the request.").because(transportError(err))
+	return newException(httpRequestException,
+		"An error occurred while sending the request.").because(transportError(err))
 }
 
 func transportError(err error) *exception {
 	switch {
 	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
-		return newException("System.IO.IOException", "Unable to read data from the transport connection: Connection reset by peer.").because(
+		return newException("System.IO.IOException",
+			"Unable to read data from the transport connection: Connection reset by peer.").because(
 			newException("System.Net.Sockets.SocketException (104)", "Connection reset by peer"))
 	case isEnd(err):
-		return newException("System.Net.Http.HttpIOException", "The response ended prematurely. (ResponseEnded)")
+		return newException("System.Net.Http.HttpIOException",
+			"The response ended prematurely. (ResponseEnded)")
 	}
 	return newException("System.Net.Http.HttpIOException", "%s", fmt.Sprint(err))
 }
 
 func canceled(err error) error {
-	return newException("System.Threading.Tasks.TaskCanceledException", "A task was canceled.").because(newException("", "%s", err))
+	return newException("System.Threading.Tasks.TaskCanceledException",
+		"A task was canceled.").because(newException("", "%s", err))
 }
 
 // phrase is the reason phrase of an answer, or the standard one.
@@ -218,9 +231,11 @@ func joined(name string, values []string) string {
 	return strings.Join(values, ", ")
 }
 
-// notForHTTP reports whether Kestrel does not take a value for an answer's header (HttpHeaders.cs, ValidateHeaderValueCharacters).
+// notForHTTP reports whether Kestrel does not take a value for an answer's header (HttpHeaders.cs,
+// ValidateHeaderValueCharacters).
 func notForHTTP(value string) bool {
-	return !isASCII(value) || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+	return !isASCII(value) || strings.ContainsFunc(value,
+		func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // announced are the names of an answer's trailer, which net/http keeps elsewhere.

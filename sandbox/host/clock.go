@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// clock is the host's time. Speed above one makes all of it pass faster: schedules, time-outs, delays between retries and the stamps in logs and
-// requests, so that a test sees ten minutes in seconds and nothing has to be switched one by one.
+// clock is the host's time. Speed above one makes all of it pass faster: schedules, time-outs,
+// delays between retries and the stamps in logs and requests, so that a test sees ten minutes in
+// seconds and nothing has to be switched one by one.
 type clock struct {
 	began time.Time // real
 	base  time.Time // what the host reads at began
@@ -28,7 +29,8 @@ func newClock(start time.Time, speed float64) *clock {
 
 func (c *clock) now() time.Time { return c.right().Add(time.Duration(c.skew.Load())) }
 
-// right is the time without the fault clock-skew: for what is compared with other clocks' records, and for spans.
+// right is the time without the fault clock-skew: for what is compared with other clocks' records,
+// and for spans.
 func (c *clock) right() time.Time {
 	return c.base.Add(time.Duration(float64(time.Since(c.began)) * c.speed))
 }

@@ -50,7 +50,8 @@ func TestAMissedTickComesPastDue(t *testing.T) {
 	for i, due := range []string{"true", "false"} {
 		select {
 		case body := <-ticks:
-			if !strings.Contains(body, `IsPastDue\":`+due) && !strings.Contains(body, `"IsPastDue":`+due) {
+			if !strings.Contains(body, `IsPastDue\":`+due) &&
+				!strings.Contains(body, `"IsPastDue":`+due) {
 				t.Errorf("tick %d: want IsPastDue %s in %s", i, due, body)
 			}
 		case <-time.After(20 * time.Second):
@@ -58,7 +59,8 @@ func TestAMissedTickComesPastDue(t *testing.T) {
 		}
 	}
 	first := h.History()[0]
-	if !strings.Contains(first.Details, "IsPastDue, OriginalSchedule: 2026-11-23T16:11:00") || first.Started.Before(time.Date(2026, 11, 23, 16, 11, 0, 0, time.UTC)) {
+	if !strings.Contains(first.Details, "IsPastDue, OriginalSchedule: 2026-11-23T16:11:00") ||
+		first.Started.Before(time.Date(2026, 11, 23, 16, 11, 0, 0, time.UTC)) {
 		t.Errorf("history: %+v", first)
 	}
 }

@@ -21,12 +21,14 @@ type command struct {
 
 var percentName = regexp.MustCompile(`%([^%\s]+)%`)
 
-// resolveCommand follows Azure/azure-functions-host src/WebJobs.Script/Workers/ProcessManagement/WorkerDescription.cs and
-// WorkerProcessUtilities.cs; recordings E-exe-*, E-environment-arguments, E-environment-workerpath.
+// resolveCommand follows Azure/azure-functions-host
+// src/WebJobs.Script/Workers/ProcessManagement/WorkerDescription.cs and WorkerProcessUtilities.cs;
+// recordings E-exe-*, E-environment-arguments, E-environment-workerpath.
 func resolveCommand(root string, d *hostfile.Value, environ []string) command {
 	lookup := exactLookup(environ)
 	var c command
-	expandSet := func(s string) string { // Environment.ExpandEnvironmentVariables: what is not set stays
+	// Environment.ExpandEnvironmentVariables: what is not set stays
+	expandSet := func(s string) string {
 		return percentName.ReplaceAllStringFunc(s, func(m string) string {
 			if v, ok := lookup(m[1 : len(m)-1]); ok {
 				return v
@@ -85,8 +87,9 @@ func resolveCommand(root string, d *hostfile.Value, environ []string) command {
 }
 
 // splitArguments takes a command line apart as .NET does on Unix (dotnet/runtime
-// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/Process.Unix.cs, ParseArgumentsIntoList): blanks separate outside of quotes,
-// backslashes escape only in front of a quote, "" inside quotes is a quote.
+// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/Process.Unix.cs,
+// ParseArgumentsIntoList): blanks separate outside of quotes, backslashes escape only in front of a
+// quote, "" inside quotes is a quote.
 func splitArguments(s string) []string {
 	var out []string
 	for i := 0; i < len(s); {
@@ -138,11 +141,13 @@ func splitArguments(s string) []string {
 	return out
 }
 
-// exactLookup finds a variable by its exact name, as in the environment of a process; the last of equal names counts.
+// exactLookup finds a variable by its exact name, as in the environment of a process; the last of
+// equal names counts.
 func exactLookup(environ []string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, ok := strings.Cut(environ[i], "="); ok && (k == name || runtime.GOOS == "windows" && strings.EqualFold(k, name)) {
+			if k, v, ok := strings.Cut(environ[i], "="); ok &&
+				(k == name || runtime.GOOS == "windows" && strings.EqualFold(k, name)) {
 				return v, true
 			}
 		}
@@ -154,7 +159,8 @@ func exactLookup(environ []string) func(string) (string, bool) {
 func settingLookup(environ []string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, ok := strings.Cut(environ[i], "="); ok && strings.EqualFold(hostfile.ConfigurationName(k), name) {
+			if k, v, ok := strings.Cut(environ[i], "="); ok &&
+				strings.EqualFold(hostfile.ConfigurationName(k), name) {
 				return v, true
 			}
 		}

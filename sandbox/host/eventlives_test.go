@@ -20,7 +20,8 @@ func init() {
 			l.cfg.StatusDir = l.t.TempDir()
 			last := time.Date(2026, 11, 23, 16, 11, 0, 6579800, time.UTC)
 			h := &Host{cfg: l.cfg, statuses: map[string]timerStatus{}}
-			h.setTimerStatus("minute", timerStatus{Last: last, Next: time.Date(2026, 11, 23, 16, 12, 0, 0, time.UTC), LastUpdated: last})
+			h.setTimerStatus("minute", timerStatus{Last: last, Next: time.Date(2026, 11, 23, 16, 12,
+				0, 0, time.UTC), LastUpdated: last})
 			if _, err := filepath.Glob(filepath.Join(l.cfg.StatusDir, "*minute*")); err != nil {
 				l.t.Fatal(err)
 			}
@@ -53,7 +54,8 @@ var (
 	stored   = regexp.MustCompile(`\(as stored\): (\[.*\])`)
 )
 
-// putMessage puts the message that the recording's note names, and compares what is on the output queue afterwards.
+// putMessage puts the message that the recording's note names, and compares what is on the output
+// queue afterwards.
 func putMessage(l *stage) {
 	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	text := ""
@@ -62,7 +64,8 @@ func putMessage(l *stage) {
 	} else {
 		var bytes []byte
 		var numbers []int
-		if err := json.Unmarshal([]byte(putBytes.FindStringSubmatch(l.r.Note)[1]), &numbers); err != nil {
+		if err := json.Unmarshal([]byte(putBytes.FindStringSubmatch(l.r.Note)[1]),
+			&numbers); err != nil {
 			l.t.Fatal(err)
 		}
 		for _, n := range numbers {
@@ -82,7 +85,8 @@ func putMessage(l *stage) {
 	}
 	l.waitForAll()
 	var want, got []string
-	if err := json.Unmarshal([]byte(strings.ReplaceAll(stored.FindStringSubmatch(l.r.Note)[1], "'", `"`)), &want); err != nil {
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(stored.FindStringSubmatch(l.r.Note)[1], "'",
+		`"`)), &want); err != nil {
 		l.t.Fatal(err)
 	}
 	poisoned := false
@@ -97,7 +101,8 @@ func putMessage(l *stage) {
 	if slicesDiffer(want, got) {
 		l.differ("another output queue: want %q, got %q", want, got)
 	}
-	if failing := strings.HasSuffix(l.r.Name, "-fail") || strings.HasSuffix(l.r.Name, "-binary"); poisoned != failing {
+	if failing := strings.HasSuffix(l.r.Name, "-fail") || strings.HasSuffix(l.r.Name,
+		"-binary"); poisoned != failing {
 		l.differ("the poison queue: want a message %v", failing)
 	}
 }

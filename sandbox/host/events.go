@@ -6,14 +6,16 @@ import (
 	"time"
 )
 
-// Event is what Fire hands to a function. The zero value fires a timer without input and every other trigger with an empty text.
+// Event is what Fire hands to a function. The zero value fires a timer without input and every
+// other trigger with an empty text.
 type Event struct {
 	// Input is the message, or a timer's input; nil for none.
 	Input *string
-	// Many are the items of a batch, for triggers with cardinality many (Event Hubs by default, Service Bus and Kafka on request) and Cosmos DB;
-	// nil makes a batch of Input alone.
+	// Many are the items of a batch, for triggers with cardinality many (Event Hubs by default,
+	// Service Bus and Kafka on request) and Cosmos DB; nil makes a batch of Input alone.
 	Many []string
-	// Metadata replaces or adds values of the trigger's metadata, by name, as text: MessageId, PartitionKey, Name of a blob.
+	// Metadata replaces or adds values of the trigger's metadata, by name, as text: MessageId,
+	// PartitionKey, Name of a blob.
 	Metadata map[string]string
 }
 
@@ -33,9 +35,10 @@ func (r *Fired) Err() error {
 	return r.err
 }
 
-// Fire runs a function that is no HTTP function, as its trigger would: a queue's message is delivered again until maxDequeueCount and then goes
-// to the poison queue; a timer runs as by POST /admin/functions/<name>, but with its retry policy. It returns once the run has begun. An HTTP function fails as the host
-// fails it.
+// Fire runs a function that is no HTTP function, as its trigger would: a queue's message is
+// delivered again until maxDequeueCount and then goes to the poison queue; a timer runs as by POST
+// /admin/functions/<name>, but with its retry policy. It returns once the run has begun. An HTTP
+// function fails as the host fails it.
 func (h *Host) Fire(name string, e Event) (*Fired, error) {
 	in := h.inside()
 	if in == nil {
@@ -54,11 +57,14 @@ func (h *Host) Fire(name string, e Event) (*Fired, error) {
 	if fn.http() || fn.trigger.is("timerTrigger") {
 		return in.fireByHand(fn, e, true), nil
 	}
-	return in.start(fn, triggerReason(fn), true, func(id string) (*payload, error) { return in.eventPayload(fn, e, id) }), nil
+	return in.start(fn, triggerReason(fn), true,
+		func(id string) (*payload, error) { return in.eventPayload(fn, e, id) }), nil
 }
 
-// fireByHand is POST /admin/functions/<name>, which makes one attempt whatever the function's policy: only a trigger's own executor repeats
-// (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/JobHost.cs, CallAsyncCore; Executors/TriggeredFunctionExecutor.cs).
+// fireByHand is POST /admin/functions/<name>, which makes one attempt whatever the function's
+// policy: only a trigger's own executor repeats (Azure/azure-webjobs-sdk
+// src/Microsoft.Azure.WebJobs.Host/JobHost.cs, CallAsyncCore;
+// Executors/TriggeredFunctionExecutor.cs).
 func (in *instance) fireByHand(fn *function, e Event, retries bool) *Fired {
 	switch {
 	case fn.http():
@@ -79,11 +85,13 @@ func (in *instance) fireByHand(fn *function, e Event, retries bool) *Fired {
 			return timerPayload(in.h, fn, s, false, e.Input), nil
 		})
 	}
-	return in.start(fn, byHostAPI, retries, func(id string) (*payload, error) { return in.eventPayload(fn, e, id) })
+	return in.start(fn, byHostAPI, retries,
+		func(id string) (*payload, error) { return in.eventPayload(fn, e, id) })
 }
 
 // start runs fn once, with its policy or without, in the background.
-func (in *instance) start(fn *function, reason string, retries bool, build func(id string) (*payload, error)) *Fired {
+func (in *instance) start(fn *function, reason string, retries bool,
+	build func(id string) (*payload, error)) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
 	in.running.add()
 	go func() {
@@ -94,8 +102,10 @@ func (in *instance) start(fn *function, reason string, retries bool, build func(
 	return r
 }
 
-func (in *instance) deliverOnce(fn *function, id, reason, details string, retries bool, build func(id string) (*payload, error)) error {
-	inv := &invocation{in: in, fn: fn, id: id, way: "wrapped", reason: func() string { return reason }, details: details, single: !retries}
+func (in *instance) deliverOnce(fn *function, id, reason, details string, retries bool,
+	build func(id string) (*payload, error)) error {
+	inv := &invocation{in: in, fn: fn, id: id, way: "wrapped",
+		reason: func() string { return reason }, details: details, single: !retries}
 	p, err := build(id)
 	inv.attempt = func(ctx context.Context, inv *invocation, retry string) error {
 		if err != nil {
@@ -106,8 +116,9 @@ func (in *instance) deliverOnce(fn *function, id, reason, details string, retrie
 	return inv.run(in.ctx)
 }
 
-// deliverQueue delivers a message until it succeeds or has been dequeued maxDequeueCount times; then it goes to <queue>-poison (recording
-// F-queue-fail). Between deliveries it lies in the queue: nothing runs, and whichever inside there is then takes it.
+// deliverQueue delivers a message until it succeeds or has been dequeued maxDequeueCount times;
+// then it goes to <queue>-poison (recording F-queue-fail). Between deliveries it lies in the queue:
+// nothing runs, and whichever inside there is then takes it.
 func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 	r := &Fired{ID: newGUID(), done: make(chan struct{})}
 	m := newQueueMessage(h, e)
@@ -127,9 +138,11 @@ func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 			}
 			if m.count >= in.cfg.maxDequeue {
 				queue := target(fn.trigger)
-				h.log(Warning, "Host.Triggers.Queue", "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
+				h.log(Warning, "Host.Triggers.Queue",
+					"Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
 					in.cfg.maxDequeue, queue)
-				h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name, Kind: "queue", Target: queue + "-poison",
+				h.keep(Message{Function: fn.name, Invocation: id, Binding: fn.trigger.name,
+					Kind: "queue", Target: queue + "-poison",
 					Body: []byte(m.text)})
 				return
 			}
@@ -142,12 +155,15 @@ func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 }
 
 func (in *instance) deliverQueued(fn *function, m *queueMessage, id string) error {
-	details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count, m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
-	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.", details, true,
+	details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count,
+		m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
+	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.",
+		details, true,
 		func(string) (*payload, error) { return m.payload(in.h, fn) })
 }
 
-// nextTaker waits until a message is visible again and a function is there to take it; nil when the host ends before.
+// nextTaker waits until a message is visible again and a function is there to take it; nil when the
+// host ends before.
 func (h *Host) nextTaker(last *instance, name string) (*instance, *function) {
 	pause := last.cfg.visibility
 	for {
@@ -177,4 +193,6 @@ func triggerReason(fn *function) string {
 }
 
 // wholeSeconds is a DateTimeOffset as the host renders it.
-func wholeSeconds(t time.Time) string { return quoteJSON(t.UTC().Format("2006-01-02T15:04:05-07:00")) }
+func wholeSeconds(t time.Time) string {
+	return quoteJSON(t.UTC().Format("2006-01-02T15:04:05-07:00"))
+}

@@ -2,8 +2,8 @@ package host
 
 import "fmt"
 
-// exception is a .NET exception as the host's log and a RetryContext show it: class, message, what caused it. There are no stack frames: they
-// name the host's own methods, which do not exist here.
+// exception is a .NET exception as the host's log and a RetryContext show it: class, message, what
+// caused it. There are no stack frames: they name the host's own methods, which do not exist here.
 type exception struct {
 	class, message string
 	inner          *exception
@@ -34,7 +34,8 @@ func asException(err error) *exception {
 	return newException("System.Exception", "%s", err)
 }
 
-// chain is Exception.ToString without frames: each inner exception on a line of its own behind an arrow.
+// chain is Exception.ToString without frames: each inner exception on a line of its own behind an
+// arrow.
 func (e *exception) chain() string {
 	out := e.class + ": " + e.message
 	for in := e.inner; in != nil; in = in.inner {

@@ -10,41 +10,52 @@ import (
 	"time"
 )
 
-// Names of the faults, each with what of the real thing it looks like. Recordings are those of testdata.
+// Names of the faults, each with what of the real thing it looks like. Recordings are those of
+// testdata.
 const (
-	// FaultLatency lets DelayMS pass. On the handler's side, before the call is handed to it: a host that is waking up or waits for its handler
-	// (recording E-request-before-ready). On the caller's side, before the answer goes out.
+	// FaultLatency lets DelayMS pass. On the handler's side, before the call is handed to it: a
+	// host that is waking up or waits for its handler (recording E-request-before-ready). On the
+	// caller's side, before the answer goes out.
 	FaultLatency = "latency"
-	// FaultHang never goes on until the fault is cleared. On the handler's side the host has begun the invocation and does not hand it over, as while it
-	// waits for a handler that does not get ready (recordings E-exe-missing, E-never-listens); functionTimeout passes. On the caller's side the answer
-	// does not go out: App Service's load balancer gives a caller up after 230 s
+	// FaultHang never goes on until the fault is cleared. On the handler's side the host has begun
+	// the invocation and does not hand it over, as while it waits for a handler that does not get
+	// ready (recordings E-exe-missing, E-never-listens); functionTimeout passes. On the caller's
+	// side the answer does not go out: App Service's load balancer gives a caller up after 230 s
 	// (https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout).
 	FaultHang = "hang"
-	// FaultReset ends a connection. On the caller's side the handler has worked, and the caller sees a reset instead of the answer, as of a host that
-	// goes away with the call (recording E-sigterm-in-flight-long). On the handler's side the host gives the exchange up DelayMS after the request
-	// has gone out, as YARP does when the caller has hung up and HttpClient when functionTimeout is over (dotnet/yarp
-	// src/ReverseProxy/Forwarder/HttpForwarder.cs; recording E-hang-slow); a caller that is still there gets 500.
+	// FaultReset ends a connection. On the caller's side the handler has worked, and the caller
+	// sees a reset instead of the answer, as of a host that goes away with the call (recording
+	// E-sigterm-in-flight-long). On the handler's side the host gives the exchange up DelayMS after
+	// the request has gone out, as YARP does when the caller has hung up and HttpClient when
+	// functionTimeout is over (dotnet/yarp src/ReverseProxy/Forwarder/HttpForwarder.cs; recording
+	// E-hang-slow); a caller that is still there gets 500.
 	FaultReset = "reset"
-	// FaultResetInBody ends it in the middle: of the answer's body, as when an instance is lost (recording P-ans-chunked-cut), or of
-	// the request to the handler.
+	// FaultResetInBody ends it in the middle: of the answer's body, as when an instance is lost
+	// (recording P-ans-chunked-cut), or of the request to the handler.
 	FaultResetInBody = "reset-in-body"
-	// FaultGarbage is what is no HTTP. To the caller, as by something broken between it and the host; no host is known to do it. To the handler, the
-	// head of the request and then a body with broken framing; where there is no body, bytes that are no request.
+	// FaultGarbage is what is no HTTP. To the caller, as by something broken between it and the
+	// host; no host is known to do it. To the handler, the head of the request and then a body with
+	// broken framing; where there is no body, bytes that are no request.
 	FaultGarbage = "garbage"
-	// FaultStatus answers Status instead of calling the function, with RetryAfter when set. 429 is empty and has X-FUNCTION-SCALEOUT: 1, as beyond
-	// maxOutstandingRequests and under dynamicThrottlesEnabled (Azure/azure-functions-host
-	// src/WebJobs.Script.WebHost/Middleware/HttpThrottleMiddleware.cs; recording E-http-limits; neither sends Retry-After, front ends may). 503 is a
-	// host that is not ready (Middleware/HostAvailabilityCheckMiddleware.cs; recording E-fn-bad-route). Others are empty.
+	// FaultStatus answers Status instead of calling the function, with RetryAfter when set. 429 is
+	// empty and has X-FUNCTION-SCALEOUT: 1, as beyond maxOutstandingRequests and under
+	// dynamicThrottlesEnabled (Azure/azure-functions-host
+	// src/WebJobs.Script.WebHost/Middleware/HttpThrottleMiddleware.cs; recording E-http-limits;
+	// neither sends Retry-After, front ends may). 503 is a host that is not ready
+	// (Middleware/HostAvailabilityCheckMiddleware.cs; recording E-fn-bad-route). Others are empty.
 	FaultStatus = "status"
-	// FaultKill ends the handler's process with SIGKILL, DelayMS after a request has gone out (recording E-killed-mid-invocation). The host counts it:
-	// the third within half an hour of each other ends the host.
+	// FaultKill ends the handler's process with SIGKILL, DelayMS after a request has gone out
+	// (recording E-killed-mid-invocation). The host counts it: the third within half an hour of
+	// each other ends the host.
 	FaultKill = "kill"
-	// FaultClockSkew sets the host's clock DelayMS ahead, negative: behind. Schedules, their status, past due, Date and the stamps in requests follow it
-	// (a timer that waits already goes on waiting, as System.Timers.Timer does); History and the log keep the right time.
+	// FaultClockSkew sets the host's clock DelayMS ahead, negative: behind. Schedules, their
+	// status, past due, Date and the stamps in requests follow it (a timer that waits already goes
+	// on waiting, as System.Timers.Timer does); History and the log keep the right time.
 	FaultClockSkew = "clock-skew"
-	// FaultMissedTick is a host that is not there when a timer falls due and comes back DelayMS later: the tick does not run, and then a run is past due
-	// (recording C-timer-pastdue; Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs). A timer without a
-	// status (useMonitor false, or more often than once a minute) just loses the tick.
+	// FaultMissedTick is a host that is not there when a timer falls due and comes back DelayMS
+	// later: the tick does not run, and then a run is past due (recording C-timer-pastdue;
+	// Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs). A timer
+	// without a status (useMonitor false, or more often than once a minute) just loses the tick.
 	FaultMissedTick = "missed-tick"
 )
 
@@ -54,20 +65,22 @@ const (
 	ToCaller  = "caller"  // between the host and an HTTP caller; other triggers have none
 )
 
-// Fault is something that goes wrong on purpose. All are off at first. Faults that differ in name, side or function can be on together; a call
-// meets all that fit it.
+// Fault is something that goes wrong on purpose. All are off at first. Faults that differ in name,
+// side or function can be on together; a call meets all that fit it.
 type Fault struct {
 	Name string `json:"name"`
-	// On is the side, ToHandler or ToCaller. Empty: the handler's for latency, hang and kill, the caller's for the others; clock-skew and missed-tick
-	// have none.
+	// On is the side, ToHandler or ToCaller. Empty: the handler's for latency, hang and kill, the
+	// caller's for the others; clock-skew and missed-tick have none.
 	On string `json:"on,omitempty"`
 	// Function is whose calls meet it, ignoring case; empty: every function's.
 	Function string `json:"function,omitempty"`
-	// DelayMS is the milliseconds of latency, clock-skew and missed-tick; of reset on the handler's side and kill, how long the handler has first.
+	// DelayMS is the milliseconds of latency, clock-skew and missed-tick; of reset on the handler's
+	// side and kill, how long the handler has first.
 	DelayMS    int    `json:"delay_ms,omitempty"`
 	Status     int    `json:"status,omitempty"`      // of the fault status
 	RetryAfter string `json:"retry_after,omitempty"` // of the fault status
-	Times      int    `json:"times,omitempty"`       // for so many calls, attempts of a retry each counted; 0: until cleared
+	// for so many calls, attempts of a retry each counted; 0: until cleared
+	Times int `json:"times,omitempty"`
 }
 
 type faultKind struct {
@@ -107,7 +120,8 @@ var faultKinds = []faultKind{
 	{FaultKill, []string{ToHandler}, anyDelay},
 	{FaultClockSkew, nil, func(ms int) error {
 		if ms == 0 {
-			return errors.New("delay_ms is 0: want how far the clock is ahead, or, negative, behind")
+			return errors.New(
+				"delay_ms is 0: want how far the clock is ahead, or, negative, behind")
 		}
 		return nil
 	}},
@@ -127,15 +141,17 @@ func FaultNames() []string {
 type faultSwitch struct {
 	mu     sync.Mutex
 	active []Fault
-	free   map[string]chan struct{} // by name: closed when the fault is cleared, which lets go what it holds
+	// by name: closed when the fault is cleared, which lets go what it holds
+	free map[string]chan struct{}
 }
 
-// SetFault switches a fault on, for calls that come from now on, or replaces the one of the same name, side and function. A fault that makes no
-// sense is an error, and changes nothing.
+// SetFault switches a fault on, for calls that come from now on, or replaces the one of the same
+// name, side and function. A fault that makes no sense is an error, and changes nothing.
 func (h *Host) SetFault(f Fault) error {
 	i := slices.IndexFunc(faultKinds, func(k faultKind) bool { return k.name == f.Name })
 	if i < 0 {
-		return fmt.Errorf("setting a fault of host: no fault %q: want one of %s", f.Name, strings.Join(FaultNames(), ", "))
+		return fmt.Errorf("setting a fault of host: no fault %q: want one of %s", f.Name,
+			strings.Join(FaultNames(), ", "))
 	}
 	kind := faultKinds[i]
 	if f.On == "" && len(kind.sides) > 0 {
@@ -148,7 +164,8 @@ func (h *Host) SetFault(f Fault) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = slices.DeleteFunc(s.active, func(have Fault) bool {
-		return have.Name == f.Name && have.On == f.On && strings.EqualFold(have.Function, f.Function)
+		return have.Name == f.Name && have.On == f.On && strings.EqualFold(have.Function,
+			f.Function)
 	})
 	s.active = append(s.active, f)
 	h.setSkewLocked()
@@ -175,7 +192,8 @@ func (h *Host) checkFault(kind faultKind, f Fault) error {
 	case f.Name == FaultReset && f.On == ToCaller:
 		return noDelay(f.DelayMS)
 	}
-	if in := h.inside(); in != nil && f.Function != "" && in.fault == "" && in.find(f.Function) == nil {
+	if in := h.inside(); in != nil && f.Function != "" && in.fault == "" &&
+		in.find(f.Function) == nil {
 		var names []string
 		for _, fn := range in.functions {
 			names = append(names, fn.name)
@@ -185,12 +203,14 @@ func (h *Host) checkFault(kind faultKind, f Fault) error {
 	return kind.delay(f.DelayMS)
 }
 
-// ClearFault switches the faults of a name off, whatever their side and function, and lets go what they hold: calls that hang go on. "" clears all.
+// ClearFault switches the faults of a name off, whatever their side and function, and lets go what
+// they hold: calls that hang go on. "" clears all.
 func (h *Host) ClearFault(name string) {
 	s := &h.faults
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active = slices.DeleteFunc(s.active, func(have Fault) bool { return name == "" || have.Name == name })
+	s.active = slices.DeleteFunc(s.active,
+		func(have Fault) bool { return name == "" || have.Name == name })
 	for held, free := range s.free {
 		if name == "" || held == name {
 			close(free)
@@ -227,13 +247,15 @@ func (f metFault) text() string { return f.Name + " on the " + f.On + "'s side" 
 
 func (f metFault) delay() time.Duration { return time.Duration(f.DelayMS) * time.Millisecond }
 
-// take returns the fault that a call of function meets, if any, and counts it. One for the function alone comes before one for all.
+// take returns the fault that a call of function meets, if any, and counts it. One for the function
+// alone comes before one for all.
 func (s *faultSwitch) take(name, side, function string) (metFault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := -1
 	for i, f := range s.active {
-		if f.Name != name || f.On != side || f.Function != "" && !strings.EqualFold(f.Function, function) {
+		if f.Name != name || f.On != side || f.Function != "" && !strings.EqualFold(f.Function,
+			function) {
 			continue
 		}
 		if found < 0 || f.Function != "" {
@@ -259,7 +281,8 @@ func (s *faultSwitch) take(name, side, function string) (metFault, bool) {
 	return met, true
 }
 
-// wait holds a call until d is over (0: never), the fault is cleared, or ctx or the host ends; it reports whether the call goes on.
+// wait holds a call until d is over (0: never), the fault is cleared, or ctx or the host ends; it
+// reports whether the call goes on.
 func (h *Host) wait(ctx context.Context, f metFault, d time.Duration) bool {
 	var over <-chan time.Time
 	if d > 0 {

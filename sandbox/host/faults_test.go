@@ -24,7 +24,8 @@ var ways = []struct{ name, flags string }{
 
 var longText = strings.Repeat("fault ", 500)
 
-// answering is a handler that counts its calls and answers longText, in the way that it is called. hold, unless nil, comes first.
+// answering is a handler that counts its calls and answers longText, in the way that it is called.
+// hold, unless nil, comes first.
 type answering struct {
 	calls atomic.Int32
 	hold  func(w http.ResponseWriter, r *http.Request)
@@ -43,7 +44,8 @@ func (a *answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"Outputs": map[string]any{"res": map[string]any{"body": longText}}})
+	_ = json.NewEncoder(w).Encode(
+		map[string]any{"Outputs": map[string]any{"res": map[string]any{"body": longText}}})
 }
 
 const twoFunctions = `{
@@ -59,7 +61,8 @@ func mustSet(t *testing.T, h *Host, f Fault) {
 }
 
 // call is a caller of its own connection.
-func call(ctx context.Context, h *Host, path string) (status int, header http.Header, body string, err error) {
+func call(ctx context.Context, h *Host, path string) (status int, header http.Header, body string,
+	err error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+h.Addr()+path, nil)
 	if err != nil {
 		return 0, nil, "", err
@@ -84,26 +87,40 @@ func TestFaultsOfTheCallersSide(t *testing.T) {
 				name  string
 				fault Fault
 				calls int32 // of the handler
-				check func(status int, header http.Header, body string, err error, took time.Duration) bool
+				check func(status int, header http.Header, body string, err error,
+					took time.Duration) bool
 			}{
-				{"reset instead of an answer", Fault{Name: FaultReset}, 1, func(status int, _ http.Header, _ string, err error, _ time.Duration) bool {
-					return status == 0 && isReset(err)
-				}},
-				{"reset in the body", Fault{Name: FaultResetInBody}, 1, func(status int, _ http.Header, body string, err error, _ time.Duration) bool {
-					return status == 200 && err != nil && len(body) < len(longText) && strings.HasPrefix(longText, body)
-				}},
-				{"garbage", Fault{Name: FaultGarbage}, 1, func(_ int, _ http.Header, _ string, err error, _ time.Duration) bool {
+				{"reset instead of an answer", Fault{Name: FaultReset}, 1,
+					func(status int, _ http.Header, _ string, err error, _ time.Duration) bool {
+						return status == 0 && isReset(err)
+					}},
+				{"reset in the body", Fault{Name: FaultResetInBody}, 1,
+					func(status int, _ http.Header, body string, err error, _ time.Duration) bool {
+						return status == 200 && err != nil && len(body) < len(longText) &&
+							strings.HasPrefix(longText, body)
+					}},
+				{"garbage", Fault{Name: FaultGarbage}, 1, func(_ int, _ http.Header, _ string,
+					err error, _ time.Duration) bool {
 					return err != nil && strings.Contains(err.Error(), "malformed HTTP")
 				}},
-				{"429 with Retry-After", Fault{Name: FaultStatus, Status: 429, RetryAfter: "7"}, 0, func(status int, header http.Header, body string, err error, _ time.Duration) bool {
-					return status == 429 && header.Get("Retry-After") == "7" && header.Get("X-FUNCTION-SCALEOUT") == "1" && body == "" && err == nil
-				}},
-				{"503", Fault{Name: FaultStatus, Status: 503}, 0, func(status int, header http.Header, body string, err error, _ time.Duration) bool {
-					return status == 503 && header["Retry-After"] == nil && body == "Function host is not running." && err == nil
-				}},
-				{"latency", Fault{Name: FaultLatency, On: ToCaller, DelayMS: 80}, 1, func(status int, _ http.Header, body string, err error, took time.Duration) bool {
-					return status == 200 && body == longText && err == nil && took >= 80*time.Millisecond
-				}},
+				{"429 with Retry-After", Fault{Name: FaultStatus, Status: 429, RetryAfter: "7"}, 0,
+					func(status int, header http.Header, body string, err error,
+						_ time.Duration) bool {
+						return status == 429 && header.Get("Retry-After") == "7" &&
+							header.Get("X-FUNCTION-SCALEOUT") == "1" && body == "" && err == nil
+					}},
+				{"503", Fault{Name: FaultStatus, Status: 503}, 0,
+					func(status int, header http.Header, body string, err error,
+						_ time.Duration) bool {
+						return status == 503 && header["Retry-After"] == nil &&
+							body == "Function host is not running." && err == nil
+					}},
+				{"latency", Fault{Name: FaultLatency, On: ToCaller, DelayMS: 80}, 1,
+					func(status int, _ http.Header, body string, err error,
+						took time.Duration) bool {
+						return status == 200 && body == longText && err == nil &&
+							took >= 80*time.Millisecond
+					}},
 			} {
 				t.Run(tc.name, func(t *testing.T) {
 					handler.calls.Store(0)
@@ -112,7 +129,8 @@ func TestFaultsOfTheCallersSide(t *testing.T) {
 					began := time.Now()
 					status, header, body, err := call(t.Context(), h, "/api/hello")
 					if !tc.check(status, header, body, err, time.Since(began)) {
-						t.Errorf("status %d, header %v, %d bytes, %v", status, header, len(body), err)
+						t.Errorf("status %d, header %v, %d bytes, %v", status, header, len(body),
+							err)
 					}
 					if got := handler.calls.Load(); got != tc.calls {
 						t.Errorf("the handler was called %d times, want %d", got, tc.calls)
@@ -120,7 +138,8 @@ func TestFaultsOfTheCallersSide(t *testing.T) {
 					if on := h.Faults(); len(on) > 0 {
 						t.Errorf("once is over, and yet on: %v", on)
 					}
-					if status, _, body, err := call(t.Context(), h, "/api/hello"); status != 200 || body != longText || err != nil {
+					if status, _, body, err := call(t.Context(), h, "/api/hello"); status != 200 ||
+						body != longText || err != nil {
 						t.Errorf("the next call: status %d, %v", status, err)
 					}
 				})
@@ -139,22 +158,28 @@ func TestCallsThatHangGoOnOnceTheFaultIsCleared(t *testing.T) {
 				var calls sync.WaitGroup
 				for range 2 {
 					calls.Go(func() {
-						if status, _, body, err := call(t.Context(), h, "/api/hello"); status != 200 || body != longText || err != nil {
+						if status, _, body,
+							err := call(t.Context(), h, "/api/hello"); status != 200 ||
+							body != longText || err != nil {
 							t.Errorf("status %d, %v", status, err)
 						}
 					})
 				}
-				until(t, "two calls that hang", func() bool { return len(h.Faults()) == 0 && len(h.History()) == 2 })
+				until(t, "two calls that hang",
+					func() bool { return len(h.Faults()) == 0 && len(h.History()) == 2 })
 				if got := handler.calls.Load(); side == ToHandler && got != 0 {
 					t.Errorf("the handler was called %d times", got)
 				}
 				for _, inv := range h.History() {
-					if !slices.Equal(inv.Faults, []string{"hang on the " + side + "'s side"}) || side == ToHandler && inv.Status != Running {
+					if !slices.Equal(inv.Faults, []string{"hang on the " + side + "'s side"}) ||
+						side == ToHandler && inv.Status != Running {
 						t.Errorf("history: %+v", inv)
 					}
 				}
-				mustSet(t, h, Fault{Name: FaultReset, Function: "other"}) // another fault frees nothing
-				if status, _, _, err := call(t.Context(), h, "/api/hello"); status != 200 || err != nil {
+				// another fault frees nothing
+				mustSet(t, h, Fault{Name: FaultReset, Function: "other"})
+				if status, _, _, err := call(t.Context(), h, "/api/hello"); status != 200 ||
+					err != nil {
 					t.Errorf("a third call: status %d, %v", status, err)
 				}
 				h.ClearFault(FaultHang)
@@ -184,12 +209,14 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 			}
 			h := inProcess(t, way.flags, twoFunctions, nil, handler).host
 			post := func() *clientGot {
-				return ask(h.Addr(), askText("POST /api/hello\n\nthe body of the request"), 10*time.Second)
+				return ask(h.Addr(), askText("POST /api/hello\n\nthe body of the request"),
+					10*time.Second)
 			}
 			t.Run("latency", func(t *testing.T) {
 				mustSet(t, h, Fault{Name: FaultLatency, DelayMS: 80, Times: 1})
 				began := time.Now()
-				if got := post(); got.statusLine != "HTTP/1.1 200 OK" || time.Since(began) < 80*time.Millisecond {
+				if got := post(); got.statusLine != "HTTP/1.1 200 OK" ||
+					time.Since(began) < 80*time.Millisecond {
 					t.Errorf("%q after %s, %v", got.statusLine, time.Since(began), got.err)
 				}
 			})
@@ -199,8 +226,10 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 					bodies.Clear()
 					mustSet(t, h, Fault{Name: name, On: ToHandler, Times: 1})
 					got := post()
-					if handler.calls.Load() > 0 { // the head had arrived, so the body must be at fault
-						until(t, "the handler's reading", func() bool { _, ok := bodies.Load(int32(1)); return ok })
+					// the head had arrived, so the body must be at fault
+					if handler.calls.Load() > 0 {
+						until(t, "the handler's reading",
+							func() bool { _, ok := bodies.Load(int32(1)); return ok })
 						if err, _ := bodies.Load(int32(1)); err == nil {
 							t.Error("the handler read a whole body")
 						}
@@ -208,7 +237,8 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 					if name == FaultGarbage && handler.calls.Load() == 0 {
 						t.Error("the handler never saw the head")
 					}
-					if name == FaultResetInBody && !strings.HasPrefix(got.statusLine, "HTTP/1.1 500") {
+					if name == FaultResetInBody && !strings.HasPrefix(got.statusLine,
+						"HTTP/1.1 500") {
 						t.Errorf("the caller got %q, %v", got.statusLine, got.err)
 					}
 					if got := post(); got.statusLine != "HTTP/1.1 200 OK" {
@@ -217,7 +247,8 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 				})
 			}
 			t.Run("the host gives up on a handler that works", func(t *testing.T) {
-				mustSet(t, h, Fault{Name: FaultReset, On: ToHandler, Function: "HELLO", DelayMS: 30, Times: 1})
+				mustSet(t, h, Fault{Name: FaultReset, On: ToHandler, Function: "HELLO", DelayMS: 30,
+					Times: 1})
 				waits.Store(true)
 				status, _, _, err := call(t.Context(), h, "/api/hello")
 				if status != 500 || err != nil {
@@ -229,7 +260,8 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 					t.Error("the handler was not told")
 				}
 				last := h.History()[len(h.History())-1]
-				if last.Status != Failed || !strings.Contains(last.Error, "A task was canceled.") || !slices.Equal(last.Faults, []string{"reset on the handler's side"}) {
+				if last.Status != Failed || !strings.Contains(last.Error, "A task was canceled.") ||
+					!slices.Equal(last.Faults, []string{"reset on the handler's side"}) {
 					t.Errorf("history: %+v", last)
 				}
 			})
@@ -239,14 +271,17 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 
 func TestAKilledHandlerFailsItsCallAndCounts(t *testing.T) {
 	g := newRig(t, hostJSONOf(""), json.RawMessage(helloFunction))
-	g.write(script{Answered: answer{Default: &answer{Status: 200, Delay: 20}, Probe: &answer{Status: 200}}})
+	g.write(script{Answered: answer{Default: &answer{Status: 200, Delay: 20},
+		Probe: &answer{Status: 200}}})
 	g.start(g.config())
 	mustSet(t, g.host, Fault{Name: FaultKill, DelayMS: 20})
 	for i := range maxErrors {
 		until(t, "the handler", func() bool {
-			return len(kindsOf(g.events(), "start")) == i+1 && len(requests(g.events(), true)) == 2*i+1
+			return len(kindsOf(g.events(), "start")) == i+1 &&
+				len(requests(g.events(), true)) == 2*i+1
 		})
-		if got := ask(g.host.Addr(), askText("POST /api/hello\n\nx"), 10*time.Second); got.statusLine != "HTTP/1.1 500 Internal Server Error" {
+		if got := ask(g.host.Addr(), askText("POST /api/hello\n\nx"),
+			10*time.Second); got.statusLine != "HTTP/1.1 500 Internal Server Error" {
 			t.Errorf("call %d: %q, %v", i, got.statusLine, got.err)
 		}
 	}
@@ -267,7 +302,8 @@ func TestAFaultForOneFunctionLeavesTheOthersAlone(t *testing.T) {
 		}
 	}
 	h.ClearFault("")
-	if status, _, _, err := call(t.Context(), h, "/api/other"); status != 200 || err != nil || len(h.Faults()) > 0 {
+	if status, _, _, err := call(t.Context(), h, "/api/other"); status != 200 || err != nil ||
+		len(h.Faults()) > 0 {
 		t.Errorf("cleared: status %d, %v, on %v", status, err, h.Faults())
 	}
 }
@@ -275,20 +311,24 @@ func TestAFaultForOneFunctionLeavesTheOthersAlone(t *testing.T) {
 func TestFaultsThatMakeNoSenseAreRefused(t *testing.T) {
 	h := inProcess(t, "", twoFunctions, nil, &answering{}).host
 	for want, f := range map[string]Fault{
-		"want one of latency, hang":                       {Name: "latensy"},
-		"delay_ms is 0: want more than 0":                 {Name: FaultLatency},
-		"delay_ms is 5: want none":                        {Name: FaultHang, DelayMS: 5},
-		"delay_ms is -1: want 0 or more":                  {Name: FaultKill, DelayMS: -1},
-		`on is "callr": want caller or handler`:           {Name: FaultReset, On: "callr"},
-		`on is "handler": want caller`:                    {Name: FaultStatus, On: ToHandler, Status: 500},
-		`on is "caller": want nothing`:                    {Name: FaultMissedTick, On: ToCaller, DelayMS: 1},
-		"status is 0: want 200 to 599":                    {Name: FaultStatus},
-		"belong to the fault status":                      {Name: FaultHang, RetryAfter: "1"},
-		"retry_after is no header value":                  {Name: FaultStatus, Status: 503, RetryAfter: "1\r\nX: y"},
-		"times is -1: want 0 or more":                     {Name: FaultHang, Times: -1},
-		`function is "nobody": want one of hello, other`:  {Name: FaultHang, Function: "nobody"},
-		"delay_ms is 0: want how far":                     {Name: FaultClockSkew},
-		"want neither times nor function":                 {Name: FaultClockSkew, DelayMS: 1, Times: 1},
+		"want one of latency, hang":             {Name: "latensy"},
+		"delay_ms is 0: want more than 0":       {Name: FaultLatency},
+		"delay_ms is 5: want none":              {Name: FaultHang, DelayMS: 5},
+		"delay_ms is -1: want 0 or more":        {Name: FaultKill, DelayMS: -1},
+		`on is "callr": want caller or handler`: {Name: FaultReset, On: "callr"},
+		`on is "handler": want caller`: {Name: FaultStatus, On: ToHandler,
+			Status: 500},
+		`on is "caller": want nothing`: {Name: FaultMissedTick, On: ToCaller,
+			DelayMS: 1},
+		"status is 0: want 200 to 599": {Name: FaultStatus},
+		"belong to the fault status":   {Name: FaultHang, RetryAfter: "1"},
+		"retry_after is no header value": {Name: FaultStatus, Status: 503,
+			RetryAfter: "1\r\nX: y"},
+		"times is -1: want 0 or more":                    {Name: FaultHang, Times: -1},
+		`function is "nobody": want one of hello, other`: {Name: FaultHang, Function: "nobody"},
+		"delay_ms is 0: want how far":                    {Name: FaultClockSkew},
+		"want neither times nor function": {Name: FaultClockSkew, DelayMS: 1,
+			Times: 1},
 		"setting the fault reset of host: delay_ms is 20": {Name: FaultReset, DelayMS: 20},
 	} {
 		if err := h.SetFault(f); err == nil || !strings.Contains(err.Error(), want) {
@@ -303,18 +343,21 @@ func TestFaultsThatMakeNoSenseAreRefused(t *testing.T) {
 func TestRotatedKeysTakeTheOldOnesPlace(t *testing.T) {
 	const app = `{"fkey":{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function"},{"type":"http","direction":"out","name":"res"}]}}`
 	h := inProcess(t, "", app, nil, &answering{}).host
-	for name, old := range map[string]string{KeyFunction: testFunctionKey, KeyHost: testHostKey, KeyMaster: testMasterKey} {
+	for name, old := range map[string]string{KeyFunction: testFunctionKey, KeyHost: testHostKey,
+		KeyMaster: testMasterKey} {
 		fresh, err := h.RotateKey(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for key, want := range map[string]int{old: 401, fresh.Reveal(): 200} {
-			if status, _, _, err := call(t.Context(), h, "/api/fkey?code="+key); status != want || err != nil {
+			if status, _, _, err := call(t.Context(), h, "/api/fkey?code="+key); status != want ||
+				err != nil {
 				t.Errorf("%s: status %d, want %d, %v", name, status, want, err)
 			}
 		}
 	}
-	if _, err := h.RotateKey("system"); err == nil || !strings.Contains(err.Error(), "want function, host or master") {
+	if _, err := h.RotateKey("system"); err == nil || !strings.Contains(err.Error(),
+		"want function, host or master") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -337,9 +380,12 @@ func TestFaultsFlipUnderLoad(t *testing.T) {
 			all.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
 					for _, f := range []Fault{
-						{Name: FaultLatency, DelayMS: 3}, {Name: FaultHang, Times: 2}, {Name: FaultHang, On: ToCaller, Times: 1}, {Name: FaultReset, Times: 3},
-						{Name: FaultReset, On: ToHandler, DelayMS: 1}, {Name: FaultResetInBody}, {Name: FaultResetInBody, On: ToHandler}, {Name: FaultGarbage},
-						{Name: FaultGarbage, On: ToHandler}, {Name: FaultStatus, Status: 503}, {Name: FaultClockSkew, DelayMS: 1000 * (n + 1)},
+						{Name: FaultLatency, DelayMS: 3}, {Name: FaultHang, Times: 2},
+						{Name: FaultHang, On: ToCaller, Times: 1}, {Name: FaultReset, Times: 3},
+						{Name: FaultReset, On: ToHandler, DelayMS: 1}, {Name: FaultResetInBody},
+						{Name: FaultResetInBody, On: ToHandler}, {Name: FaultGarbage},
+						{Name: FaultGarbage, On: ToHandler}, {Name: FaultStatus, Status: 503},
+						{Name: FaultClockSkew, DelayMS: 1000 * (n + 1)},
 					} {
 						if err := h.SetFault(f); err != nil {
 							t.Error(err)
@@ -353,7 +399,8 @@ func TestFaultsFlipUnderLoad(t *testing.T) {
 			})
 			all.Wait()
 			h.ClearFault("")
-			if status, _, body, err := call(t.Context(), h, "/api/hello"); status != 200 || body != longText || err != nil {
+			if status, _, body, err := call(t.Context(), h, "/api/hello"); status != 200 ||
+				body != longText || err != nil {
 				t.Errorf("after all: status %d, %d bytes, %v", status, len(body), err)
 			}
 		})

@@ -80,8 +80,10 @@ func newRig(t *testing.T, hostJSON, functionJSON json.RawMessage) *rig {
 }
 
 func (r *rig) config() Config {
-	return Config{Root: r.root, FunctionKey: secret.New(testFunctionKey), HostKey: secret.New(testHostKey), MasterKey: secret.New(testMasterKey),
-		Environ: []string{scriptVariable + "=" + filepath.Join(r.dir, "script.json"), "FUNCTIONS_WORKER_RUNTIME=custom", "PATH=" + os.Getenv("PATH"),
+	return Config{Root: r.root, FunctionKey: secret.New(testFunctionKey),
+		HostKey: secret.New(testHostKey), MasterKey: secret.New(testMasterKey),
+		Environ: []string{scriptVariable + "=" + filepath.Join(r.dir, "script.json"),
+			"FUNCTIONS_WORKER_RUNTIME=custom", "PATH=" + os.Getenv("PATH"),
 			"GOCOVERDIR=" + os.Getenv("GOCOVERDIR")},
 		OnLog: func(e LogEntry) {
 			r.mu.Lock()
@@ -170,7 +172,8 @@ type clientGot struct {
 	err        error
 }
 
-// ask sends a recorded request byte for byte and reads the answer by the framing it claims; no complete answer within wait is an error.
+// ask sends a recorded request byte for byte and reads the answer by the framing it claims; no
+// complete answer within wait is an error.
 func ask(addr string, c clientRequest, wait time.Duration) *clientGot {
 	got := &clientGot{framing: "none"}
 	conn, err := net.Dial("tcp", addr)

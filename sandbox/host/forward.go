@@ -10,16 +10,20 @@ import (
 )
 
 // Forwarding: the host's HttpClient copies the request, reads the whole answer and copies that.
-// Sources: Azure/azure-functions-host DefaultHttpWorkerService.ProcessHttpInAndOutInvocationRequest, HttpRequestExtensions.ToHttpRequestMessage;
-// recordings D-*.
+// Sources: Azure/azure-functions-host
+// DefaultHttpWorkerService.ProcessHttpInAndOutInvocationRequest,
+// HttpRequestExtensions.ToHttpRequestMessage; recordings D-*.
 
 // The headers that .NET keeps with the content (System.Net.Http/Headers/KnownHeaders.cs).
-var contentHeaders = map[string]bool{"Allow": true, "Content-Disposition": true, "Content-Encoding": true, "Content-Language": true,
-	"Content-Length": true, "Content-Location": true, "Content-Md5": true, "Content-Range": true, "Content-Type": true, "Expires": true,
+var contentHeaders = map[string]bool{"Allow": true, "Content-Disposition": true,
+	"Content-Encoding": true, "Content-Language": true,
+	"Content-Length": true, "Content-Location": true, "Content-Md5": true, "Content-Range": true,
+	"Content-Type": true, "Expires": true,
 	"Last-Modified": true}
 
-// dotnetMethod is HttpMethod.Normalize: a known method goes out in capitals, whatever the caller wrote (dotnet/runtime
-// src/libraries/System.Net.Http/src/System/Net/Http/HttpMethod.cs); others stay (recording D-method-custom).
+// dotnetMethod is HttpMethod.Normalize: a known method goes out in capitals, whatever the caller
+// wrote (dotnet/runtime src/libraries/System.Net.Http/src/System/Net/Http/HttpMethod.cs); others
+// stay (recording D-method-custom).
 func dotnetMethod(method string) string {
 	switch upper := strings.ToUpper(method); upper {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT":
@@ -28,8 +32,10 @@ func dotnetMethod(method string) string {
 	return method
 }
 
-func (in *instance) forwardedRequest(req *request, fn *function, id string, body []byte) (*outgoing, error) {
-	o := &outgoing{method: dotnetMethod(req.Method), target: forwardPath(req.path) + req.query.rewrite(), host: req.Host, hdr: http.Header{}}
+func (in *instance) forwardedRequest(req *request, fn *function, id string, body []byte) (*outgoing,
+	error) {
+	o := &outgoing{method: dotnetMethod(req.Method), target: forwardPath(req.path) +
+		req.query.rewrite(), host: req.Host, hdr: http.Header{}}
 	if in.cfg.legacyWorker {
 		o.target = "/" + fn.name + req.query.rewrite()
 	}
@@ -44,12 +50,14 @@ func (in *instance) forwardedRequest(req *request, fn *function, id string, body
 			}
 		}
 		if !isASCII(value) {
-			return nil, newException(httpRequestException, "Request headers must contain only ASCII characters.")
+			return nil, newException(httpRequestException,
+				"Request headers must contain only ASCII characters.")
 		}
 		o.hdr.Set(name, value)
 	}
 	if req.chunked() {
-		return nil, newException(httpRequestException, "An error occurred while sending the request.").because(newException(invalidOperation,
+		return nil, newException(httpRequestException,
+			"An error occurred while sending the request.").because(newException(invalidOperation,
 			"'Transfer-Encoding: chunked' header can not be used when content object is not specified."))
 	}
 	appendValue(o.hdr, versionHeader, hostVersion, ", ")
@@ -59,10 +67,12 @@ func (in *instance) forwardedRequest(req *request, fn *function, id string, body
 	if len(body) == 0 {
 		return o, nil
 	}
-	// Content.Headers.Add reads the type: one that is none ends the call (HttpRequestExtensions.cs, ToHttpRequestMessage).
+	// Content.Headers.Add reads the type: one that is none ends the call (HttpRequestExtensions.cs,
+	// ToHttpRequestMessage).
 	if t := strings.Join(req.hdr.Values("Content-Type"), ","); t != "" {
 		if _, _, err := mime.ParseMediaType(t); err != nil || !strings.Contains(t, "/") {
-			return nil, newException("System.FormatException", "The format of value '%s' is invalid.", t)
+			return nil, newException("System.FormatException",
+				"The format of value '%s' is invalid.", t)
 		}
 		o.hdr.Set("Content-Type", t)
 	}
@@ -70,7 +80,8 @@ func (in *instance) forwardedRequest(req *request, fn *function, id string, body
 	return o, nil
 }
 
-// forwardedConnection is what of Connection passes: close, keep-alive and Upgrade (recordings D-req-hop-headers, D-req-connection-upgrade).
+// forwardedConnection is what of Connection passes: close, keep-alive and Upgrade (recordings
+// D-req-hop-headers, D-req-connection-upgrade).
 func forwardedConnection(hdr http.Header) string {
 	return strings.Join(slices.DeleteFunc(tokens(hdr, "Connection"), func(t string) bool {
 		return !slices.Contains([]string{"close", "keep-alive", "upgrade"}, strings.ToLower(t))
@@ -110,7 +121,8 @@ func (inv *invocation) forward(ctx context.Context, body []byte) (*reply, error)
 	return forwardedReply(inv.req, answer, text), nil
 }
 
-// forwardedReply copies an answer. One that Kestrel does not take ends it with a 500 (recordings D-ans-header-utf8, D-ans-disposition-utf8).
+// forwardedReply copies an answer. One that Kestrel does not take ends it with a 500 (recordings
+// D-ans-header-utf8, D-ans-disposition-utf8).
 func forwardedReply(req *request, answer *http.Response, body []byte) *reply {
 	r := &reply{status: answer.StatusCode, hdr: http.Header{}, body: body}
 	for name, values := range answer.Header {

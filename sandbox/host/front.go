@@ -84,11 +84,12 @@ type reply struct {
 type framing int
 
 const (
-	framed     framing = iota
-	bare               // the header says how, the body follows as it is: the host lost control of it
-	headerOnly         // the header claims a body that never comes, the connection stays open
-	cut                // the header, then the end of the connection
-	cutBody            // header and body, then the end
+	framed framing = iota
+	// the header says how, the body follows as it is: the host lost control of it
+	bare
+	headerOnly // the header claims a body that never comes, the connection stays open
+	cut        // the header, then the end of the connection
+	cutBody    // header and body, then the end
 )
 
 // status is an answer without a body; fields are names and values in turn.
@@ -122,7 +123,8 @@ const (
 	maxHeaderCount = 100
 )
 
-// readRequest reads what net/http has taken from the connection as the host reads it; refused is the status of an answer that the host never sees.
+// readRequest reads what net/http has taken from the connection as the host reads it; refused is
+// the status of an answer that the host never sees.
 func readRequest(w http.ResponseWriter, r *http.Request) (req *request, refused int) {
 	req = &request{Request: r, hdr: r.Header.Clone(), w: w}
 	size, count := len("Host: \r\n")+len(r.Host), 1
@@ -176,7 +178,8 @@ func isASCII(s string) bool {
 
 // send writes rp to the caller.
 func (r *request) send(h *Host, rp *reply) {
-	if rp.framing != framed || rp.status < 200 || rp.status > 999 || rp.status == http.StatusNotModified && len(rp.hdr) > 0 {
+	if rp.framing != framed || rp.status < 200 || rp.status > 999 ||
+		rp.status == http.StatusNotModified && len(rp.hdr) > 0 {
 		r.sendRaw(h, rp)
 		return
 	}
@@ -184,7 +187,8 @@ func (r *request) send(h *Host, rp *reply) {
 	maps.Copy(hdr, rp.hdr)
 	finish(h, hdr)
 	body := rp.body
-	if r.Method == http.MethodHead || rp.status == http.StatusNoContent || rp.status == http.StatusResetContent {
+	if r.Method == http.MethodHead || rp.status == http.StatusNoContent ||
+		rp.status == http.StatusResetContent {
 		body = nil
 	} else if hdr["Content-Length"] == nil && (!rp.chunked || len(body) == 0) {
 		hdr.Set("Content-Length", strconv.Itoa(len(body)))
@@ -194,7 +198,8 @@ func (r *request) send(h *Host, rp *reply) {
 		return
 	}
 	if rp.chunked {
-		_ = http.NewResponseController(r.w).Flush() // net/http gives a short answer a length otherwise
+		// net/http gives a short answer a length otherwise
+		_ = http.NewResponseController(r.w).Flush()
 	}
 	_, _ = r.w.Write(body)
 }
@@ -212,8 +217,8 @@ func finish(h *Host, hdr http.Header) {
 	}
 }
 
-// sendRaw writes what net/http's server does not: an answer that is broken on purpose, a status that is none, the header of a 304. The connection ends
-// with it.
+// sendRaw writes what net/http's server does not: an answer that is broken on purpose, a status
+// that is none, the header of a 304. The connection ends with it.
 func (r *request) sendRaw(h *Host, rp *reply) {
 	if a, ok := r.w.(*faultyAnswer); ok && !a.begin() {
 		return
@@ -236,10 +241,12 @@ func (r *request) sendRaw(h *Host, rp *reply) {
 	}
 	_ = hdr.Write(&b)
 	b.WriteString("\r\n")
-	if rp.framing != headerOnly && rp.framing != cut && rp.status != http.StatusNotModified && r.Method != http.MethodHead {
+	if rp.framing != headerOnly && rp.framing != cut && rp.status != http.StatusNotModified &&
+		r.Method != http.MethodHead {
 		b.Write(rp.body)
 	}
-	if _, err := conn.Write(b.Bytes()); err == nil && (rp.framing == headerOnly || rp.framing == bare) {
+	if _, err := conn.Write(b.Bytes()); err == nil &&
+		(rp.framing == headerOnly || rp.framing == bare) {
 		_, _ = io.Copy(io.Discard, conn) // until the caller has enough
 	}
 }

@@ -55,8 +55,8 @@ func (f *function) outputs() []*binding {
 	return out
 }
 
-// simple is a function that can be forwarded or proxied: one httpTrigger and one http output, nothing else (recordings D-noout-forward,
-// D-bothout-forward).
+// simple is a function that can be forwarded or proxied: one httpTrigger and one http output,
+// nothing else (recordings D-noout-forward, D-bothout-forward).
 func (f *function) simple() bool {
 	outs := f.outputs()
 	return f.http() && len(f.bindings) == 2 && len(outs) == 1 && outs[0].is("http")
@@ -75,15 +75,19 @@ type fault struct {
 	indexing bool // the template itself is wrong, not only what becomes of it behind the prefix
 }
 
-// readFunctions lists the functions of a script root that work, in the host's order: by name, ignoring case.
-func readFunctions(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function, []fault) {
+// readFunctions lists the functions of a script root that work, in the host's order: by name,
+// ignoring case.
+func readFunctions(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function,
+	[]fault) {
 	all, faults := readMetadata(root, cfg, lookup)
 	return resolveFunctions(all, cfg, lookup, faults)
 }
 
-// readMetadata lists the functions whose function.json can be read.
-// Source: Azure/azure-functions-host src/WebJobs.Script/Host/HostFunctionMetadataProvider.cs; recordings E-folder-*, E-fn-*.
-func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function, []fault) {
+// readMetadata lists the functions whose function.json can be read. Source:
+// Azure/azure-functions-host src/WebJobs.Script/Host/HostFunctionMetadataProvider.cs; recordings
+// E-folder-*, E-fn-*.
+func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, bool)) ([]*function,
+	[]fault) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, []fault{{text: "reading the script root: " + err.Error(), whole: true}}
@@ -95,7 +99,8 @@ func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, boo
 		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
 			continue
 		}
-		if cfg.hasAllow && !slices.ContainsFunc(cfg.allow, func(s string) bool { return strings.EqualFold(s, e.Name()) }) {
+		if cfg.hasAllow && !slices.ContainsFunc(cfg.allow,
+			func(s string) bool { return strings.EqualFold(s, e.Name()) }) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(folder, "function.json"))
@@ -116,11 +121,13 @@ func readMetadata(root string, cfg *hostConfig, lookup func(string) (string, boo
 		}
 		out = append(out, f)
 	}
-	sort.SliceStable(out, func(i, j int) bool { return strings.ToUpper(out[i].name) < strings.ToUpper(out[j].name) })
+	sort.SliceStable(out,
+		func(i, j int) bool { return strings.ToUpper(out[i].name) < strings.ToUpper(out[j].name) })
 	return out, faults
 }
 
-func readFunction(name, folder, text string, lookup func(string) (string, bool)) (*function, error) {
+func readFunction(name, folder, text string, lookup func(string) (string, bool)) (*function,
+	error) {
 	if !functionName.MatchString(name) || strings.EqualFold(name, "host") {
 		return nil, hostErrorf("'%s' is not a valid function name.", name)
 	}
@@ -134,7 +141,8 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 		return nil, hostErrorf("At least one binding must be declared.")
 	}
 	for _, item := range list.Items {
-		b := &binding{kind: textOf(item.Fold("type")), direction: textOf(item.Fold("direction")), name: textOf(item.Fold("name")), raw: item}
+		b := &binding{kind: textOf(item.Fold("type")), direction: textOf(item.Fold("direction")),
+			name: textOf(item.Fold("name")), raw: item}
 		if b.kind == "" {
 			return nil, hostErrorf("Invalid binding: type is missing.")
 		}
@@ -142,33 +150,49 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 			b.direction = "in"
 		}
 		if !bindingName.MatchString(b.name) {
-			return nil, hostErrorf("The binding name %s is invalid. Please assign a valid name to the binding.", b.name)
+			return nil,
+				hostErrorf(
+					"The binding name %s is invalid. Please assign a valid name to the binding.",
+					b.name)
 		}
 		switch strings.ToLower(b.direction) {
 		case "in", "out", "inout", "0", "1", "2":
 		default:
-			return nil, hostErrorf("Error parsing function.json: Invalid value specified for binding property 'direction' of enum type BindingDirection.")
+			return nil,
+				hostErrorf(
+					"Error parsing function.json: Invalid value specified for binding property 'direction' of enum type BindingDirection.")
 		}
 		for _, other := range f.bindings {
 			if strings.EqualFold(other.name, b.name) {
-				// src/WebJobs.Script/Host/WorkerFunctionMetadataProvider.cs, ValidateBindings, and FunctionDescriptorProvider.cs
-				return nil, hostErrorf("Multiple bindings with name '%s' discovered. Binding names must be unique.", b.name)
+				// src/WebJobs.Script/Host/WorkerFunctionMetadataProvider.cs, ValidateBindings, and
+				// FunctionDescriptorProvider.cs
+				return nil,
+					hostErrorf(
+						"Multiple bindings with name '%s' discovered. Binding names must be unique.",
+						b.name)
 			}
 		}
 		f.bindings = append(f.bindings, b)
-		if strings.HasSuffix(strings.ToLower(b.kind), "trigger") && b.direction != "1" && !strings.EqualFold(b.direction, "out") {
+		if strings.HasSuffix(strings.ToLower(b.kind), "trigger") && b.direction != "1" &&
+			!strings.EqualFold(b.direction, "out") {
 			if f.trigger != nil {
-				return nil, hostErrorf("Multiple trigger bindings defined. A function can only have a single trigger binding.")
+				return nil,
+					hostErrorf(
+						"Multiple trigger bindings defined. A function can only have a single trigger binding.")
 			}
 			f.trigger = b
 		}
 	}
 	if f.trigger == nil {
-		return nil, hostErrorf("No trigger binding specified. A function must have a trigger input binding.")
+		return nil,
+			hostErrorf(
+				"No trigger binding specified. A function must have a trigger input binding.")
 	}
 	if s := textOf(v.Fold("scriptFile")); s != "" {
 		if _, err := os.Stat(filepath.Join(folder, s)); err != nil {
-			return nil, hostErrorf("Invalid script file name configuration. The 'scriptFile' property is set to a file that does not exist.")
+			return nil,
+				hostErrorf(
+					"Invalid script file name configuration. The 'scriptFile' property is set to a file that does not exist.")
 		}
 	}
 	if r := v.Fold("retry"); r != nil && r.Kind == hostfile.Object {
@@ -176,7 +200,8 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 			return nil, fmt.Errorf("reading retry: %w", err)
 		}
 	}
-	for _, key := range []string{"AzureWebJobs." + name + ".Disabled", "AzureWebJobs_" + name + "_Disabled"} {
+	for _, key := range []string{"AzureWebJobs." + name + ".Disabled", "AzureWebJobs_" + name +
+		"_Disabled"} {
 		if s, ok := lookup(key); ok && (s == "1" || strings.EqualFold(s, "true")) {
 			f.disabled = true
 		}
@@ -185,7 +210,8 @@ func readFunction(name, folder, text string, lookup func(string) (string, bool))
 }
 
 // resolveFunctions reads what the trigger needs: route, methods and level, or the schedule.
-func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (string, bool), faults []fault) ([]*function, []fault) {
+func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (string, bool),
+	faults []fault) ([]*function, []fault) {
 	var out []*function
 	for _, f := range all {
 		var err error
@@ -199,7 +225,8 @@ func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (str
 		}
 		if err != nil {
 			_, alone := parseTemplate(strings.TrimPrefix(f.routeText, "/"))
-			faults = append(faults, fault{function: f.name, text: err.Error(), whole: whole, indexing: alone != nil})
+			faults = append(faults, fault{function: f.name, text: err.Error(), whole: whole,
+				indexing: alone != nil})
 			continue
 		}
 		out = append(out, f)
@@ -207,18 +234,21 @@ func resolveFunctions(all []*function, cfg *hostConfig, lookup func(string) (str
 	return out, faults
 }
 
-func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, bool), earlier []*function) (err error, whole bool) {
+func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, bool),
+	earlier []*function) (err error, whole bool) {
 	level, ok := parseAuthLevel(textOf(f.trigger.prop("authLevel")))
 	if !ok {
-		return hostErrorf("Error parsing function.json: Invalid value specified for binding property 'authLevel' of enum type AuthorizationLevel."), false
+		return hostErrorf(
+			"Error parsing function.json: Invalid value specified for binding property 'authLevel' of enum type AuthorizationLevel."), false
 	}
 	f.level = level
-	// An empty list is a list: no method fits (CoreExtensionsScriptBindingProvider.cs and WebScriptHostHttpRoutesManager.cs make a constraint of
-	// every list that is there).
+	// An empty list is a list: no method fits (CoreExtensionsScriptBindingProvider.cs and
+	// WebScriptHostHttpRoutesManager.cs make a constraint of every list that is there).
 	switch m := f.trigger.prop("methods"); {
 	case m == nil || m.Kind == hostfile.Null:
 	case m.Kind != hostfile.Array:
-		return hostErrorf("Invalid cast from 'System.String' to 'Newtonsoft.Json.Linq.JArray'."), false
+		return hostErrorf("Invalid cast from 'System.String' to 'Newtonsoft.Json.Linq.JArray'."),
+			false
 	default:
 		f.methods, f.methodText = []string{}, []string{}
 		for _, item := range m.Items {
@@ -239,14 +269,20 @@ func (f *function) resolveHTTP(cfg *hostConfig, lookup func(string) (string, boo
 		return hostErrorf("The specified route conflicts with one or more built in routes."), false
 	}
 	for _, other := range earlier {
-		if other.http() && strings.EqualFold(other.routeText, text) && overlap(other.methods, f.methods) {
-			return hostErrorf("The route specified conflicts with the route defined by function '%s'.", other.name), false
+		if other.http() && strings.EqualFold(other.routeText, text) &&
+			overlap(other.methods, f.methods) {
+			return hostErrorf(
+				"The route specified conflicts with the route defined by function '%s'.",
+				other.name), false
 		}
 	}
 	full := text
 	if cfg.routePrefix != "" {
-		// The host joins prefix and route with a slash, so that one at the end of the prefix or the start of the route makes two of them, an error of the
-		// template (Azure/azure-webjobs-sdk-extensions src/WebJobs.Extensions.Http/Routing/WebJobsRouteBuilder.cs; recording E-fn-route-leading-slash).
+		// The host joins prefix and route with a slash, so that one at the end of the prefix or the
+		// start of the route makes two of them, an error of the template
+		// (Azure/azure-webjobs-sdk-extensions
+		// src/WebJobs.Extensions.Http/Routing/WebJobsRouteBuilder.cs; recording
+		// E-fn-route-leading-slash).
 		full = cfg.routePrefix + "/" + text
 	}
 	if f.route, err = parseTemplate(full); err != nil {
@@ -281,13 +317,14 @@ func (f *function) resolveTimer(lookup func(string) (string, bool)) error {
 		return err
 	}
 	if f.schedule, err = hostfile.ParseSchedule(text, zone); err != nil {
-		return hostErrorf("The schedule expression '%s' was not recognized as a valid cron expression or timespan string.", text)
+		return hostErrorf(
+			"The schedule expression '%s' was not recognized as a valid cron expression or timespan string.", text)
 	}
 	return nil
 }
 
-// expand fills in %NAME% from the app settings. One that is not set is the function's error; a blank one
-// is blank, and then what needs it complains.
+// expand fills in %NAME% from the app settings. One that is not set is the function's error; a
+// blank one is blank, and then what needs it complains.
 func expand(text string, lookup func(string) (string, bool)) (string, error) {
 	return hostfile.Expand(text, func(name string) (string, error) {
 		value, ok := lookup(name)

@@ -12,7 +12,8 @@ import (
 
 func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) {
 	in := h.inside()
-	// Limits, customHeaders, functions and start page in the order of the host's middleware (Azure/azure-functions-host
+	// Limits, customHeaders, functions and start page in the order of the host's middleware
+	// (Azure/azure-functions-host
 	// src/WebJobs.Script.WebHost/WebJobsApplicationBuilderExtension.cs).
 	if adminPath(req.path) {
 		rp = h.admin(in, req)
@@ -52,8 +53,9 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	return rp, false
 }
 
-// withCustom adds extensions.http.customHeaders where the answer has none of the name: to every answer but the 429 of the limits, which comes before
-// (Azure/azure-functions-host src/WebJobs.Script.WebHost/Middleware/CustomHttpHeadersMiddleware.cs; recording E-http-limits).
+// withCustom adds extensions.http.customHeaders where the answer has none of the name: to every
+// answer but the 429 of the limits, which comes before (Azure/azure-functions-host
+// src/WebJobs.Script.WebHost/Middleware/CustomHttpHeadersMiddleware.cs; recording E-http-limits).
 func (in *instance) withCustom(hdr http.Header) {
 	for name, values := range in.cfg.customHeaders {
 		if hdr[name] == nil {
@@ -62,7 +64,8 @@ func (in *instance) withCustom(hdr http.Header) {
 	}
 }
 
-// match finds the function: in order of name, the first whose template and method fit. A disabled one is found by the master key only.
+// match finds the function: in order of name, the first whose template and method fit. A disabled
+// one is found by the master key only.
 func (in *instance) match(req *request) (*function, []routeValue) {
 	path, ok := strings.CutPrefix(req.path, "/")
 	if !ok {
@@ -79,18 +82,22 @@ func (in *instance) match(req *request) (*function, []routeValue) {
 }
 
 // call runs an HTTP function for a caller.
-func (in *instance) call(ctx context.Context, fn *function, params []routeValue, req *request) (*reply, bool) {
+func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
+	req *request) (rp *reply, sent bool) {
 	g := in.h.grantOf(req, true)
-	// Who may not call it does not learn that it is disabled (FunctionInvocationMiddleware.cs, GetResultAsync).
+	// Who may not call it does not learn that it is disabled (FunctionInvocationMiddleware.cs,
+	// GetResultAsync).
 	if g.level < fn.level {
 		return status(http.StatusUnauthorized), false
 	}
 	if fn.disabled && g.level < adminLevel {
 		return status(http.StatusNotFound), false
 	}
-	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn), reason: func() string { return byHostAPI }, req: req}
+	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn),
+		reason: func() string { return byHostAPI }, req: req}
 	if req.ContentLength > in.bodyLimit && in.bodyLimit > 0 && inv.way != "proxied" {
-		return inv.refuse(ctx, fmt.Sprintf("Request body too large. The max request body size is %d bytes.", in.bodyLimit)), false
+		return inv.refuse(ctx, fmt.Sprintf(
+			"Request body too large. The max request body size is %d bytes.", in.bodyLimit)), false
 	}
 	var body []byte
 	if req.ContentLength > 0 && inv.way != "proxied" {
@@ -146,7 +153,7 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 		}
 	}
 	err := inv.run(ctx)
-	rp := made.Load()
+	rp = made.Load()
 	if begun.Load() {
 		return nil, true
 	}
@@ -160,23 +167,27 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 // refuse fails the invocation because of the caller's body, which Kestrel does not hand out.
 func (inv *invocation) refuse(ctx context.Context, why string) *reply {
 	inv.attempt = func(context.Context, *invocation, string) error {
-		return newException(invalidOperation, "Exception binding parameter '%s'", inv.fn.trigger.name).because(newException(
+		return newException(invalidOperation, "Exception binding parameter '%s'",
+			inv.fn.trigger.name).because(newException(
 			"Microsoft.AspNetCore.Server.Kestrel.Core.BadHttpRequestException", "%s", why))
 	}
 	_ = inv.run(ctx)
 	return status(http.StatusInternalServerError)
 }
 
-// noHost is a request without a Host (HTTP/1.0): the host cannot make a Uri of it (recording P-http10).
+// noHost is a request without a Host (HTTP/1.0): the host cannot make a Uri of it (recording
+// P-http10).
 func noHost(req *request, fn *function) error {
 	if req.Host != "" {
 		return nil
 	}
-	return newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException("System.UriFormatException",
+	return newException(invalidOperation, "Exception binding parameter '%s'",
+		fn.trigger.name).because(newException("System.UriFormatException",
 		"Invalid URI: The hostname could not be parsed."))
 }
 
-// way is how a function is called: proxied or forwarded where it is simple and the flag is on, else wrapped.
+// way is how a function is called: proxied or forwarded where it is simple and the flag is on, else
+// wrapped.
 func (in *instance) way(fn *function) string {
 	switch {
 	case in.cfg.legacyWorker && fn.http():
@@ -190,7 +201,8 @@ func (in *instance) way(fn *function) string {
 	return "wrapped"
 }
 
-// limits are extensions.http.maxConcurrentRequests and maxOutstandingRequests (recording E-http-limits).
+// limits are extensions.http.maxConcurrentRequests and maxOutstandingRequests (recording
+// E-http-limits).
 type limits struct {
 	slots       chan struct{}
 	outstanding atomic.Int64

@@ -45,8 +45,10 @@ func (inv *invocation) holdUp(ctx context.Context) error {
 	return nil
 }
 
-// endanger puts the other faults of the handler's side on a request. The context that it returns is the exchange's; stop frees what it holds.
-func (inv *invocation) endanger(ctx context.Context, o *outgoing) (exchange context.Context, stop func()) {
+// endanger puts the other faults of the handler's side on a request. The context that it returns is
+// the exchange's; stop frees what it holds.
+func (inv *invocation) endanger(ctx context.Context, o *outgoing) (exchange context.Context,
+	stop func()) {
 	h := inv.in.h
 	exchange, cancel := context.WithCancelCause(ctx)
 	var hooks []func()
@@ -93,7 +95,8 @@ func (w *worker) kill() {
 	}
 }
 
-// sendBroken sends what the fault makes of o, once: tries that the host makes again are as they should be.
+// sendBroken sends what the fault makes of o, once: tries that the host makes again are as they
+// should be.
 func (c *client) sendBroken(ctx context.Context, o *outgoing) (*http.Response, error) {
 	name := o.broken
 	o.broken = ""
@@ -138,13 +141,15 @@ type connBody struct {
 
 func (c *connBody) Close() error { return c.conn.Close() }
 
-// garbled is the head of a request and a chunk without a size, or bytes that are no request where no body belongs.
+// garbled is the head of a request and a chunk without a size, or bytes that are no request where
+// no body belongs.
 func garbled(request []byte, hasBody bool) []byte {
 	if !hasBody {
 		return []byte("\x16\x03\x01 this is not HTTP\r\n\r\n")
 	}
 	head, _, _ := bytes.Cut(request, []byte("\r\n\r\n"))
-	return append(framingFields.ReplaceAll(head, nil), "\r\nTransfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n\r\n"...)
+	return append(framingFields.ReplaceAll(head, nil),
+		"\r\nTransfer-Encoding: chunked\r\n\r\nthis is no chunk\r\n\r\n"...)
 }
 
 var framingFields = regexp.MustCompile(`\r\n(Content-Length|Transfer-Encoding): [^\r]*`)

@@ -6,24 +6,27 @@ import (
 	"time"
 )
 
-// Invocation is one run of a function, as History tells it.
+// Invocation is one run of a function, as History lists it.
 type Invocation struct {
 	ID       string
 	Function string
-	Trigger  string        // the trigger's type: httpTrigger
-	Way      string        // wrapped, forwarded or proxied
-	Reason   string        // what the host logs behind Executing
-	Details  string        // what it logs as Trigger Details, such as a message's id and dequeue count
+	Trigger  string // the trigger's type: httpTrigger
+	Way      string // wrapped, forwarded or proxied
+	Reason   string // what the host logs behind Executing
+	// what it logs as Trigger Details, such as a message's id and dequeue count
+	Details  string
 	Method   string        // of an HTTP call
 	Path     string        // of an HTTP call, with the query less "code"
 	Attempt  int           // 0 for the first, above it for a retry
 	Started  time.Time     // without the fault clock-skew
 	Duration time.Duration // zero while it runs
 	Status   Status
-	HTTP     int        // the status that the caller got; 0 before, and for events
-	Error    string     // why it failed
-	Faults   []string   // of this stand-in that it met, such as "hang on the handler's side"
-	Log      []LogEntry // lines of the host's log from its start to its end: its own, and those of the handler's console, which belong to nobody
+	HTTP     int      // the status that the caller got; 0 before, and for events
+	Error    string   // why it failed
+	Faults   []string // of this stand-in that it met, such as "hang on the handler's side"
+	// lines of the host's log from its start to its end: its own, and those of the handler's
+	// console, which belong to nobody
+	Log []LogEntry
 }
 
 // Status of an Invocation.
@@ -82,20 +85,22 @@ func (s *history) meet(id, fault string) {
 	}
 }
 
-// note gives a line to the invocations that run: one with an id to its own, one of the console to all.
+// note gives a line to the invocations that run: one with an id to its own, one of the console to
+// all.
 func (s *history) note(e LogEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
 	for _, i := range s.all {
-		if (e.Invocation == i.ID || e.Invocation == "" && i.Status == Running && e.Category == consoleCategory) && len(i.Log) < maxNoted {
+		if (e.Invocation == i.ID || e.Invocation == "" && i.Status == Running &&
+			e.Category == consoleCategory) && len(i.Log) < maxNoted {
 			i.Log = append(i.Log, e)
 		}
 	}
 }
 
-// History lists the invocations since the start, oldest first, at most Config.History of them. It is safe for concurrent use; what it returns is
-// a copy.
+// History lists the invocations since the start, oldest first, at most Config.History of them. It
+// is safe for concurrent use; what it returns is a copy.
 func (h *Host) History() []Invocation {
 	h.history.mu.Lock()
 	defer h.history.mu.Unlock()

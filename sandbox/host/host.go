@@ -13,7 +13,8 @@ import (
 	"apimrelay/sandbox/loopback"
 )
 
-// Host is a stand-in for the Functions host on one script root. Make it with New; all methods are safe for concurrent use.
+// Host is a stand-in for the Functions host on one script root. Make it with New; all methods are
+// safe for concurrent use.
 type Host struct {
 	cfg       Config
 	clock     *clock
@@ -67,7 +68,8 @@ func New(cfg Config) (*Host, error) {
 	if cfg.History <= 0 {
 		cfg.History = 200
 	}
-	h := &Host{cfg: cfg, clock: newClock(cfg.Start, cfg.Speed), durations: cfg.Durations.withDefaults(), ended: make(chan struct{}),
+	h := &Host{cfg: cfg, clock: newClock(cfg.Start, cfg.Speed),
+		durations: cfg.Durations.withDefaults(), ended: make(chan struct{}),
 		statuses: map[string]timerStatus{}, history: history{size: cfg.History},
 		keys: keyRing{function: cfg.FunctionKey, host: cfg.HostKey, master: cfg.MasterKey}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -76,8 +78,9 @@ func New(cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// Run serves until ctx ends or the host ends by itself (the third crash of the handler, a request that waited for it in vain, app_offline.htm),
-// then shuts down. It returns nil in all of these cases, as the host's process exits with 0.
+// Run serves until ctx ends or the host ends by itself (the third crash of the handler, a request
+// that waited for it in vain, app_offline.htm), then shuts down. It returns nil in all of these
+// cases, as the host's process exits with 0.
 func (h *Host) Run(ctx context.Context) error {
 	if err := h.Start(); err != nil {
 		return err
@@ -90,7 +93,8 @@ func (h *Host) Run(ctx context.Context) error {
 	return h.endErr
 }
 
-// Start opens the listener and starts the handler; it does not wait for either to be ready: requests do.
+// Start opens the listener and starts the handler; it does not wait for either to be ready:
+// requests do.
 func (h *Host) Start() error {
 	ln, err := loopback.Listen(h.cfg.Addr)
 	if err != nil {
@@ -110,9 +114,10 @@ func (h *Host) Addr() string { return h.front.ln.Addr().String() }
 // Done is closed when the host has ended by itself; Stop is still to be called.
 func (h *Host) Done() <-chan struct{} { return h.ended }
 
-// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed without any signal before (recordings
-// E-sigterm*). Pauses of a retry policy, messages that wait to be delivered again and calls that a fault holds are not waited for. It returns
-// when all is over.
+// Stop is SIGTERM: no new requests, running invocations get up to 30 s, then the handler is killed
+// without any signal before (recordings E-sigterm*). Pauses of a retry policy, messages that wait
+// to be delivered again and calls that a fault holds are not waited for. It returns when all is
+// over.
 func (h *Host) Stop() {
 	h.mu.Lock()
 	if h.closing {
@@ -129,7 +134,8 @@ func (h *Host) Stop() {
 	if in != nil {
 		in.stop(h.durations.Shutdown)
 	}
-	// The answers of the last invocations are on their way; connections that still run something are cut.
+	// The answers of the last invocations are on their way; connections that still run something
+	// are cut.
 	h.front.settle()
 	h.cancel()
 	h.front.close()
@@ -148,7 +154,8 @@ func (h *Host) Running() int {
 // Hurry has Stop wait for running invocations no longer: they are cut, as after 30 s.
 func (h *Host) Hurry() { h.hurry() }
 
-// abandon cuts the callers whose invocations have not ended in time; nothing more is logged (recording E-sigterm-in-flight-long).
+// abandon cuts the callers whose invocations have not ended in time; nothing more is logged
+// (recording E-sigterm-in-flight-long).
 func (h *Host) abandon() {
 	h.muted.Store(true)
 	h.front.close()
@@ -217,13 +224,15 @@ func (h *Host) restartInside(grace time.Duration) {
 	}
 }
 
-// Restart replaces the inside at once, as a change of host.json does: the handler is killed, running calls fail, a new handler gets a new port.
+// Restart replaces the inside at once, as a change of host.json does: the handler is killed,
+// running calls fail, a new handler gets a new port.
 func (h *Host) Restart() {
 	h.log(Information, "Host.Startup", "Host configuration has changed. Signaling restart")
 	h.restartInside(0)
 }
 
-// watchFiles restarts the inside when a file changed that counts, and once more and again while the files are at fault, as the host does.
+// watchFiles restarts the inside when a file changed that counts, and once more and again while the
+// files are at fault, as the host does.
 func (h *Host) watchFiles() {
 	last := signature(h.cfg.Root)
 	offline := filepath.Join(h.cfg.Root, "app_offline.htm")

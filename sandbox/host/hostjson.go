@@ -14,9 +14,10 @@ import (
 
 // hostConfig is host.json with the app settings AzureFunctionsJobHost__* laid over it.
 type hostConfig struct {
-	root            *hostfile.Value
-	custom          bool // there is a customHandler (or httpWorker) section with a description
-	legacyWorker    bool // the section is httpWorker: every HTTP function is forwarded, to /<Function>
+	root   *hostfile.Value
+	custom bool // there is a customHandler (or httpWorker) section with a description
+	// the section is httpWorker: every HTTP function is forwarded, to /<Function>
+	legacyWorker    bool
 	description     *hostfile.Value
 	executable      string
 	forwarding      bool
@@ -39,7 +40,8 @@ type hostConfig struct {
 
 const overridePrefix = "AzureFunctionsJobHost"
 
-// readHostJSON reads host.json. A fault means that the host never runs: it starts over and over and answers 503.
+// readHostJSON reads host.json. A fault means that the host never runs: it starts over and over and
+// answers 503.
 func readHostJSON(root string, environ []string) (*hostConfig, error) {
 	v, err := hostfile.ReadObject(filepath.Join(root, "host.json"))
 	switch {
@@ -51,7 +53,9 @@ func readHostJSON(root string, environ []string) (*hostConfig, error) {
 		return nil, fmt.Errorf("reading host.json: %w", err)
 	}
 	if version := v.Fold("version"); version == nil || textOf(version) != "2.0" {
-		return nil, fmt.Errorf("reading host.json: the file is missing the required 'version' property, or it is not \"2.0\"")
+		return nil,
+			fmt.Errorf(
+				"reading host.json: the file is missing the required 'version' property, or it is not \"2.0\"")
 	}
 	override(v, environ)
 	c, err := interpretHostJSON(v)
@@ -64,7 +68,8 @@ func readHostJSON(root string, environ []string) (*hostConfig, error) {
 	return c, err
 }
 
-// override lays the settings of the form AzureFunctionsJobHost__section__key over the file, in any case, with __ or :.
+// override lays the settings of the form AzureFunctionsJobHost__section__key over the file, in any
+// case, with __ or :.
 func override(v *hostfile.Value, environ []string) {
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
@@ -111,7 +116,8 @@ func override(v *hostfile.Value, environ []string) {
 }
 
 func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
-	c := &hostConfig{root: v, initTimeout: 30 * time.Second, functionTimeout: 30 * time.Minute, routePrefix: "api", maxDequeue: 5,
+	c := &hostConfig{root: v, initTimeout: 30 * time.Second, functionTimeout: 30 * time.Minute,
+		routePrefix: "api", maxDequeue: 5,
 		telemetryMode: textOf(v.Fold("telemetryMode"))}
 	section := v.Fold("customHandler")
 	if section == nil {
@@ -128,7 +134,8 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	var err error
 	if s := textOf(section.Fold("initializationTimeout")); s != "" {
 		if c.initTimeout, err = hostfile.ParseTimeSpan(s); err != nil {
-			return nil, fmt.Errorf("reading host.json: customHandler.initializationTimeout: %w", err)
+			return nil, fmt.Errorf("reading host.json: customHandler.initializationTimeout: %w",
+				err)
 		}
 	}
 	if t := v.Fold("functionTimeout"); t != nil && t.Kind != hostfile.Null {
@@ -136,16 +143,21 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 		case s == "-1" || s == "-00:00:00.0010000" || s == "-00:00:01":
 			c.functionTimeout = 0
 		default:
-			if c.functionTimeout, err = hostfile.ParseTimeSpan(s); err != nil || c.functionTimeout < time.Second {
-				return nil, fmt.Errorf("reading host.json: functionTimeout: %q: want hh:mm:ss, one second at least, or \"-1\"", s)
+			if c.functionTimeout, err = hostfile.ParseTimeSpan(s); err != nil ||
+				c.functionTimeout < time.Second {
+				return nil,
+					fmt.Errorf(
+						"reading host.json: functionTimeout: %q: want hh:mm:ss, one second at least, or \"-1\"", s)
 			}
 		}
 	}
 	section = v.Fold("extensions").Fold("http")
 	if p := section.Fold("routePrefix"); p != nil && p.Kind == hostfile.String {
-		c.routePrefix = p.Str // as it is: what a slash at one of its ends does is the template's matter
+		// as it is: what a slash at one of its ends does is the template's matter
+		c.routePrefix = p.Str
 	}
-	c.maxConcurrent, c.maxOutstanding = intOf(section.Fold("maxConcurrentRequests"), -1), intOf(section.Fold("maxOutstandingRequests"), -1)
+	c.maxConcurrent, c.maxOutstanding = intOf(section.Fold("maxConcurrentRequests"), -1),
+		intOf(section.Fold("maxOutstandingRequests"), -1)
 	c.customHeaders = http.Header{}
 	if h := section.Fold("customHeaders"); h != nil && h.Kind == hostfile.Object {
 		for _, m := range h.Members {
@@ -162,7 +174,8 @@ func interpretHostJSON(v *hostfile.Value) (*hostConfig, error) {
 	}
 	if s := textOf(queues.Fold("visibilityTimeout")); s != "" {
 		if c.visibility, err = hostfile.ParseTimeSpan(s); err != nil {
-			return nil, fmt.Errorf("reading host.json: extensions.queues.visibilityTimeout: %w", err)
+			return nil, fmt.Errorf("reading host.json: extensions.queues.visibilityTimeout: %w",
+				err)
 		}
 	}
 	if r := v.Fold("retry"); r != nil {
@@ -237,8 +250,8 @@ func readRetry(v *hostfile.Value) (*retryPolicy, error) {
 	}
 }
 
-// wait is the pause in front of retry n (1 is the first). The host randomizes an exponential one by a fifth (recording C-timer-retry: 1 s, then
-// 1.997 s).
+// wait is the pause in front of retry n (1 is the first). The host randomizes an exponential one by
+// a fifth (recording C-timer-retry: 1 s, then 1.997 s).
 func (p *retryPolicy) wait(n int, random float64) time.Duration {
 	if !p.exponential {
 		return p.delay

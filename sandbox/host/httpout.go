@@ -10,8 +10,8 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// httpReply turns an envelope into what the caller gets.
-// Sources: Azure/azure-functions-host src/WebJobs.Script/Binding/Http/HttpBinding.cs, RawScriptResult.cs,
+// httpReply turns an envelope into what the caller gets. Sources: Azure/azure-functions-host
+// src/WebJobs.Script/Binding/Http/HttpBinding.cs, RawScriptResult.cs,
 // Workers/Http/HttpOutputBindingResponse.cs; recordings B-*.
 func httpReply(fn *function, e *envelope) (*reply, error) {
 	var named, returned *binding
@@ -66,7 +66,8 @@ type response struct {
 
 // responseOf reads Outputs.<name>: an object, or a string that holds one.
 func responseOf(v *hostfile.Value) (*response, error) {
-	failed := newException(invalidOperation, "Failed while trying to Deserialize to httpOutputBindingResponse. Output is not in expected format")
+	failed := newException(invalidOperation,
+		"Failed while trying to Deserialize to httpOutputBindingResponse. Output is not in expected format")
 	if v.Kind == hostfile.String || v.Kind == hostfile.Date {
 		inner, err := answerJSON(v.Str)
 		if err != nil || inner == nil || inner.Kind != hostfile.Object {
@@ -75,7 +76,8 @@ func responseOf(v *hostfile.Value) (*response, error) {
 		v = inner
 	}
 	if v.Kind != hostfile.Object {
-		if class := map[hostfile.Kind]string{hostfile.Int: "System.Int64", hostfile.Float: "System.Double", hostfile.Bool: "System.Boolean"}[v.Kind]; class != "" {
+		if class := map[hostfile.Kind]string{hostfile.Int: "System.Int64",
+			hostfile.Float: "System.Double", hostfile.Bool: "System.Boolean"}[v.Kind]; class != "" {
 			failed.inner = newException("System.ArgumentException",
 				"Could not cast or convert from %s to Microsoft.Azure.WebJobs.Script.Workers.Http.HttpOutputBindingResponse.", class)
 		}
@@ -98,11 +100,12 @@ func responseOf(v *hostfile.Value) (*response, error) {
 	return r, nil
 }
 
-// returnReply is $return with an http binding: an object with a body key is the response, any other object is the body; text is decoded where it
-// is base64.
+// returnReply is $return with an http binding: an object with a body key is the response, any other
+// object is the body; text is decoded where it is base64.
 func returnReply(v *hostfile.Value) (*reply, error) {
 	if v.Kind == hostfile.String {
-		if inner, err := answerJSON(v.Str); err == nil && inner != nil && inner.Kind == hostfile.Object && inner.Fold("body") != nil {
+		if inner, err := answerJSON(v.Str); err == nil && inner != nil &&
+			inner.Kind == hostfile.Object && inner.Fold("body") != nil {
 			v = inner
 		}
 	}
@@ -121,19 +124,23 @@ func returnReply(v *hostfile.Value) (*reply, error) {
 	return raw(&response{body: v}), nil
 }
 
-// plainReply is a function without http output: ASP.NET sends the ReturnValue by itself (recordings A-noout, B-noout-with-return-object).
+// plainReply is a function without http output: ASP.NET sends the ReturnValue by itself (recordings
+// A-noout, B-noout-with-return-object).
 func plainReply(v *hostfile.Value) *reply {
 	switch {
 	case v == nil:
 		return status(http.StatusNoContent)
 	case v.Kind == hostfile.String:
-		return &reply{status: 200, hdr: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte(v.Str)}
+		return &reply{status: 200, hdr: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+			body: []byte(v.Str)}
 	}
-	return &reply{status: 200, hdr: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(compact(v))}
+	return &reply{status: 200,
+		hdr:  http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		body: []byte(compact(v))}
 }
 
-// raw is RawScriptResult: headers one by one, then status, content type and body. A header that cannot be set ends it with a 500 that keeps what
-// was set.
+// raw is RawScriptResult: headers one by one, then status, content type and body. A header that
+// cannot be set ends it with a 500 that keeps what was set.
 func raw(r *response) *reply {
 	out := &reply{status: 200, hdr: http.Header{}, chunked: true}
 	contentType, length, encoded := "", "", false
@@ -190,8 +197,9 @@ func failedReply(so *reply, contentType string) *reply {
 	return &reply{status: http.StatusInternalServerError, hdr: so.hdr}
 }
 
-// withUTF8 is what the output formatter makes of a content type: utf-8 takes the place of any other charset, or is appended; one that says utf-8, in
-// whatever case, stays as it is (dotnet/aspnetcore src/Mvc/Mvc.Core/src/Formatters/MediaType.cs, ReplaceEncoding; recordings B-string-octet,
+// withUTF8 is what the output formatter makes of a content type: utf-8 takes the place of any other
+// charset, or is appended; one that says utf-8, in whatever case, stays as it is (dotnet/aspnetcore
+// src/Mvc/Mvc.Core/src/Formatters/MediaType.cs, ReplaceEncoding; recordings B-string-octet,
 // B-string-latin1, B-string-html).
 func withUTF8(contentType string) string {
 	if contentType == "" {

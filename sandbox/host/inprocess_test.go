@@ -18,7 +18,8 @@ import (
 	"apimrelay/internal/secret"
 )
 
-// inProcess starts a host whose handler is h, in this process on the port that host.json fixes; the process that the host starts does nothing.
+// inProcess starts a host whose handler is h, in this process on the port that host.json fixes; the
+// process that the host starts does nothing.
 func inProcess(t *testing.T, flags, functions string, change func(*Config), h http.Handler) *rig {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -28,7 +29,8 @@ func inProcess(t *testing.T, flags, functions string, change func(*Config), h ht
 	server := &http.Server{Handler: h}
 	go func() { _ = server.Serve(ln) }()
 	t.Cleanup(func() { _ = server.Close() })
-	r := newRig(t, hostJSONOf(fmt.Sprintf(`,"port":%d%s`, ln.Addr().(*net.TCPAddr).Port, flags)), json.RawMessage(functions))
+	r := newRig(t, hostJSONOf(fmt.Sprintf(`,"port":%d%s`, ln.Addr().(*net.TCPAddr).Port, flags)),
+		json.RawMessage(functions))
 	r.write(script{NeverListen: true})
 	cfg := r.config()
 	if change != nil {
@@ -40,14 +42,15 @@ func inProcess(t *testing.T, flags, functions string, change func(*Config), h ht
 
 func TestAProxiedCallerWhoHangsUpEndsTheExchange(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan struct{})
-	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/" {
-			return
-		}
-		close(began)
-		<-req.Context().Done()
-		close(ended)
-	}))
+	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil,
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Path == "/" {
+				return
+			}
+			close(began)
+			<-req.Context().Done()
+			close(ended)
+		}))
 	conn, err := net.Dial("tcp", r.host.Addr())
 	if err != nil {
 		t.Fatal(err)
@@ -63,20 +66,22 @@ func TestAProxiedCallerWhoHangsUpEndsTheExchange(t *testing.T) {
 }
 
 func TestAProxiedAnswerMayComeBeforeTheUploadIsOver(t *testing.T) {
-	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path != "/" {
-			_ = http.NewResponseController(w).EnableFullDuplex()
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
-			_, _ = io.WriteString(w, "too much")
-		}
-	}))
+	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil,
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.URL.Path != "/" {
+				_ = http.NewResponseController(w).EnableFullDuplex()
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+				_, _ = io.WriteString(w, "too much")
+			}
+		}))
 	conn, err := net.Dial("tcp", r.host.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	_, _ = io.WriteString(conn, "POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
+	_, _ = io.WriteString(conn,
+		"POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
 	got := clientGot{framing: "none"}
 	got.read(bufio.NewReader(conn), "POST")
 	if got.statusLine != "HTTP/1.1 413 Request Entity Too Large" || string(got.body) != "too much" {
@@ -85,26 +90,29 @@ func TestAProxiedAnswerMayComeBeforeTheUploadIsOver(t *testing.T) {
 }
 
 func TestAProxiedUpgradeBecomesATunnel(t *testing.T) {
-	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Upgrade") != "echo" {
-			return
-		}
-		c, rw, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		line, _ := rw.ReadString('\n')
-		_, _ = io.WriteString(c, "echo "+line)
-	}))
+	r := inProcess(t, `,"enableProxyingHttpRequest":true`, helloFunction, nil,
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Header.Get("Upgrade") != "echo" {
+				return
+			}
+			c, rw, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c,
+				"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			line, _ := rw.ReadString('\n')
+			_, _ = io.WriteString(c, "echo "+line)
+		}))
 	conn, err := net.Dial("tcp", r.host.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	_, _ = io.WriteString(conn, "GET /api/hello HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = io.WriteString(conn,
+		"GET /api/hello HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	br := bufio.NewReader(conn)
 	head, err := http.ReadResponse(br, nil)
 	if err != nil || head.StatusCode != http.StatusSwitchingProtocols {
@@ -129,14 +137,15 @@ func TestEventsHaveTheShapesOfTheirTriggers(t *testing.T) {
 		"odd":  {"bindings":[{"type":"mqttTrigger","direction":"in","name":"x"}]}
 	}`
 	bodies := make(chan string, 1)
-	r := inProcess(t, "", functions, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		body, _ := io.ReadAll(req.Body)
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, "{}")
-		if req.URL.Path != "/" {
-			bodies <- string(body)
-		}
-	}))
+	r := inProcess(t, "", functions, nil,
+		http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			body, _ := io.ReadAll(req.Body)
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, "{}")
+			if req.URL.Path != "/" {
+				bodies <- string(body)
+			}
+		}))
 	input := func(s string) Event { return Event{Input: &s} }
 	for _, tc := range []struct {
 		function string
@@ -144,18 +153,24 @@ func TestEventsHaveTheShapesOfTheirTriggers(t *testing.T) {
 		data     string
 		metadata map[string]string // rendered values that must be there
 	}{
-		{"bus", input(`{"a":1,"MessageId":"mine"}`), `{"m":"\"{\\\"a\\\":1,\\\"MessageId\\\":\\\"mine\\\"}\""}`,
-			map[string]string{"DeliveryCount": `"1"`, "SequenceNumber": `"1"`, "MessageId": `"\"mine\""`, "a": `"\"1\""`,
+		{"bus", input(`{"a":1,"MessageId":"mine"}`),
+			`{"m":"\"{\\\"a\\\":1,\\\"MessageId\\\":\\\"mine\\\"}\""}`,
+			map[string]string{"DeliveryCount": `"1"`, "SequenceNumber": `"1"`,
+				"MessageId": `"\"mine\""`, "a": `"\"1\""`,
 				"ApplicationProperties": "{}"}},
 		{"busm", Event{Many: []string{"a", "b"}}, `{"m":"[\"a\",\"b\"]"}`,
 			map[string]string{"SequenceNumberArray": `"[1,2]"`, "DeliveryCountArray": `"[1,1]"`}},
 		{"hubs", Event{Many: []string{`{"a":1}`, "x"}}, `{"e":"[\"{\\\"a\\\":1}\",\"x\"]"}`,
 			map[string]string{"SequenceNumberArray": `"[0,1]"`, "PropertiesArray": `"[{},{}]"`}},
-		{"hub1", input("one"), `{"e":"\"one\""}`, map[string]string{"SequenceNumber": `"0"`, "Properties": "{}"}},
-		{"grid", input(`{"id":"1","data":{"k":"v"}}`), `{"e":{"id":"1","data":{"k":"v"}}}`, map[string]string{"data": `{"k":"v"}`}},
+		{"hub1", input("one"), `{"e":"\"one\""}`, map[string]string{"SequenceNumber": `"0"`,
+			"Properties": "{}"}},
+		{"grid", input(`{"id":"1","data":{"k":"v"}}`), `{"e":{"id":"1","data":{"k":"v"}}}`,
+			map[string]string{"data": `{"k":"v"}`}},
 		{"docs", Event{Many: []string{`{"id":"1"}`}}, `{"d":"[{\"id\":\"1\"}]"}`, nil},
-		{"blob", Event{Input: ptr("text"), Metadata: map[string]string{"name": "a", "ext": "txt"}}, `{"b":"\"text\""}`,
-			map[string]string{"name": `"\"a\""`, "ext": `"\"txt\""`, "Uri": `"\"https://sandbox.blob.core.windows.net/in/a.txt\""`}},
+		{"blob", Event{Input: ptr("text"), Metadata: map[string]string{"name": "a", "ext": "txt"}},
+			`{"b":"\"text\""}`,
+			map[string]string{"name": `"\"a\""`, "ext": `"\"txt\""`,
+				"Uri": `"\"https://sandbox.blob.core.windows.net/in/a.txt\""`}},
 		{"bin", input("\xff\x00"), `{"b":"/wA="}`, nil},
 		{"odd", input("hi"), `{"x":"\"hi\""}`, nil},
 	} {
@@ -199,7 +214,8 @@ func ptr(s string) *string { return &s }
 
 func TestOneCallFailsAtItsTimeAndTakesTheHandlerAlong(t *testing.T) {
 	g := newRig(t, hostJSONOf(""), json.RawMessage(rulesApp))
-	g.write(script{Speed: replaySpeed, Answered: answer{Raw: "HTTP/1.1 200 R\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"}})
+	g.write(script{Speed: replaySpeed,
+		Answered: answer{Raw: "HTTP/1.1 200 R\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"}})
 	cfg := g.config()
 	cfg.Speed = replaySpeed
 	g.start(cfg)
@@ -209,7 +225,8 @@ func TestOneCallFailsAtItsTimeAndTakesTheHandlerAlong(t *testing.T) {
 	}
 	until(t, "the next handler", func() bool { return len(requests(g.events(), true)) == 3 })
 	h := g.host.History()
-	if len(h) != 1 || h[0].Status != Failed || !strings.Contains(h[0].Error, "Timeout value of 00:00:10 was exceeded") || h[0].HTTP != 500 {
+	if len(h) != 1 || h[0].Status != Failed || !strings.Contains(h[0].Error,
+		"Timeout value of 00:00:10 was exceeded") || h[0].HTTP != 500 {
 		t.Errorf("history: %+v", h)
 	}
 }
@@ -229,7 +246,8 @@ func TestAnExitWithZeroIsNoticedByLaterHosts(t *testing.T) {
 			t.Fatalf("call %d: %q, %v", i, got.statusLine, got.err)
 		}
 		until(t, "the next handler", func() bool {
-			return len(kindsOf(g.events(), "start")) == i+2 && len(requests(g.events(), true)) == 2*i+3
+			return len(kindsOf(g.events(), "start")) == i+2 &&
+				len(requests(g.events(), true)) == 2*i+3
 		})
 	}
 }
@@ -245,23 +263,28 @@ func kindsOf(events []event, kind string) []event {
 }
 
 func TestAFileThatCannotBeRunIsNoHandler(t *testing.T) {
-	for name, mode := range map[string]os.FileMode{"not executable": 0o644, "not a program": 0o755} {
+	for name, mode := range map[string]os.FileMode{"not executable": 0o644,
+		"not a program": 0o755} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"text"}}}`),
+			g := newRig(t, json.RawMessage(
+				`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"text"}}}`),
 				json.RawMessage(helloFunction))
-			if err := os.WriteFile(filepath.Join(g.root, "text"), []byte("\x00\x01text"), mode); err != nil {
+			if err := os.WriteFile(filepath.Join(g.root, "text"), []byte("\x00\x01text"),
+				mode); err != nil {
 				t.Fatal(err)
 			}
 			cfg := g.config()
 			cfg.Durations.ReadyWait = 50 * time.Millisecond
 			g.start(cfg)
-			if got := ask(g.host.Addr(), askText("GET /api/hello"), 5*time.Second); got.statusLine != "HTTP/1.1 500 Internal Server Error" {
+			if got := ask(g.host.Addr(), askText("GET /api/hello"),
+				5*time.Second); got.statusLine != "HTTP/1.1 500 Internal Server Error" {
 				t.Errorf("got %q, %v", got.statusLine, got.err)
 			}
 			until(t, "the end of the host", func() bool { return g.host.stopping() })
 			found := false
 			for _, e := range g.entries() {
-				found = found || e.Level == Error && strings.HasPrefix(e.Text, "Failed to start Worker Channel. Process fileName: "+g.root+"/text")
+				found = found || e.Level == Error && strings.HasPrefix(e.Text,
+					"Failed to start Worker Channel. Process fileName: "+g.root+"/text")
 			}
 			if !found {
 				t.Errorf("log: %v", g.entries())
@@ -276,11 +299,14 @@ func TestFunctionsGoByNameAndMethod(t *testing.T) {
 		"health":{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","methods":["get"]},{"type":"http","direction":"out","name":"res"}]},
 		"zed":   {"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","route":"zed/{x}"},{"type":"http","direction":"out","name":"res"}]}
 	}`
-	r := inProcess(t, "", app, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r := inProcess(t, "", app, nil, http.HandlerFunc(func(w http.ResponseWriter,
+		req *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, `{"Outputs":{"res":{"body":%q}}}`, req.URL.Path)
 	}))
-	for line, want := range map[string]string{"GET /api/health": "/health", "POST /api/health": "/proxy", "GET /api/zed/1": "/proxy", "GET /api": "/proxy", "GET /api/": "/proxy"} {
+	for line, want := range map[string]string{"GET /api/health": "/health",
+		"POST /api/health": "/proxy", "GET /api/zed/1": "/proxy", "GET /api": "/proxy",
+		"GET /api/": "/proxy"} {
 		if got := ask(r.host.Addr(), askText(line), 5*time.Second); string(got.body) != want {
 			t.Errorf("%s: want %s, got %q, %q", line, want, got.body, got.statusLine)
 		}
@@ -289,12 +315,16 @@ func TestFunctionsGoByNameAndMethod(t *testing.T) {
 
 func TestKeysNeverShow(t *testing.T) {
 	const app = `{"fkey":{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"function"},{"type":"http","direction":"out","name":"res"}]}}`
-	r := inProcess(t, "", app, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r := inProcess(t, "", app, nil, http.HandlerFunc(func(w http.ResponseWriter,
+		req *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
 	}))
-	for _, line := range []string{"GET /api/fkey?a=1&code=" + testFunctionKey, "GET /api/fkey?a=1&CODE=" + testMasterKey} {
-		if got := ask(r.host.Addr(), askText(line), 5*time.Second); got.statusLine != "HTTP/1.1 204 No Content" && !strings.HasPrefix(got.statusLine, "HTTP/1.1 200") {
+	for _, line := range []string{"GET /api/fkey?a=1&code=" + testFunctionKey,
+		"GET /api/fkey?a=1&CODE=" + testMasterKey} {
+		if got := ask(r.host.Addr(), askText(line),
+			5*time.Second); got.statusLine != "HTTP/1.1 204 No Content" &&
+			!strings.HasPrefix(got.statusLine, "HTTP/1.1 200") {
 			t.Errorf("got %q", got.statusLine)
 		}
 	}
@@ -306,8 +336,9 @@ func TestKeysNeverShow(t *testing.T) {
 	}
 }
 
-// TestTheAdminAPIMakesOneAttempt: a retry policy is the trigger's executor's, which a call through the admin API goes past (Azure/azure-webjobs-sdk
-// src/Microsoft.Azure.WebJobs.Host/JobHost.cs, CallAsyncCore).
+// TestTheAdminAPIMakesOneAttempt: a retry policy is the trigger's executor's, which a call through
+// the admin API goes past (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/JobHost.cs,
+// CallAsyncCore).
 func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
 	bodies := make(chan string, 8)
 	r := inProcess(t, "", `{"again":{"bindings":[{"type":"timerTrigger","direction":"in","name":"timer","schedule":"0 0 0 1 1 *"}],
@@ -319,17 +350,20 @@ func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
 		}))
-	got := ask(r.host.Addr(), askText("POST /admin/functions/again\nContent-Type: application/json\n\n{}"), 5*time.Second)
+	got := ask(r.host.Addr(),
+		askText("POST /admin/functions/again\nContent-Type: application/json\n\n{}"), 5*time.Second)
 	if got.statusLine != "HTTP/1.1 202 Accepted" {
 		t.Fatalf("got %q, %v", got.statusLine, got.err)
 	}
-	until(t, "the end of the run", func() bool { return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "(Failed,") })
+	until(t, "the end of the run",
+		func() bool { return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "(Failed,") })
 	fired, err := r.host.Fire("again", Event{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if fired.Err() == nil || len(bodies) != 4 {
-		t.Errorf("want one attempt by the admin API and three by the trigger, got %d in all", len(bodies))
+		t.Errorf("want one attempt by the admin API and three by the trigger, got %d in all",
+			len(bodies))
 	}
 	for n := 0; len(bodies) > 0; n++ {
 		if has := strings.Contains(<-bodies, `"RetryContext"`); has != (n > 0) {
@@ -338,17 +372,23 @@ func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
 	}
 }
 
-// TestCustomHeadersAreOnEveryAnswer: customHeaders of host.json are added where the answer has none of the name, whatever the way.
+// TestCustomHeadersAreOnEveryAnswer: customHeaders of host.json are added where the answer has none
+// of the name, whatever the way.
 func TestCustomHeadersAreOnEveryAnswer(t *testing.T) {
-	for _, flags := range []string{"", `,"enableForwardingHttpRequest":true`, `,"enableProxyingHttpRequest":true`} {
+	for _, flags := range []string{"", `,"enableForwardingHttpRequest":true`,
+		`,"enableProxyingHttpRequest":true`} {
 		// The flags stand inside customHandler; what follows closes it and opens the extensions.
-		r := inProcess(t, flags+`},"extensions":{"http":{"customHeaders":{"X-Mine":"host","Vary":"host"}}`, helloFunction, nil,
+		r := inProcess(t,
+			flags+`},"extensions":{"http":{"customHeaders":{"X-Mine":"host","Vary":"host"}}`,
+			helloFunction, nil,
 			http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				w.Header().Set("Vary", "handler")
-				_, _ = io.WriteString(w, `{"Outputs":{"res":{"body":"x","headers":{"Vary":"handler"}}}}`)
+				_, _ = io.WriteString(w,
+					`{"Outputs":{"res":{"body":"x","headers":{"Vary":"handler"}}}}`)
 			}))
-		for path, vary := range map[string]string{"/api/hello": "handler", "/api/nothing": "host", "/": "host", "/admin/host/ping": "host"} {
+		for path, vary := range map[string]string{"/api/hello": "handler", "/api/nothing": "host",
+			"/": "host", "/admin/host/ping": "host"} {
 			got := ask(r.host.Addr(), askText("GET "+path), 5*time.Second)
 			if header(got.headers, "X-Mine") != "host" || header(got.headers, "Vary") != vary {
 				t.Errorf("%s, %s: got %s, %v", flags, path, got.statusLine, got.headers)
@@ -371,33 +411,40 @@ func TestKeysOfACaller(t *testing.T) {
 		{"the query's", "GET /api/key?code=K", "200 OK"},
 		{"the query's first", "GET /api/key?code=K&code=x", "200 OK"},
 		{"not the query's second", "GET /api/key?code=x&CODE=K", "401 Unauthorized"},
-		{"an empty header is a header", "GET /api/key?code=K\nx-functions-key: ", "401 Unauthorized"},
-		{"the header's first line", "GET /api/key\nX-Functions-Key: K\nX-Functions-Key: x", "200 OK"},
+		{"an empty header is a header", "GET /api/key?code=K\nx-functions-key: ",
+			"401 Unauthorized"},
+		{"the header's first line", "GET /api/key\nX-Functions-Key: K\nX-Functions-Key: x",
+			"200 OK"},
 		{"a key in another case", "GET /api/key?code=k", "401 Unauthorized"},
 		{"disabled, without a key", "GET /api/off", "401 Unauthorized"},
 		{"disabled, with a key", "GET /api/off?code=K", "404 Not Found"},
 		{"disabled, with the master key", "GET /api/off?code=M", "200 OK"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := ask(r.host.Addr(), askText(tc.ask), 5*time.Second); got.statusLine != "HTTP/1.1 "+tc.status {
+			if got := ask(r.host.Addr(), askText(tc.ask),
+				5*time.Second); got.statusLine != "HTTP/1.1 "+tc.status {
 				t.Errorf("want %s, got %s, %v", tc.status, got.statusLine, got.err)
 			}
 		})
 	}
 }
 
-// TestAnUploadThatBreaksOffFailsItsInvocation: the body is read while the function is bound (recordings A-req-over-limit, where that fails as well).
+// TestAnUploadThatBreaksOffFailsItsInvocation: the body is read while the function is bound
+// (recordings A-req-over-limit, where that fails as well).
 func TestAnUploadThatBreaksOffFailsItsInvocation(t *testing.T) {
 	for _, flags := range []string{"", `,"enableForwardingHttpRequest":true`} {
-		r := inProcess(t, flags, helloFunction, nil, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		r := inProcess(t, flags, helloFunction, nil,
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		conn, err := net.Dial("tcp", r.host.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.WriteString(conn, "POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+		_, _ = io.WriteString(conn,
+			"POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
 		_ = conn.Close()
 		until(t, "the failure", func() bool {
-			return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "Unexpected end of request content.")
+			return strings.Contains(strings.Join(entryLines(r.entries()), "\n"),
+				"Unexpected end of request content.")
 		})
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// instance is the host's inside, the ScriptHost: what host.json and the function.json files say, the handler and the timers. A change of those
-// files replaces it by a new one.
+// instance is the host's inside, the ScriptHost: what host.json and the function.json files say,
+// the handler and the timers. A change of those files replaces it by a new one.
 type instance struct {
 	h         *Host
 	cfg       *hostConfig
@@ -41,13 +41,15 @@ type instance struct {
 
 // load reads the script root. It always returns an instance: faults are part of it.
 func (h *Host) load() *instance {
-	in := &instance{h: h, lookup: settingLookup(h.cfg.Environ), stderrErrorsOnly: true, started: h.clock.now()}
+	in := &instance{h: h, lookup: settingLookup(h.cfg.Environ), stderrErrorsOnly: true,
+		started: h.clock.now()}
 	in.ctx, in.cancel = context.WithCancel(h.ctx)
 	in.halted, in.halt = context.WithCancel(h.halted)
 	cfg, err := readHostJSON(h.cfg.Root, h.cfg.Environ)
 	if err != nil {
 		in.fault = err.Error()
-		in.cfg = &hostConfig{root: &hostfile.Value{Kind: hostfile.Object}, routePrefix: "api", functionTimeout: 5 * time.Minute, maxConcurrent: -1,
+		in.cfg = &hostConfig{root: &hostfile.Value{Kind: hostfile.Object}, routePrefix: "api",
+			functionTimeout: 5 * time.Minute, maxConcurrent: -1,
 			maxOutstanding: -1}
 		in.limits = newLimits(in.cfg)
 		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\n%s", err)
@@ -70,22 +72,27 @@ func (h *Host) load() *instance {
 	}
 	if !cfg.custom || cfg.executable == "" {
 		in.fault = "customHandler.description.defaultExecutablePath is missing or empty"
-		h.log(Error, "Host.Startup", "A host error has occurred during startup operation.\nSystem.ComponentModel.DataAnnotations.ValidationException: WorkerDescription DefaultExecutablePath cannot be empty")
+		h.log(Error, "Host.Startup",
+			"A host error has occurred during startup operation.\nSystem.ComponentModel.DataAnnotations.ValidationException: WorkerDescription DefaultExecutablePath cannot be empty")
 		return in
 	}
 	if runtime, _ := in.lookup("FUNCTIONS_WORKER_RUNTIME"); !strings.EqualFold(runtime, "custom") {
-		h.log(Warning, "Host.Startup", "FUNCTIONS_WORKER_RUNTIME is '%s', not 'custom'; the customHandler section decides.", runtime)
+		h.log(Warning, "Host.Startup",
+			"FUNCTIONS_WORKER_RUNTIME is '%s', not 'custom'; the customHandler section decides.",
+			runtime)
 	}
 	in.functions, in.faults = readFunctions(h.cfg.Root, cfg, in.lookup)
 	for _, f := range in.faults {
 		if f.whole {
 			in.fault = f.text
 			if f.indexing {
-				h.log(Error, "Function."+f.function, "Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s. Microsoft.AspNetCore.Routing: %s",
+				h.log(Error, "Function."+f.function,
+					"Microsoft.Azure.WebJobs.Host: Error indexing method 'Functions.%s'. Microsoft.AspNetCore.Routing: %s. Microsoft.AspNetCore.Routing: %s",
 					f.function, f.text, strings.TrimSuffix(f.text, " (Parameter 'routeTemplate')"))
 			}
-			h.log(Error, "Host.Startup", "A host error has occurred during startup operation '%s'.\nMicrosoft.AspNetCore.Routing.RouteCreationException: "+
-				"An error occurred while creating the route with name '%s'.\n ---> System.ArgumentException: %s", newGUID(), f.function, f.text)
+			h.log(Error, "Host.Startup",
+				"A host error has occurred during startup operation '%s'.\nMicrosoft.AspNetCore.Routing.RouteCreationException: "+
+					"An error occurred while creating the route with name '%s'.\n ---> System.ArgumentException: %s", newGUID(), f.function, f.text)
 			continue
 		}
 		h.log(Error, "Host.Startup", "The '%s' function is in error: %s", f.function, f.text)
@@ -112,18 +119,21 @@ func (in *instance) announce() {
 			if f.methods != nil {
 				methods = strings.Join(f.methodText, ",")
 			}
-			routes += "Mapped function route '" + in.cfg.routePrefix + "/" + f.routeText + "' [" + methods + "] to '" + f.name + "'\n"
+			routes += "Mapped function route '" + in.cfg.routePrefix + "/" + f.routeText + "' [" +
+				methods + "] to '" + f.name + "'\n"
 		}
 	}
 	h.log(Information, "Host.Startup", "Found the following functions:\n%s", found)
 	if routes != "" {
-		h.log(Information, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostHttpRoutesManager", "Initializing function HTTP routes\n%s", routes)
+		h.log(Information, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostHttpRoutesManager",
+			"Initializing function HTTP routes\n%s", routes)
 	}
 }
 
 // run starts the handler and the timers; it returns at once.
 func (in *instance) run() {
-	// A host that fails because of a route has started the handler beside it, once (recording E-fn-route-leading-slash).
+	// A host that fails because of a route has started the handler beside it, once (recording
+	// E-fn-route-leading-slash).
 	first := in.h.failures == 0 || in.fault == ""
 	if in.cfg.custom && in.cfg.executable != "" && len(in.functions) > 0 && first {
 		w, err := newWorker(in)
@@ -177,7 +187,8 @@ func (in *instance) stop(grace time.Duration) {
 	}
 }
 
-// inFlight counts what runs. It is no sync.WaitGroup, since timers and redeliveries may begin while stop waits for the count to be zero.
+// inFlight counts what runs. It is no sync.WaitGroup, since timers and redeliveries may begin while
+// stop waits for the count to be zero.
 type inFlight struct {
 	mu      sync.Mutex
 	n       int
@@ -229,8 +240,8 @@ func (in *instance) find(name string) *function {
 	return nil
 }
 
-// signature changes when host.json or a function.json changes, appears or goes; a new executable or any other file leaves it (recording
-// E-file-change).
+// signature changes when host.json or a function.json changes, appears or goes; a new executable or
+// any other file leaves it (recording E-file-change).
 func signature(root string) string {
 	var b strings.Builder
 	note := func(path string) {

@@ -24,7 +24,8 @@ type invocation struct {
 	details string
 	single  bool // one attempt, whatever the policy
 	req     *request
-	// attempt makes the exchange with the handler; what it returns is success or the failure that is logged.
+	// attempt makes the exchange with the handler; what it returns is success or the failure that
+	// is logged.
 	attempt func(ctx context.Context, inv *invocation, retry string) error
 
 	record *Invocation
@@ -38,7 +39,8 @@ var errTimeout = errors.New("the function's time is over")
 func (inv *invocation) category() string { return "Function." + inv.fn.name }
 
 func (inv *invocation) log(level Level, category, format string, args ...any) {
-	inv.in.h.emit(LogEntry{Level: level, Category: category, Text: sprintf(format, args), Invocation: inv.id})
+	inv.in.h.emit(LogEntry{Level: level, Category: category, Text: sprintf(format, args),
+		Invocation: inv.id})
 }
 
 // run makes attempts until one succeeds or the policy is spent.
@@ -55,13 +57,16 @@ func (inv *invocation) run(ctx context.Context) error {
 		}
 		last = asException(err)
 		if p.max >= 0 && n >= p.max {
-			inv.log(Error, inv.category(), "Function execution failed after '%d' retries.\n%s", p.max, inv.failure(last).chain())
+			inv.log(Error, inv.category(), "Function execution failed after '%d' retries.\n%s",
+				p.max, inv.failure(last).chain())
 			return err
 		}
 		wait := p.wait(n+1, rand.Float64())
-		inv.log(Debug, inv.category(), "Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.",
+		inv.log(Debug, inv.category(),
+			"Waiting for `%s` before retrying function execution. Next attempt: '%d'. Max retry count: '%d'.",
 			hostfile.FormatTimeSpan(wait), n+1, p.max)
-		// The host that stops cancels the pause (Azure/azure-webjobs-sdk src/Microsoft.Azure.WebJobs.Host/Executors/FunctionExecutorExtensions.cs,
+		// The host that stops cancels the pause (Azure/azure-webjobs-sdk
+		// src/Microsoft.Azure.WebJobs.Host/Executors/FunctionExecutorExtensions.cs,
 		// TryExecuteAsync; TimerListener.StopAsync): no attempt follows, and nothing waits for one.
 		if !inv.in.h.clock.sleep(inv.in.halted, wait) {
 			inv.log(Warning, inv.category(), "Invocation cancelled - exiting retry loop.")
@@ -75,7 +80,8 @@ func (inv *invocation) failure(e *exception) *exception {
 	if e.class == timeoutException {
 		return e
 	}
-	return newException(invocationException, "Exception while executing function: Functions.%s", inv.fn.name).because(e)
+	return newException(invocationException, "Exception while executing function: Functions.%s",
+		inv.fn.name).because(e)
 }
 
 const (
@@ -88,14 +94,17 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	inv.in.running.add()
 	defer inv.in.running.done()
 	started := h.clock.right()
-	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind, Way: inv.way, Reason: inv.reason(), Details: inv.details,
+	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind,
+		Way: inv.way, Reason: inv.reason(), Details: inv.details,
 		Attempt: n, Started: started, Status: Running}
 	if inv.req != nil {
-		inv.record.Method, inv.record.Path = inv.req.Method, inv.req.path+inv.req.query.without("code")
+		inv.record.Method, inv.record.Path = inv.req.Method,
+			inv.req.path+inv.req.query.without("code")
 		inv.record.Faults = inv.req.faults
 	}
 	h.history.start(inv.record)
-	inv.log(Information, inv.category(), "Executing 'Functions.%s' (Reason='%s', Id=%s)", inv.fn.name, inv.record.Reason, inv.id)
+	inv.log(Information, inv.category(), "Executing 'Functions.%s' (Reason='%s', Id=%s)",
+		inv.fn.name, inv.record.Reason, inv.id)
 	if inv.details != "" {
 		inv.log(Information, inv.category(), "Trigger Details: %s", inv.details)
 	}
@@ -112,9 +121,11 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	case <-expired:
 	}
 	limit := hostfile.FormatTimeSpan(inv.in.cfg.functionTimeout)
-	inv.log(Error, inv.category(), "Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit,
+	inv.log(Error, inv.category(),
+		"Timeout value of %s exceeded by function 'Functions.%s' (Id: '%s'). Initiating cancellation.", limit,
 		inv.fn.name, inv.id)
-	err := newException(timeoutException, "Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)
+	err := newException(timeoutException,
+		"Timeout value of %s was exceeded by function: Functions.%s", limit, inv.fn.name)
 	inv.finish(started, err)
 	inv.timed = true
 	// The host waits for the function's task once more, and kills the handler if that does not
@@ -133,11 +144,13 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	case <-grace:
 	}
 	h.log(Warning, "Microsoft.Azure.WebJobs.Script.WebHost.WebScriptHostExceptionHandler",
-		"A function timeout has occurred. Restarting worker process executing invocationId '%s'.", inv.id)
+		"A function timeout has occurred. Restarting worker process executing invocationId '%s'.",
+		inv.id)
 	cancel(errTimeout)
 	inv.in.worker.restart()
 	if inv.way == "proxied" {
-		// The exchange writes to the caller itself. A caller that reads slowly holds it up no longer.
+		// The exchange writes to the caller itself. A caller that reads slowly holds it up no
+		// longer.
 		caller := http.NewResponseController(inv.req.w)
 		_ = caller.SetWriteDeadline(time.Unix(1, 0))
 		<-done
@@ -146,7 +159,7 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	return err
 }
 
-// finish logs the end of an attempt; the level tells success.
+// finish logs the end of an attempt; the level shows success.
 func (inv *invocation) finish(started time.Time, err error) {
 	if inv.timed {
 		return
@@ -158,15 +171,20 @@ func (inv *invocation) finish(started time.Time, err error) {
 		e := inv.failure(asException(err))
 		status, text = Failed, e.chain()
 	}
-	h.history.update(func() { inv.record.Status, inv.record.Duration, inv.record.Error = status, took, text })
+	h.history.update(
+		func() { inv.record.Status, inv.record.Duration, inv.record.Error = status, took, text })
 	if err == nil {
-		inv.log(Information, inv.category(), "Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", inv.fn.name, inv.id, took.Milliseconds())
+		inv.log(Information, inv.category(),
+			"Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", inv.fn.name, inv.id,
+			took.Milliseconds())
 		return
 	}
-	inv.log(Error, inv.category(), "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", inv.fn.name, inv.id, took.Milliseconds(), text)
+	inv.log(Error, inv.category(), "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s",
+		inv.fn.name, inv.id, took.Milliseconds(), text)
 }
 
-// exchange sends a wrapped request and reads the envelope; the answer that never means anything is waited for until ctx ends.
+// exchange sends a wrapped request and reads the envelope; the answer that never means anything is
+// waited for until ctx ends.
 func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (*envelope, error) {
 	in := inv.in
 	in.worker.await(ctx)
@@ -208,7 +226,8 @@ func (inv *invocation) exchange(ctx context.Context, p *payload, retry string) (
 	return e, nil
 }
 
-// traceRequest logs a request as the host does under Core Tools (recording E-request-tracing-coretools).
+// traceRequest logs a request as the host does under Core Tools (recording
+// E-request-tracing-coretools).
 func (inv *invocation) traceRequest(o *outgoing, body string) {
 	lines := ""
 	for _, name := range slices.Sorted(maps.Keys(o.hdr)) {
@@ -217,16 +236,17 @@ func (inv *invocation) traceRequest(o *outgoing, body string) {
 	if o.chunked {
 		lines += "\n  Transfer-Encoding: chunked"
 	}
-	inv.log(Trace, inv.category()+".User", "Invocation Request:Method: %s, RequestUri: 'http://%s%s', Version: 1.1, Content: System.Net.Http.ObjectContent`1"+
-		"[Microsoft.Azure.WebJobs.Script.Workers.Http.HttpScriptInvocationContext], Headers:\n{%s\n}", o.method, inv.in.worker.addr(), o.target, lines)
+	inv.log(Trace, inv.category()+".User",
+		"Invocation Request:Method: %s, RequestUri: 'http://%s%s', Version: 1.1, Content: System.Net.Http.ObjectContent`1"+
+			"[Microsoft.Azure.WebJobs.Script.Workers.Http.HttpScriptInvocationContext], Headers:\n{%s\n}", o.method, inv.in.worker.addr(), o.target, lines)
 	inv.log(Trace, inv.category()+".User", "%s", body)
 }
 
 // The redirects that HttpClient follows at most (MaxAutomaticRedirections).
 const maxRedirects = 50
 
-// follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into a GET, 307 and 308 repeat it (recordings
-// B-handler-302*).
+// follow sends o and follows redirects, unless forwarding is on: 301, 302 and 303 turn a POST into
+// a GET, 307 and 308 repeat it (recordings B-handler-302*).
 func (in *instance) follow(ctx context.Context, o *outgoing) (*http.Response, error) {
 	for n := 0; ; n++ {
 		answer, err := in.worker.client.send(ctx, o)
@@ -245,7 +265,8 @@ func (in *instance) follow(ctx context.Context, o *outgoing) (*http.Response, er
 		if _, err := readAll(answer); err != nil {
 			return nil, err
 		}
-		next := &outgoing{method: o.method, target: target, hdr: o.hdr, body: o.body, chunked: o.chunked}
+		next := &outgoing{method: o.method, target: target, hdr: o.hdr, body: o.body,
+			chunked: o.chunked}
 		if answer.StatusCode != 307 && answer.StatusCode != 308 && o.method == http.MethodPost {
 			next.method, next.body, next.hdr = http.MethodGet, nil, o.hdr.Clone()
 			next.hdr.Del("Content-Type")
@@ -254,7 +275,8 @@ func (in *instance) follow(ctx context.Context, o *outgoing) (*http.Response, er
 	}
 }
 
-// redirectTarget is the path of a Location, seen from the path that answered it, on the handler itself; the stand-in follows it nowhere else.
+// redirectTarget is the path of a Location, seen from the path that answered it, on the handler
+// itself; the stand-in follows it nowhere else.
 func redirectTarget(addr, from, location string) (string, bool) {
 	base, err := url.Parse("http://" + addr + from)
 	if err != nil || location == "" {

@@ -11,8 +11,8 @@ import (
 // The host writes JSON with Newtonsoft.Json. encoding/json writes numbers and dates otherwise.
 // Source: JamesNK/Newtonsoft.Json, Src/Newtonsoft.Json/JsonTextWriter.cs.
 
-// invariant is Convert.ToString of a value in the invariant culture: what a number, a bool or a date becomes
-// where the host needs a string.
+// invariant is Convert.ToString of a value in the invariant culture: what a number, a bool or a
+// date becomes where the host needs a string.
 func invariant(v *hostfile.Value) string {
 	if v.Scalar() {
 		return v.Text()
@@ -88,8 +88,9 @@ func writeJSON(b *strings.Builder, v *hostfile.Value, indent string, pretty bool
 	}
 }
 
-// writeJSONString escapes as Newtonsoft's default StringEscapeHandling: control characters, quote, backslash, U+0085, U+2028, U+2029, nothing else
-// (recording A-control-characters: U+007F, <, & and ' stay).
+// writeJSONString escapes as Newtonsoft's default StringEscapeHandling: control characters, quote,
+// backslash, U+0085, U+2028, U+2029, nothing else (recording A-control-characters: U+007F, <, & and
+// ' stay).
 func writeJSONString(b *strings.Builder, s string) {
 	const hex = "0123456789abcdef"
 	b.WriteByte('"')

@@ -27,7 +27,8 @@ func parseAuthLevel(s string) (authLevel, bool) {
 	case "admin", "4":
 		return adminLevel, true
 	case "user", "system", "1", "3":
-		// A function or host key proves the level Function and no other; only the master key opens all (AuthUtility.cs, PrincipalHasAuthLevelClaim).
+		// A function or host key proves the level Function and no other; only the master key opens
+		// all (AuthUtility.cs, PrincipalHasAuthLevelClaim).
 		return adminLevel, true
 	}
 	return 0, false
@@ -40,9 +41,10 @@ type grant struct {
 	keyID string
 }
 
-// grantOf reads the key of a request: the first line of the header x-functions-key, even an empty one; without the header the query's first code
-// (recording A-key-both-host: the header wins).
-// Source: Azure/azure-functions-host src/WebJobs.Script.WebHost/Security/Authentication/Keys/AuthenticationLevelHandler.cs.
+// grantOf reads the key of a request: the first line of the header x-functions-key, even an empty
+// one; without the header the query's first code (recording A-key-both-host: the header wins).
+// Source: Azure/azure-functions-host
+// src/WebJobs.Script.WebHost/Security/Authentication/Keys/AuthenticationLevelHandler.cs.
 func (h *Host) grantOf(req *request, functionKeys bool) grant {
 	key := req.hdr.Get("X-Functions-Key")
 	if codes := req.query.get("code"); len(codes) > 0 && req.hdr["X-Functions-Key"] == nil {
@@ -74,8 +76,9 @@ const (
 	KeyMaster   = "master"
 )
 
-// RotateKey gives a key a new value, which it returns, and drops the old one at once, as "Renew key value" in the portal does
-// (Azure/azure-functions-host src/WebJobs.Script.WebHost/Controllers/KeysController.cs).
+// RotateKey gives a key a new value, which it returns, and drops the old one at once, as "Renew key
+// value" in the portal does (Azure/azure-functions-host
+// src/WebJobs.Script.WebHost/Controllers/KeysController.cs).
 func (h *Host) RotateKey(name string) (secret.String, error) {
 	h.keys.mu.Lock()
 	defer h.keys.mu.Unlock()
@@ -88,7 +91,8 @@ func (h *Host) RotateKey(name string) (secret.String, error) {
 	case KeyMaster:
 		h.keys.master = fresh
 	default:
-		return secret.String{}, fmt.Errorf("rotating a key of host: no key %q: want %s, %s or %s", name, KeyFunction, KeyHost, KeyMaster)
+		return secret.String{}, fmt.Errorf("rotating a key of host: no key %q: want %s, %s or %s",
+			name, KeyFunction, KeyHost, KeyMaster)
 	}
 	return fresh, nil
 }
@@ -97,14 +101,17 @@ func same(want secret.String, got string) bool {
 	return !want.Empty() && subtle.ConstantTimeCompare([]byte(want.Reveal()), []byte(got)) == 1
 }
 
-// identity is the serialized ClaimsIdentity of a request (recordings A-key-code, A-key-on-anonymous).
+// identity is the serialized ClaimsIdentity of a request (recordings A-key-code,
+// A-key-on-anonymous).
 func (g grant) identity() string {
 	kind, yes, claims := "null", "false", ""
 	if g.name != "" {
 		kind, yes = `"WebJobsAuthLevel"`, "true"
-		claims = claim("authlevel", g.name) + "," + claim("invoke", "true") + "," + claim("keyid", g.keyID)
+		claims = claim("authlevel", g.name) + "," + claim("invoke", "true") + "," +
+			claim("keyid", g.keyID)
 	}
-	return `{"AuthenticationType":` + kind + `,"IsAuthenticated":` + yes + `,"Actor":null,"BootstrapContext":null,"Claims":[` + claims +
+	return `{"AuthenticationType":` + kind + `,"IsAuthenticated":` + yes +
+		`,"Actor":null,"BootstrapContext":null,"Claims":[` + claims +
 		`],"Label":null,"Name":null,"NameClaimType":"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",` +
 		`"RoleClaimType":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role"}`
 }

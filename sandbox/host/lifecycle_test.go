@@ -13,14 +13,16 @@ import (
 	"time"
 )
 
-// life is how a recording that is a host's life of its own is played: what is set before the start, and what is done after it.
+// life is how a recording that is a host's life of its own is played: what is set before the start,
+// and what is done after it.
 type life struct {
 	speed  float64                        // 0: replaySpeed
 	before func(l *stage)                 // files, script, settings
 	play   func(l *stage)                 // instead of sending the clients one after another
 	loose  bool                           // events come in no certain order
 	shape  func(events []string) []string // what of the events is compared
-	skip   int                            // log lines of the recording that belong to the one before
+	// log lines of the recording that belong to the one before
+	skip int
 }
 
 // stage is one life being played.
@@ -42,7 +44,8 @@ func replayLife(t *testing.T, r *recording) []string {
 	spec := lives[r.Name]
 	hostJSON, functionJSON := r.HostJSON, r.FunctionJSON
 	if len(hostJSON) == 0 || string(hostJSON) == "null" {
-		hostJSON = json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"handler"}}}`)
+		hostJSON = json.RawMessage(
+			`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"handler"}}}`)
 		functionJSON = json.RawMessage(helloFunction)
 	}
 	l := &stage{rig: newRig(t, hostJSON, functionJSON), r: r, skip: spec.skip}
@@ -74,7 +77,8 @@ func (l *stage) playClients() {
 		return
 	}
 	until(l.t, "the handler", func() bool {
-		return len(requests(l.events(), true)) > 0 || l.host.inside().worker == nil || l.host.inside().fault != ""
+		return len(requests(l.events(), true)) > 0 || l.host.inside().worker == nil ||
+			l.host.inside().fault != ""
 	})
 	for i, c := range l.r.Client {
 		if c.RequestLine == "" {
@@ -90,13 +94,15 @@ func (l *stage) playClients() {
 		}
 		wait := 15 * time.Second
 		if strings.Contains(l.r.ClientGot[i].Error, "timed out") {
-			wait = time.Duration(float64(l.r.ClientGot[i].MS) / l.cfg.Speed * float64(time.Millisecond))
+			wait = time.Duration(float64(l.r.ClientGot[i].MS) / l.cfg.Speed * float64(
+				time.Millisecond))
 		}
 		if i > 0 {
 			l.settle()
 		}
 		if strings.Contains(l.r.Name, "silent-close") {
-			time.Sleep(30 * time.Millisecond) // as the recorder did; a request within the close itself would meet it
+			// as the recorder did; a request within the close itself would meet it
+			time.Sleep(30 * time.Millisecond)
 		}
 		got := ask(l.host.Addr(), c, wait)
 		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[i], got)...)
@@ -106,12 +112,14 @@ func (l *stage) playClients() {
 
 // settle lets an exit that follows an answer happen, and a new handler get ready.
 func (l *stage) settle() {
-	if !strings.HasPrefix(l.r.Name, "E-exit") && !strings.HasPrefix(l.r.Name, "E-killed") && !strings.HasPrefix(l.r.Name, "E-crash") {
+	if !strings.HasPrefix(l.r.Name, "E-exit") && !strings.HasPrefix(l.r.Name, "E-killed") &&
+		!strings.HasPrefix(l.r.Name, "E-crash") {
 		return
 	}
 	until(l.t, "the exit", func() bool {
 		events := l.events()
-		return len(events) > 0 && slices.ContainsFunc(events, func(e event) bool { return e.Ev == "exit" || e.Ev == "selfsignal" })
+		return len(events) > 0 && slices.ContainsFunc(events,
+			func(e event) bool { return e.Ev == "exit" || e.Ev == "selfsignal" })
 	})
 	until(l.t, "the end of the process", func() bool { return !isAlive(l.events()[0].Pid) })
 	time.Sleep(60 * time.Millisecond)
@@ -122,7 +130,8 @@ func (l *stage) waitForAll() {
 	want := logLines(l.r)[l.skip:]
 	deadline := time.Now().Add(3 * time.Second)
 	for time.Now().Before(deadline) {
-		if len(entryLines(l.entries())) >= len(want) && len(requests(l.events(), true)) >= len(l.r.Received) && len(kinds(l.events())) >= len(l.wantedEvents()) {
+		if len(entryLines(l.entries())) >= len(want) && len(requests(l.events(), true)) >= len(
+			l.r.Received) && len(kinds(l.events())) >= len(l.wantedEvents()) {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -130,10 +139,12 @@ func (l *stage) waitForAll() {
 }
 
 // compared are the events that the scripted handler notes as the recorder did.
-var compared = map[string]bool{"start": true, "listening": true, "request": true, "answered": true, "exit": true, "closedByUs": true,
+var compared = map[string]bool{"start": true, "listening": true, "request": true, "answered": true,
+	"exit": true, "closedByUs": true,
 	"neverListen": true, "selfsignal": true}
 
-// kinds writes events down as the order of what happened: in which life of the handler, on which connection.
+// kinds writes events down as the order of what happened: in which life of the handler, on which
+// connection.
 func kinds(events []event) []string {
 	var out []string
 	pids := map[int]int{}
@@ -164,7 +175,8 @@ func (l *stage) compareLife(spec life) {
 		slices.Sort(want)
 		slices.Sort(got)
 	}
-	if strings.HasPrefix(l.r.Name, "E-fn-") && len(want) > 0 && strings.Contains(want[0], "Error indexing") || l.r.Name[0] != 'E' && len(got) > len(want) {
+	if strings.HasPrefix(l.r.Name, "E-fn-") && len(want) > 0 && strings.Contains(want[0],
+		"Error indexing") || l.r.Name[0] != 'E' && len(got) > len(want) {
 		got = got[:min(len(got), len(want))] // the recorder stopped looking after so many
 	}
 	defer func() { l.diffs = append(l.diffs, compareLog(want, got)...) }()
@@ -185,10 +197,12 @@ func (l *stage) compareLife(spec life) {
 	}
 	if spec.loose {
 		slices.SortStableFunc(recd, func(a, b *received) int {
-			return strings.Compare(a.RequestLine+varies(string(a.Body)), b.RequestLine+varies(string(b.Body)))
+			return strings.Compare(a.RequestLine+varies(string(a.Body)),
+				b.RequestLine+varies(string(b.Body)))
 		})
 		slices.SortStableFunc(wantReqs, func(a, b recordedRequest) int {
-			return strings.Compare(a.RequestLine+varies(string(recordedBody(a.Body, a.BodyBase64, 0))),
+			return strings.Compare(a.RequestLine+varies(
+				string(recordedBody(a.Body, a.BodyBase64, 0))),
 				b.RequestLine+varies(string(recordedBody(b.Body, b.BodyBase64, 0))))
 		})
 	}
@@ -196,7 +210,8 @@ func (l *stage) compareLife(spec life) {
 		return // environment compares all that is recorded
 	}
 	if len(recd) < len(wantReqs) || len(recd) > len(wantReqs) && l.r.Name[0] == 'E' {
-		l.differ("handler got another number of requests: want %d, got %d", len(wantReqs), len(recd))
+		l.differ("handler got another number of requests: want %d, got %d", len(wantReqs),
+			len(recd))
 	}
 	for i, w := range wantReqs {
 		if i < len(recd) {
@@ -211,7 +226,8 @@ func (l *stage) compareLife(spec life) {
 		wantEv, gotEv = spec.shape(wantEv), spec.shape(gotEv)
 	}
 	if slicesDiffer(wantEv, gotEv) {
-		l.differ("another course of events:\n\twant %s\n\tgot  %s", strings.Join(wantEv, "\n\t     "), strings.Join(gotEv, "\n\t     "))
+		l.differ("another course of events:\n\twant %s\n\tgot  %s",
+			strings.Join(wantEv, "\n\t     "), strings.Join(gotEv, "\n\t     "))
 	}
 	if strings.Contains(l.r.Note, "host exit code: 0;") {
 		select {
@@ -224,7 +240,8 @@ func (l *stage) compareLife(spec life) {
 	}
 }
 
-// withoutConnections leaves out on which connection things happened, for requests that run side by side.
+// withoutConnections leaves out on which connection things happened, for requests that run side by
+// side.
 func withoutConnections(events []string) []string {
 	at := regexp.MustCompile(` connection \d+, request \d+`)
 	out := make([]string, len(events))
@@ -275,7 +292,8 @@ func exitWith(code int, delay float64) func(*stage) {
 	return func(l *stage) { l.sc.ExitAtStart, l.sc.ExitDelay = &code, delay }
 }
 
-// consoleScript writes the lines of recording E-console: first those of stdout, up to the one that says it is of stderr.
+// consoleScript writes the lines of recording E-console: first those of stdout, up to the one that
+// says it is of stderr.
 func consoleScript(l *stage) {
 	var out, errs strings.Builder
 	into := &out
@@ -297,7 +315,8 @@ func (l *stage) stopInFlight() {
 	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	got := make(chan *clientGot, 1)
 	go func() {
-		got <- ask(l.host.Addr(), clientRequest{RequestLine: "GET /api/hello HTTP/1.1", Headers: [][2]string{{"Host", "localhost:7120"}}},
+		got <- ask(l.host.Addr(), clientRequest{RequestLine: "GET /api/hello HTTP/1.1",
+			Headers: [][2]string{{"Host", "localhost:7120"}}},
 			15*time.Second)
 	}()
 	until(l.t, "the request", func() bool { return len(requests(l.events(), false)) > 0 })
@@ -312,7 +331,8 @@ func (l *stage) stopInFlight() {
 		return
 	}
 	if g.err == nil || took < 29*time.Second || took > 40*time.Second {
-		l.differ("the running invocation: want it cut after 30 s, got %q (%v) after %s", g.statusLine, g.err, took)
+		l.differ("the running invocation: want it cut after 30 s, got %q (%v) after %s",
+			g.statusLine, g.err, took)
 	}
 }
 
@@ -324,7 +344,8 @@ func (l *stage) awaitEnd(atLeast, atMost time.Duration) {
 		l.differ("the host did not end")
 		return
 	}
-	if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < atLeast || took > atMost {
+	if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < atLeast ||
+		took > atMost {
 		l.differ("the host ended after %s: want %s to %s", took, atLeast, atMost)
 	}
 	l.waitForAll()
@@ -340,7 +361,8 @@ func environment(l *stage) {
 		argv = append(argv, here(a))
 	}
 	if l.r.Name == "E-environment-workerpath" {
-		argv[0] = strings.TrimPrefix(argv[0], "<app>/") // a script's argv begins with what the interpreter was told
+		// a script's argv begins with what the interpreter was told
+		argv[0] = strings.TrimPrefix(argv[0], "<app>/")
 	}
 	if slicesDiffer(l.r.Argv, argv) {
 		l.differ("another argv:\n\twant %q\n\tgot  %q", l.r.Argv, argv)
@@ -369,7 +391,8 @@ func environment(l *stage) {
 		l.differ("variables that the host does not set: %v", got)
 	}
 	for _, name := range l.r.Add {
-		if !slices.ContainsFunc(e.Environ, func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
+		if !slices.ContainsFunc(e.Environ,
+			func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
 			l.differ("the host did not add %s", name)
 		}
 	}
@@ -387,7 +410,8 @@ func environmentBefore(description string, more ...string) func(*stage) {
 			if slices.Contains(l.r.Add, name) {
 				continue
 			}
-			l.cfg.Environ = append(l.cfg.Environ, name+"="+strings.ReplaceAll(value, "<app>", l.root))
+			l.cfg.Environ = append(l.cfg.Environ, name+"="+strings.ReplaceAll(value, "<app>",
+				l.root))
 		}
 		for i := 0; i < len(more); i += 2 {
 			l.file(more[i], more[i+1])
@@ -398,7 +422,8 @@ func environmentBefore(description string, more ...string) func(*stage) {
 	}
 }
 
-// interpreter stands for python3: it drops -u and becomes the script, under the name that it was told.
+// interpreter stands for python3: it drops -u and becomes the script, under the name that it was
+// told.
 const interpreter = "#!/bin/bash\n[ \"$1\" = -u ] && shift\nname=$1; shift\ncase $name in /*) ;; *) name=./$name ;; esac\nexec -a \"${name#./}\" \"$name\" \"$@\"\n"
 
 func onPath(l *stage) {

@@ -9,15 +9,18 @@ import (
 	"time"
 )
 
-// lives says what each recorded life needs beyond its host.json, its functions and its clients; what is not here needs nothing.
+// lives says what each recorded life needs beyond its host.json, its functions and its clients;
+// what is not here needs nothing.
 var lives = map[string]life{
 	"E-app-offline": {play: func(l *stage) {
 		l.playClients()
 		l.file("app_offline.htm", "closed")
 		l.awaitEnd(0, time.Minute)
 	}},
-	"E-appinsights-forwarding": {before: setting("APPLICATIONINSIGHTS_CONNECTION_STRING=InstrumentationKey=11111111-2222-3333-4444-555555555555")},
-	"E-appinsights-wrapped":    {before: setting("APPLICATIONINSIGHTS_CONNECTION_STRING=InstrumentationKey=11111111-2222-3333-4444-555555555555")},
+	"E-appinsights-forwarding": {before: setting(
+		"APPLICATIONINSIGHTS_CONNECTION_STRING=InstrumentationKey=11111111-2222-3333-4444-555555555555")},
+	"E-appinsights-wrapped": {before: setting(
+		"APPLICATIONINSIGHTS_CONNECTION_STRING=InstrumentationKey=11111111-2222-3333-4444-555555555555")},
 	"E-concurrency": {loose: true, shape: withoutConnections, play: func(l *stage) {
 		l.sideBySide(20, "/api/hello")
 		l.waitForAll()
@@ -34,11 +37,14 @@ var lives = map[string]life{
 	"E-console-during-request":           {loose: true}, // stdout and stderr are two pipes
 	"E-console":                          {before: consoleScript},
 	"E-console-stderr-errors-only-false": {before: consoleScript},
-	"E-environment":                      {before: environmentBefore(`{"defaultExecutablePath":"handler"}`), play: environment},
-	"E-environment-settings":             {before: environmentBefore(`{"defaultExecutablePath":"handler"}`), play: environment},
+	"E-environment": {before: environmentBefore(
+		`{"defaultExecutablePath":"handler"}`), play: environment},
+	"E-environment-settings": {before: environmentBefore(
+		`{"defaultExecutablePath":"handler"}`), play: environment},
 	"E-environment-arguments": {before: environmentBefore(`{"defaultExecutablePath":"handler","workingDirectory":"sub/dir",
 		"arguments":["--a","two words","\"quote","%NOT_SET%","%MY_APP_SETTING%","$HOME","back\\slash","é","--x=1"]}`), play: environment},
-	"E-environment-workerpath": {before: environmentBefore(`{"defaultExecutablePath":"python3","arguments":["-u"],"defaultWorkerPath":"handler","workerArguments":["w1"]}`,
+	"E-environment-workerpath": {before: environmentBefore(
+		`{"defaultExecutablePath":"python3","arguments":["-u"],"defaultWorkerPath":"handler","workerArguments":["w1"]}`,
 		"python3", interpreter), play: environment},
 	"E-exe-absolute": {before: func(l *stage) {
 		dir := l.t.TempDir()
@@ -49,12 +55,14 @@ var lives = map[string]life{
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		l.file("host.json", strings.ReplaceAll(string(l.r.HostJSON), "<build>/out/capture/handler.py", filepath.Join(dir, "elsewhere")))
+		l.file("host.json", strings.ReplaceAll(string(l.r.HostJSON),
+			"<build>/out/capture/handler.py", filepath.Join(dir, "elsewhere")))
 	}},
 	"E-exe-missing": {speed: 100, play: func(l *stage) {
 		began := time.Now()
 		got := ask(l.host.Addr(), l.r.Client[0], 15*time.Second)
-		if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < 130*time.Second || took > 150*time.Second {
+		if took := time.Duration(float64(
+			time.Since(began)) * l.cfg.Speed); took < 130*time.Second || took > 150*time.Second {
 			l.differ("the request waited %s, want 135 s", took)
 		}
 		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0], got)...)
@@ -65,7 +73,8 @@ var lives = map[string]life{
 	"E-appservice-forwarding": {before: setting("WEBSITE_INSTANCE_ID=0123456789abcdef")},
 	"E-appservice-wrapped":    {before: setting("WEBSITE_INSTANCE_ID=0123456789abcdef")},
 	"E-exit0-at-start": {speed: 50, before: exitWith(0, 0), play: func(l *stage) {
-		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0], ask(l.host.Addr(), l.r.Client[0], 400*time.Millisecond))...)
+		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0],
+			ask(l.host.Addr(), l.r.Client[0], 400*time.Millisecond))...)
 		until(l.t, "the second life", func() bool { return len(kinds(l.events())) >= 4 })
 	}},
 	"E-exit1-at-start": {before: func(l *stage) {
@@ -87,7 +96,8 @@ var lives = map[string]life{
 		port := l.host.inside().worker.port
 		for i, path := range []string{"host.json", "hello/function.json"} {
 			touch(path)
-			until(l.t, "the next handler", func() bool { return len(requests(l.events(), true)) >= 3+i })
+			until(l.t, "the next handler",
+				func() bool { return len(requests(l.events(), true)) >= 3+i })
 			if next := l.host.inside().worker.port; next == port {
 				l.differ("the port stayed after a change of %s", path)
 			} else {
@@ -103,13 +113,16 @@ var lives = map[string]life{
 	"E-fn-disabled-by-setting": {before: setting("AzureWebJobs.off.Disabled=1")},
 	"E-folder-badjson":         {before: folder("badjson/function.json", `{"bin`)},
 	"E-folder-bom":             {before: folder("bom/function.json", "\ufeff"+anyHTTP)},
-	"E-folder-comments":        {before: folder("cm/function.json", "// a comment\n"+anyHTTP+"/* another */")},
-	"E-folder-deep":            {before: folder("deep/er/function.json", anyHTTP)},
-	"E-folder-dot":             {before: folder(".dot/function.json", anyHTTP)},
-	"E-folder-emptyfolder":     {before: folder("nothing/readme.txt", "")},
-	"E-folder-excluded":        {before: folder("excl/function.json", strings.TrimSuffix(anyHTTP, "}")+`,"excluded":true}`)},
-	"E-folder-scriptfile":      {before: folder("sf/function.json", strings.TrimSuffix(anyHTTP, "}")+`,"scriptFile":"run.py"}`)},
-	"E-folder-space":           {before: folder("with space/function.json", anyHTTP)},
+	"E-folder-comments": {before: folder("cm/function.json",
+		"// a comment\n"+anyHTTP+"/* another */")},
+	"E-folder-deep":        {before: folder("deep/er/function.json", anyHTTP)},
+	"E-folder-dot":         {before: folder(".dot/function.json", anyHTTP)},
+	"E-folder-emptyfolder": {before: folder("nothing/readme.txt", "")},
+	"E-folder-excluded": {before: folder("excl/function.json",
+		strings.TrimSuffix(anyHTTP, "}")+`,"excluded":true}`)},
+	"E-folder-scriptfile": {before: folder("sf/function.json",
+		strings.TrimSuffix(anyHTTP, "}")+`,"scriptFile":"run.py"}`)},
+	"E-folder-space": {before: folder("with space/function.json", anyHTTP)},
 	"E-hang-neighbour": {loose: true, shape: withoutConnections, play: func(l *stage) {
 		until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 		done := make(chan *clientGot, 2)
@@ -133,7 +146,8 @@ var lives = map[string]life{
 			code := strings.Split(g.statusLine, " ")[1]
 			codes[code]++
 			switch has := func(name string) bool {
-				return slices.ContainsFunc(g.headers, func(h [2]string) bool { return strings.EqualFold(h[0], name) })
+				return slices.ContainsFunc(g.headers,
+					func(h [2]string) bool { return strings.EqualFold(h[0], name) })
 			}; {
 			case code == "429" && (!has("X-FUNCTION-SCALEOUT") || has("X-Custom")):
 				l.differ("another header on 429: %v", g.headers)
@@ -150,30 +164,37 @@ var lives = map[string]life{
 		l.playClients()
 		began := time.Now()
 		closed := func() bool {
-			return slices.ContainsFunc(l.events(), func(e event) bool { return e.Ev == "connClosed" })
+			return slices.ContainsFunc(l.events(),
+				func(e event) bool { return e.Ev == "connClosed" })
 		}
 		if closed() {
 			l.differ("the connection was not kept")
 		}
 		until(l.t, "the connection to be closed", closed)
-		if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < 60*time.Second || took > 90*time.Second {
+		if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < 60*time.Second ||
+			took > 90*time.Second {
 			l.differ("the idle connection was closed after %s, want 74 s", took)
 		}
 	}},
-	"E-initialization-timeout": {before: func(l *stage) { l.sc.NeverListen = true }, play: func(l *stage) { l.awaitEnd(9*time.Second, 16*time.Second) }},
+	"E-initialization-timeout": {before: func(l *stage) { l.sc.NeverListen = true },
+		play: func(l *stage) { l.awaitEnd(9*time.Second, 16*time.Second) }},
 	"E-never-listens": {speed: 30, before: func(l *stage) {
 		l.sc.NeverListen = true
-		l.cfg.Durations.ProbePause = 560 * time.Millisecond // a pause of a millisecond would be stretched by a busy machine
+		// a pause of a millisecond would be stretched by a busy machine
+		l.cfg.Durations.ProbePause = 560 * time.Millisecond
 	}, play: func(l *stage) {
-		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0], ask(l.host.Addr(), l.r.Client[0], 1500*time.Millisecond))...)
+		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0],
+			ask(l.host.Addr(), l.r.Client[0], 1500*time.Millisecond))...)
 		l.awaitEnd(20*time.Second, 160*time.Second)
 	}},
-	"E-probe-late-listen":         {before: func(l *stage) { l.sc.ListenAfter = 3 }},
-	"E-request-before-ready":      {before: func(l *stage) { l.sc.ListenAfter = 4 }, play: clientAtOnce},
+	"E-probe-late-listen": {before: func(l *stage) { l.sc.ListenAfter = 3 }},
+	"E-request-before-ready": {before: func(l *stage) { l.sc.ListenAfter = 4 },
+		play: clientAtOnce},
 	"E-probe-hangs":               {play: clientAtOnce},
 	"E-request-tracing-coretools": {before: setting("FUNCTIONS_CORETOOLS_ENVIRONMENT=true")},
 	"E-runtime-dotnet": {before: func(l *stage) {
-		l.cfg.Environ = slices.DeleteFunc(l.cfg.Environ, func(s string) bool { return strings.HasPrefix(s, "FUNCTIONS_WORKER_RUNTIME=") })
+		l.cfg.Environ = slices.DeleteFunc(l.cfg.Environ,
+			func(s string) bool { return strings.HasPrefix(s, "FUNCTIONS_WORKER_RUNTIME=") })
 	}},
 	"E-sigint":                 {before: catching, play: func(l *stage) { l.signalHost("INT") }},
 	"E-sigterm":                {before: catching, play: func(l *stage) { l.signalHost("TERM") }},
@@ -193,7 +214,8 @@ func clientAtOnce(l *stage) {
 	l.waitForAll()
 }
 
-// twoHosts starts another host on the same StatusDir, the place of the storage account; the second of them to start never gets the lock.
+// twoHosts starts another host on the same StatusDir, the place of the storage account; the second
+// of them to start never gets the lock.
 func (l *stage) twoHosts(first bool) {
 	dir := l.t.TempDir()
 	l.host.Stop()
@@ -216,7 +238,8 @@ func (l *stage) twoHosts(first bool) {
 	l.start(l.cfg)
 	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) >= 1 })
 	before := len(requests(other.events(), false))
-	until(l.t, "another tick", func() bool { return len(requests(other.events(), false)) >= before+2 })
+	until(l.t, "another tick",
+		func() bool { return len(requests(other.events(), false)) >= before+2 })
 }
 
 // signalHost runs the host as a process of its own and sends it a signal.
@@ -225,7 +248,8 @@ func (l *stage) signalHost(name string) {
 	l.clearEvents()
 	l.clearLog()
 	p := startHostProcess(l)
-	until(l.t, "the handler", func() bool { return slices.ContainsFunc(l.events(), func(e event) bool { return e.Ev == "answered" }) })
+	until(l.t, "the handler",
+		func() bool { return slices.ContainsFunc(l.events(), func(e event) bool { return e.Ev == "answered" }) })
 	time.Sleep(50 * time.Millisecond)
 	handler := l.events()[0].Pid
 	began := time.Now()

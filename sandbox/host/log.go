@@ -34,13 +34,15 @@ func (l Level) String() string {
 // MarshalText writes the level's name.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// LogEntry is one line of the host's log. Text may hold line breaks (the stack of a failed invocation).
+// LogEntry is one line of the host's log. Text may hold line breaks (the stack of a failed
+// invocation).
 type LogEntry struct {
 	Time     time.Time `json:"-"` // without the fault clock-skew
 	Level    Level     `json:"level"`
 	Category string    `json:"category"`
 	Text     string    `json:"text"`
-	// Invocation is the id of the invocation that the line belongs to; empty for lines of the process's console, which the host cannot tie to one.
+	// Invocation is the id of the invocation that the line belongs to; empty for lines of the
+	// process's console, which the host cannot tie to one.
 	Invocation string `json:"-"`
 }
 
@@ -48,7 +50,8 @@ type LogEntry struct {
 // src/WebJobs.Script/Diagnostics/WorkerFunctionConsoleLog…).
 const consoleCategory = "Host.Function.Console"
 
-// WriteJSON returns an OnLog that writes each entry as one line of JSON: {"level":"Information","category":"Function.orders.User","text":"…"}.
+// WriteJSON returns an OnLog that writes each entry as one line of JSON:
+// {"level":"Information","category":"Function.orders.User","text":"…"}.
 func WriteJSON(w io.Writer) func(LogEntry) {
 	var mu sync.Mutex
 	enc := json.NewEncoder(w)
@@ -60,7 +63,8 @@ func WriteJSON(w io.Writer) func(LogEntry) {
 	}
 }
 
-// WriteText returns an OnLog for a person's eyes: time, level, category, text. Debug and Trace are left out.
+// WriteText returns an OnLog for a person's eyes: time, level, category, text. Debug and Trace are
+// left out.
 func WriteText(w io.Writer) func(LogEntry) {
 	short := [...]string{"trce", "dbug", "info", "warn", "fail", "crit"}
 	var mu sync.Mutex
@@ -70,7 +74,8 @@ func WriteText(w io.Writer) func(LogEntry) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		_, _ = fmt.Fprintf(w, "%s %s %s: %s\n", e.Time.Format("15:04:05.000"), short[e.Level], e.Category, e.Text)
+		_, _ = fmt.Fprintf(w, "%s %s %s: %s\n", e.Time.Format("15:04:05.000"), short[e.Level],
+			e.Category, e.Text)
 	}
 }
 
@@ -85,7 +90,8 @@ func sprintf(format string, args []any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// emit hands the entry to the listener, where host.json's levels let it pass, and to the invocations that run meanwhile; one at a time, so that the order is the same for all.
+// emit hands the entry to the listener, where host.json's levels let it pass, and to the
+// invocations that run meanwhile; one at a time, so that the order is the same for all.
 func (h *Host) emit(e LogEntry) {
 	if h.muted.Load() {
 		return
@@ -94,7 +100,8 @@ func (h *Host) emit(e LogEntry) {
 	defer h.logMu.Unlock()
 	e.Time = h.clock.right()
 	h.history.note(e)
-	if rules := h.logRules.Load(); h.cfg.OnLog != nil && (rules == nil || rules.passes(e.Level, e.Category)) {
+	if rules := h.logRules.Load(); h.cfg.OnLog != nil &&
+		(rules == nil || rules.passes(e.Level, e.Category)) {
 		h.cfg.OnLog(e)
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// logRules are logging.logLevel of host.json: the least level by category, as Microsoft.Extensions.Logging reads it. Of the rules whose name begins
-// the category the longest counts, "default" where none does (dotnet/runtime src/libraries/Microsoft.Extensions.Logging/src/LoggerRuleSelector.cs;
-// learn.microsoft.com, "host.json reference", logging). Without a rule everything is logged, as in the recordings.
+// logRules are logging.logLevel of host.json: the least level by category, as
+// Microsoft.Extensions.Logging reads it. Of the rules whose name begins the category the longest
+// counts, "default" where none does (dotnet/runtime
+// src/libraries/Microsoft.Extensions.Logging/src/LoggerRuleSelector.cs; learn.microsoft.com,
+// "host.json reference", logging). Without a rule everything is logged, as in the recordings.
 type logRules []logRule
 
 type logRule struct {
@@ -51,13 +53,14 @@ func parseLevel(s string) (Level, bool) {
 	return Critical + 1, strings.EqualFold(s, "None")
 }
 
-// passes tells whether a line is logged.
+// passes reports whether a line is logged.
 func (rules logRules) passes(level Level, category string) bool {
 	category = strings.ToLower(category)
 	longest, least := -1, Trace
 	for _, r := range rules {
 		// Of two that are as long the later counts.
-		if n := len(r.prefix) + len(r.suffix); n >= longest && strings.HasPrefix(category, r.prefix) && strings.HasSuffix(category, r.suffix) {
+		if n := len(r.prefix) + len(r.suffix); n >= longest && strings.HasPrefix(category,
+			r.prefix) && strings.HasSuffix(category, r.suffix) {
 			longest, least = n, r.least
 		}
 	}

@@ -28,14 +28,24 @@ const maxManaged = 10 << 20
 //	POST   /restart                 Restart
 //	POST   /reset                   faults, and what is remembered
 //
-// It checks neither origin nor host: wrap it in loopback.Guard. Unlike POST /admin/functions/{name}, which is the real host's and runs a function
-// once, it delivers a queue's message as its queue would.
+// It checks neither origin nor host: wrap it in loopback.Guard. Unlike POST
+// /admin/functions/{name}, which is the real host's and runs a function once, it delivers a queue's
+// message as its queue would.
 func (h *Host) Manage(rotated func(key, value string)) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /functions", func(w http.ResponseWriter, _ *http.Request) { manageJSON(w, h.managedFunctions()) })
+	mux.HandleFunc("GET /functions", func(w http.ResponseWriter,
+		_ *http.Request) {
+		manageJSON(w, h.managedFunctions())
+	})
 	mux.HandleFunc("POST /functions/{name}", h.manageFire)
-	mux.HandleFunc("GET /invocations", func(w http.ResponseWriter, _ *http.Request) { manageJSON(w, managedHistory(h.History())) })
-	mux.HandleFunc("GET /outputs", func(w http.ResponseWriter, _ *http.Request) { manageJSON(w, managedOutputs(h.Outputs())) })
+	mux.HandleFunc("GET /invocations", func(w http.ResponseWriter,
+		_ *http.Request) {
+		manageJSON(w, managedHistory(h.History()))
+	})
+	mux.HandleFunc("GET /outputs", func(w http.ResponseWriter,
+		_ *http.Request) {
+		manageJSON(w, managedOutputs(h.Outputs()))
+	})
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
 		manageJSON(w, map[string]any{"on": append([]Fault{}, h.Faults()...), "names": FaultNames()})
 	})
@@ -58,8 +68,16 @@ func (h *Host) Manage(rotated func(key, value string)) http.Handler {
 		}
 		managed(w, err)
 	})
-	mux.HandleFunc("POST /restart", func(w http.ResponseWriter, _ *http.Request) { h.Restart(); managed(w, nil) })
-	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, _ *http.Request) { h.Reset(); managed(w, nil) })
+	mux.HandleFunc("POST /restart", func(w http.ResponseWriter,
+		_ *http.Request) {
+		h.Restart()
+		managed(w, nil)
+	})
+	mux.HandleFunc("POST /reset", func(w http.ResponseWriter,
+		_ *http.Request) {
+		h.Reset()
+		managed(w, nil)
+	})
 	return mux
 }
 
@@ -72,14 +90,16 @@ func (h *Host) Reset() {
 	h.out = nil
 }
 
-// Firing is a run by hand. HTTP functions take Method, Path, Header and Body, others Input or Many, and Metadata.
+// Firing is a run by hand. HTTP functions take Method, Path, Header and Body, others Input or Many,
+// and Metadata.
 type Firing struct {
-	Method   string            `json:"method"` // GET when empty
-	Path     string            `json:"path"`   // path and query
-	Header   map[string]string `json:"header"`
-	Body     string            `json:"body"`
-	Input    json.RawMessage   `json:"input"` // the event's data: text, or any JSON as it stands; empty text is none
-	Many     []json.RawMessage `json:"many"`  // the items of a batch
+	Method string            `json:"method"` // GET when empty
+	Path   string            `json:"path"`   // path and query
+	Header map[string]string `json:"header"`
+	Body   string            `json:"body"`
+	// the event's data: text, or any JSON as it stands; empty text is none
+	Input    json.RawMessage   `json:"input"`
+	Many     []json.RawMessage `json:"many"` // the items of a batch
 	Metadata map[string]string `json:"metadata"`
 }
 
@@ -106,16 +126,19 @@ func eventText(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// Call sends a request to an HTTP function through the host's own address, with the key that fits every level, and returns the status and the
-// first 4 KiB of the body. Redirects are not followed. A caller's fault is the error that any caller sees.
+// Call sends a request to an HTTP function through the host's own address, with the key that fits
+// every level, and returns the status and the first 4 KiB of the body. Redirects are not followed.
+// A caller's fault is the error that any caller sees.
 func (h *Host) Call(ctx context.Context, f Firing) (status int, body string, err error) {
 	if f.Method == "" {
 		f.Method = http.MethodGet
 	}
 	if !strings.HasPrefix(f.Path, "/") {
-		return 0, "", fmt.Errorf("calling the host: path is %q: want one that begins with /", f.Path)
+		return 0, "", fmt.Errorf("calling the host: path is %q: want one that begins with /",
+			f.Path)
 	}
-	req, err := http.NewRequestWithContext(ctx, f.Method, "http://"+h.Addr()+f.Path, bytes.NewReader([]byte(f.Body)))
+	req, err := http.NewRequestWithContext(ctx, f.Method, "http://"+h.Addr()+f.Path,
+		bytes.NewReader([]byte(f.Body)))
 	if err != nil {
 		return 0, "", fmt.Errorf("making a request: %w", err)
 	}
@@ -126,8 +149,12 @@ func (h *Host) Call(ctx context.Context, f Firing) (status int, body string, err
 		req.Header.Set(name, value)
 	}
 	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the host is on this machine
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		// no proxy: the host is on this machine
+		Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request,
+			[]*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -214,7 +241,8 @@ type managedInvocation struct {
 func managedHistory(all []Invocation) []managedInvocation {
 	out := []managedInvocation{}
 	for _, i := range all {
-		out = append(out, managedInvocation{i.ID, i.Function, i.Trigger, i.Way, i.Reason, i.Details, i.Method, i.Path, i.Attempt, i.Started,
+		out = append(out, managedInvocation{i.ID, i.Function, i.Trigger, i.Way, i.Reason, i.Details,
+			i.Method, i.Path, i.Attempt, i.Started,
 			float64(i.Duration.Microseconds()) / 1000, i.Status, i.HTTP, i.Error, i.Faults})
 	}
 	return out
@@ -233,7 +261,8 @@ type managedMessage struct {
 func managedOutputs(all []Message) []managedMessage {
 	out := []managedMessage{}
 	for _, m := range all {
-		out = append(out, managedMessage{m.Time, m.Function, m.Invocation, m.Binding, m.Kind, m.Target, string(m.Body)})
+		out = append(out, managedMessage{m.Time, m.Function, m.Invocation, m.Binding, m.Kind,
+			m.Target, string(m.Body)})
 	}
 	return out
 }

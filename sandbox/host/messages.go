@@ -12,8 +12,9 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// Shapes of the triggers that carry messages. The queue's is recorded (F-queue-*); the others follow the host's rule for rendering values
-// (Azure/azure-functions-host ScriptInvocationContextExtensions.cs) and the property lists of the extensions' samples.
+// Shapes of the triggers that carry messages. The queue's is recorded (F-queue-*); the others
+// follow the host's rule for rendering values (Azure/azure-functions-host
+// ScriptInvocationContextExtensions.cs) and the property lists of the extensions' samples.
 
 type queueMessage struct {
 	id       string
@@ -24,24 +25,32 @@ type queueMessage struct {
 }
 
 func newQueueMessage(h *Host, e Event) *queueMessage {
-	m := &queueMessage{id: newGUID(), inserted: h.clock.now().Truncate(time.Second), meta: e.Metadata}
+	m := &queueMessage{id: newGUID(), inserted: h.clock.now().Truncate(time.Second),
+		meta: e.Metadata}
 	if e.Input != nil {
 		m.text = *e.Input
 	}
 	return m
 }
 
-// payload renders the message; one that is no UTF-8 never reaches the handler (recording F-queue-binary).
+// payload renders the message; one that is no UTF-8 never reaches the handler (recording
+// F-queue-binary).
 func (m *queueMessage) payload(h *Host, fn *function) (*payload, error) {
 	if !utf8.ValidString(m.text) {
-		return nil, newException(invalidOperation, "Exception binding parameter '%s'", fn.trigger.name).because(newException(
-			"System.Text.DecoderFallbackException", "Unable to translate bytes [FF] at index 1 from specified code page to Unicode."))
+		return nil, newException(invalidOperation, "Exception binding parameter '%s'",
+			fn.trigger.name).because(newException(
+			"System.Text.DecoderFallbackException",
+			"Unable to translate bytes [FF] at index 1 from specified code page to Unicode."))
 	}
 	visible := h.clock.now().Add(10 * time.Minute)
-	receipt := base64.StdEncoding.EncodeToString([]byte(h.clock.now().Format("02Jan200615:04:05.0000")))
-	p := &payload{data: members{{fn.trigger.name, text(h, m.text)}}, metadata: members{{"DequeueCount", quoteJSON(strconv.Itoa(m.count))},
-		{"ExpirationTime", wholeSeconds(m.inserted.Add(7 * 24 * time.Hour))}, {"Id", twice(m.id)}, {"InsertionTime", wholeSeconds(m.inserted)},
-		{"NextVisibleTime", wholeSeconds(visible)}, {"PopReceipt", twice(receipt)}}}
+	receipt := base64.StdEncoding.EncodeToString(
+		[]byte(h.clock.now().Format("02Jan200615:04:05.0000")))
+	p := &payload{data: members{{fn.trigger.name, text(h, m.text)}},
+		metadata: members{{"DequeueCount", quoteJSON(strconv.Itoa(m.count))},
+			{"ExpirationTime", wholeSeconds(m.inserted.Add(7 * 24 * time.Hour))},
+			{"Id", twice(m.id)},
+			{"InsertionTime", wholeSeconds(m.inserted)},
+			{"NextVisibleTime", wholeSeconds(visible)}, {"PopReceipt", twice(receipt)}}}
 	p.message(m.text)
 	p.replace(m.meta)
 	return p, nil
@@ -55,8 +64,8 @@ func text(h *Host, s string) string {
 	return twice(s)
 }
 
-// message puts the values of a JSON message: where the trigger has one of that name they replace it in place, others come behind sys (recording
-// F-queue-json).
+// message puts the values of a JSON message: where the trigger has one of that name they replace it
+// in place, others come behind sys (recording F-queue-json).
 func (p *payload) message(s string) {
 	var values members
 	values.addJSON(s)
@@ -137,12 +146,14 @@ func (in *instance) eventPayload(fn *function, e Event, id string) (*payload, er
 	return p, nil
 }
 
-// jsonArray is an array of texts: a text that is a JSON object or array is embedded, others are strings.
+// jsonArray is an array of texts: a text that is a JSON object or array is embedded, others are
+// strings.
 func jsonArray(batch []string) string {
 	items := make([]string, len(batch))
 	for i, s := range batch {
 		items[i] = quoteJSON(s)
-		if v, err := hostfile.Parse(s, hostfile.Options{Depth: hostfile.FormatterDepth}); err == nil && !v.Scalar() {
+		if v, err := hostfile.Parse(s,
+			hostfile.Options{Depth: hostfile.FormatterDepth}); err == nil && !v.Scalar() {
 			items[i] = compact(v)
 		}
 	}
@@ -165,10 +176,13 @@ func repeat(n int, item func(i int) string) string {
 	return quoteJSON("[" + strings.Join(items, ",") + "]")
 }
 
-func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(string) string, now time.Time, id string) {
-	p.metadata = members{{"MessageReceiver", "{}"}, {"MessageSession", "{}"}, {"MessageActions", "{}"}, {"SessionActions", "{}"},
+func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(string) string,
+	now time.Time, id string) {
+	p.metadata = members{{"MessageReceiver", "{}"}, {"MessageSession", "{}"},
+		{"MessageActions", "{}"}, {"SessionActions", "{}"},
 		{"ReceiveActions", "{}"},
-		{"Client", `{"FullyQualifiedNamespace":"sandbox.servicebus.windows.net","IsClosed":false,"TransportType":0,"Identifier":"sandbox"}`}}
+		{"Client",
+			`{"FullyQualifiedNamespace":"sandbox.servicebus.windows.net","IsClosed":false,"TransportType":0,"Identifier":"sandbox"}`}}
 	iso := now.Format("2006-01-02T15:04:05")
 	expires := now.Add(14 * 24 * time.Hour)
 	if many {
@@ -177,10 +191,12 @@ func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(str
 		for _, m := range []member{
 			{"DeliveryCountArray", repeat(n, func(int) string { return "1" })},
 			{"LockTokenArray", repeat(n, func(int) string { return quoteJSON(newGUID()) })},
-			{"MessageIdArray", repeat(n, func(int) string { return quoteJSON(strings.ReplaceAll(newGUID(), "-", "")) })},
+			{"MessageIdArray", repeat(n,
+				func(int) string { return quoteJSON(strings.ReplaceAll(newGUID(), "-", "")) })},
 			{"SequenceNumberArray", repeat(n, func(i int) string { return strconv.Itoa(i + 1) })},
 			{"EnqueuedTimeUtcArray", repeat(n, func(int) string { return quoteJSON(iso + "Z") })},
-			{"ExpiresAtUtcArray", repeat(n, func(int) string { return quoteJSON(expires.Format("2006-01-02T15:04:05Z")) })},
+			{"ExpiresAtUtcArray", repeat(n,
+				func(int) string { return quoteJSON(expires.Format("2006-01-02T15:04:05Z")) })},
 			{"ContentTypeArray", repeat(n, func(int) string { return "null" })},
 			{"CorrelationIdArray", repeat(n, func(int) string { return "null" })},
 			{"ApplicationPropertiesArray", repeat(n, func(int) string { return "{}" })},
@@ -208,8 +224,10 @@ func (p *payload) serviceBus(t *binding, batch []string, many bool, one func(str
 	p.message(batch[0])
 }
 
-func (p *payload) eventHub(t *binding, batch []string, many bool, one func(string) string, now time.Time) {
-	partition := `{"FullyQualifiedNamespace":"sandbox.servicebus.windows.net","EventHubName":` + quoteJSON(target(t)) + `,"ConsumerGroup":"$Default","PartitionId":"0"}`
+func (p *payload) eventHub(t *binding, batch []string, many bool, one func(string) string,
+	now time.Time) {
+	partition := `{"FullyQualifiedNamespace":"sandbox.servicebus.windows.net","EventHubName":` +
+		quoteJSON(target(t)) + `,"ConsumerGroup":"$Default","PartitionId":"0"}`
 	p.metadata.add("PartitionContext", partition)
 	iso := now.Format("2006-01-02T15:04:05")
 	if many {
@@ -217,12 +235,15 @@ func (p *payload) eventHub(t *binding, batch []string, many bool, one func(strin
 		p.data.add(t.name, quoteJSON(stringArray(batch)))
 		p.metadata = append(p.metadata,
 			member{"PartitionKeyArray", repeat(n, func(int) string { return "null" })},
-			member{"OffsetArray", repeat(n, func(i int) string { return quoteJSON(strconv.Itoa(48 * i)) })},
+			member{"OffsetArray", repeat(n,
+				func(i int) string { return quoteJSON(strconv.Itoa(48 * i)) })},
 			member{"SequenceNumberArray", repeat(n, func(i int) string { return strconv.Itoa(i) })},
-			member{"EnqueuedTimeUtcArray", repeat(n, func(int) string { return quoteJSON(iso + "Z") })},
+			member{"EnqueuedTimeUtcArray",
+				repeat(n, func(int) string { return quoteJSON(iso + "Z") })},
 			member{"PropertiesArray", repeat(n, func(int) string { return "{}" })},
 			member{"SystemPropertiesArray", repeat(n, func(i int) string {
-				return `{"SequenceNumber":` + strconv.Itoa(i) + `,"Offset":"` + strconv.Itoa(48*i) + `","PartitionKey":null,"EnqueuedTimeUtc":"` + iso + `Z"}`
+				return `{"SequenceNumber":` + strconv.Itoa(i) + `,"Offset":"` + strconv.Itoa(48*i) +
+					`","PartitionKey":null,"EnqueuedTimeUtc":"` + iso + `Z"}`
 			})})
 		return
 	}
@@ -233,7 +254,9 @@ func (p *payload) eventHub(t *binding, batch []string, many bool, one func(strin
 		{"SequenceNumber", `"0"`},
 		{"EnqueuedTimeUtc", quoteJSON(iso)},
 		{"Properties", "{}"},
-		{"SystemProperties", `{"SequenceNumber":0,"Offset":"0","PartitionKey":null,"EnqueuedTimeUtc":"` + iso + `Z"}`},
+		{"SystemProperties",
+			`{"SequenceNumber":0,"Offset":"0","PartitionKey":null,"EnqueuedTimeUtc":"` + iso +
+				`Z"}`},
 	}...)
 	p.message(batch[0])
 }
@@ -260,7 +283,8 @@ func (p *payload) blob(t *binding, meta map[string]string, size int, now time.Ti
 	}
 	uri := "https://sandbox.blob.core.windows.net/" + full
 	p.metadata.put("Uri", twice(uri))
-	p.metadata.put("Properties", `{"ContentLength":`+strconv.Itoa(size)+`,"ContentType":"application/octet-stream","ETag":"\"0x8DC\"","LastModified":`+wholeSeconds(now)+`}`)
+	p.metadata.put("Properties", `{"ContentLength":`+strconv.Itoa(
+		size)+`,"ContentType":"application/octet-stream","ETag":"\"0x8DC\"","LastModified":`+wholeSeconds(now)+`}`)
 	p.metadata.put("Metadata", "{}")
 }
 

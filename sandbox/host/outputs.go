@@ -17,11 +17,14 @@ type Message struct {
 	Invocation string
 	Binding    string // the binding's name
 	Kind       string // its type: queue, serviceBus, blob, …
-	Target     string // the queue, topic, hub, path or collection that the binding names; a poison queue's name ends in -poison
-	Body       []byte
+	// the queue, topic, hub, path or collection that the binding names; a poison queue's name ends
+	// in -poison
+	Target string
+	Body   []byte
 }
 
-// Outputs lists what functions put out since the start, oldest first, the last thousand of them. Poison messages are among them.
+// Outputs lists what functions put out since the start, oldest first, the last thousand of them.
+// Poison messages are among them.
 func (h *Host) Outputs() []Message {
 	h.outMu.Lock()
 	defer h.outMu.Unlock()
@@ -62,7 +65,8 @@ func (h *Host) deliver(in *instance, fn *function, id string, e *envelope) error
 				return newException("Azure.RequestFailedException",
 					"The request body is too large and exceeds the maximum permissible limit. (Status: 413, ErrorCode: RequestBodyTooLarge)")
 			}
-			h.keep(Message{Function: fn.name, Invocation: id, Binding: b.name, Kind: b.kind, Target: target(b), Body: body})
+			h.keep(Message{Function: fn.name, Invocation: id, Binding: b.name, Kind: b.kind,
+				Target: target(b), Body: body})
 		}
 	}
 	return nil
@@ -70,7 +74,8 @@ func (h *Host) deliver(in *instance, fn *function, id string, e *envelope) error
 
 // target is the property that says where a binding leads.
 func target(b *binding) string {
-	for _, name := range []string{"queueName", "topicName", "eventHubName", "path", "containerName", "collectionName", "tableName", "hubName", "topicEndpointUri"} {
+	for _, name := range []string{"queueName", "topicName", "eventHubName", "path", "containerName",
+		"collectionName", "tableName", "hubName", "topicEndpointUri"} {
 		if s := textOf(b.prop(name)); s != "" {
 			return s
 		}
@@ -78,15 +83,17 @@ func target(b *binding) string {
 	return b.name
 }
 
-// outputBodies are the messages that an output becomes, tried on the real host (4.1037) with queues and
-// blobs. Text that is valid base64 is what that says, unless the binding's dataType is binary. An array
-// for anything but a blob is one message for each item, and so is a text that holds one.
+// outputBodies are the messages that an output becomes, tried on the real host (4.1037) with queues
+// and blobs. Text that is valid base64 is what that says, unless the binding's dataType is binary.
+// An array for anything but a blob is one message for each item, and so is a text that holds one.
 func outputBodies(b *binding, v *hostfile.Value) ([][]byte, error) {
 	if v.Kind == hostfile.String {
-		if decoded, ok := fromBase64(v.Str); ok && !strings.EqualFold(textOf(b.prop("dataType")), "binary") {
+		if decoded, ok := fromBase64(v.Str); ok && !strings.EqualFold(textOf(b.prop("dataType")),
+			"binary") {
 			return [][]byte{decoded}, nil
 		}
-		if inner, err := hostfile.Parse(v.Str, hostfile.Options{Dates: true}); err == nil && !inner.Scalar() {
+		if inner, err := hostfile.Parse(v.Str, hostfile.Options{Dates: true}); err == nil &&
+			!inner.Scalar() {
 			v = inner
 		}
 	}
@@ -107,7 +114,8 @@ func outputBodies(b *binding, v *hostfile.Value) ([][]byte, error) {
 	return bodies, nil
 }
 
-// blobBody is what a blob holds: JSON compact, numbers and booleans as .NET's BitConverter writes them.
+// blobBody is what a blob holds: JSON compact, numbers and booleans as .NET's BitConverter writes
+// them.
 func blobBody(v *hostfile.Value) ([]byte, error) {
 	switch v.Kind {
 	case hostfile.String:
@@ -127,7 +135,8 @@ func blobBody(v *hostfile.Value) ([]byte, error) {
 	return []byte(compact(v)), nil
 }
 
-// fromBase64 is Convert.FromBase64String, which ignores blanks: the text "from http" is six bytes to it (recording F-http-with-queue-output).
+// fromBase64 is Convert.FromBase64String, which ignores blanks: the text "from http" is six bytes
+// to it (recording F-http-with-queue-output).
 func fromBase64(s string) ([]byte, bool) {
 	s = strings.Map(func(r rune) rune {
 		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {

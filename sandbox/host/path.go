@@ -30,8 +30,9 @@ func escapeAt(s string, i int) (byte, bool) {
 	return byte(hi<<4 | lo), true
 }
 
-// decodePath is Kestrel's: escapes of well-formed UTF-8 are decoded once, all others and %2F stay as they are (dotnet/aspnetcore
-// src/Shared/UrlDecoder/UrlDecoder.cs; recordings D-path-latin1, A-route-name-id). ok is false for %00, which is a 400 (D-path-null).
+// decodePath is Kestrel's: escapes of well-formed UTF-8 are decoded once, all others and %2F stay
+// as they are (dotnet/aspnetcore src/Shared/UrlDecoder/UrlDecoder.cs; recordings D-path-latin1,
+// A-route-name-id). ok is false for %00, which is a 400 (D-path-null).
 func decodePath(raw string) (path string, ok bool) {
 	return unescape(raw, true)
 }
@@ -90,8 +91,8 @@ func unescape(raw string, path bool) (string, bool) {
 }
 
 // removeDots resolves the dot segments of a decoded path, as Kestrel does before routing
-// (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs). "..%2Fb" is no dot segment, since a %2F stays as it is
-// (recording A-route-name-id).
+// (src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs). "..%2Fb" is no dot segment, since
+// a %2F stays as it is (recording A-route-name-id).
 func removeDots(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -144,19 +145,22 @@ func escapeExcept(s, allowed string, keepEscapes bool) string {
 	return b.String()
 }
 
-// escapePath is PathString.ToUriComponent: what a path may hold stays, an escape stays (dotnet/aspnetcore
-// src/Http/Http.Abstractions/src/PathString.cs).
+// escapePath is PathString.ToUriComponent: what a path may hold stays, an escape stays
+// (dotnet/aspnetcore src/Http/Http.Abstractions/src/PathString.cs).
 func escapePath(path string) string { return escapeExcept(path, pchars, true) }
 
-// escapePathAll is YARP's: a percent sign is escaped whatever follows, which makes %252F of a %2F that Kestrel left
-// (dotnet/yarp src/ReverseProxy/Forwarder/RequestUtilities.cs; recording P-route-name-id).
+// escapePathAll is YARP's: a percent sign is escaped whatever follows, which makes %252F of a %2F
+// that Kestrel left (dotnet/yarp src/ReverseProxy/Forwarder/RequestUtilities.cs; recording
+// P-route-name-id).
 func escapePathAll(path string) string { return escapeExcept(path, pchars, false) }
 
-// escapeURI is what System.Uri makes of a path or query: reserved and unreserved characters and escapes stay, backslashes of a path become slashes
-// (recordings D-path-brackets, D-path-backslash, D-route-semicolon-query).
+// escapeURI is what System.Uri makes of a path or query: reserved and unreserved characters and
+// escapes stay, backslashes of a path become slashes (recordings D-path-brackets, D-path-backslash,
+// D-route-semicolon-query).
 func escapeURI(s string) string { return escapeExcept(s, pchars+"?#[]", true) }
 
-// forwardPath is the path of a forwarded request: the decoded path put into a Uri again, so that it ends at the first ? or # that was escaped.
+// forwardPath is the path of a forwarded request: the decoded path put into a Uri again, so that it
+// ends at the first ? or # that was escaped.
 func forwardPath(path string) string {
 	if i := strings.IndexAny(path, "?#"); i >= 0 {
 		path = path[:i]

@@ -37,9 +37,12 @@ func startHostProcess(l *stage) *hostProcess {
 		l.t.Fatal(err)
 	}
 	p := &hostProcess{cmd: exec.Command(exe)}
-	p.cmd.Env = []string{hostVariable + "=" + strings.Join([]string{"-root", l.root, "-addr", "127.0.0.1:0", "-json", "-function-key", "f",
-		"-master-key", "m"}, "\n"),
-		scriptVariable + "=" + filepath.Join(l.dir, "script.json"), "PATH=" + os.Getenv("PATH"), "FUNCTIONS_WORKER_RUNTIME=custom"}
+	p.cmd.Env = []string{hostVariable + "=" +
+		strings.Join([]string{"-root", l.root, "-addr", "127.0.0.1:0", "-json", "-function-key",
+			"f",
+			"-master-key", "m"}, "\n"),
+		scriptVariable + "=" + filepath.Join(l.dir, "script.json"), "PATH=" + os.Getenv("PATH"),
+		"FUNCTIONS_WORKER_RUNTIME=custom"}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = time.Second // a handler that lives on holds nothing up
 	if err := p.cmd.Start(); err != nil {
@@ -51,7 +54,8 @@ func startHostProcess(l *stage) *hostProcess {
 
 func (p *hostProcess) signal(t *testing.T, name string) {
 	t.Helper()
-	sig := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[name]
+	sig := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM,
+		"KILL": syscall.SIGKILL}[name]
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +88,20 @@ func killProcess(pid int) {
 	}
 }
 
-// A kill of the real host hits the handler alone; nothing that it has started outlives the stand-in.
+// A kill of the real host hits the handler alone; nothing that it has started outlives the
+// stand-in.
 func TestWhatTheHandlerHasStartedEndsWithTheHost(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the handler of this test is a shell script")
 	}
-	r := newRig(t, json.RawMessage(`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"script"}}}`), json.RawMessage(helloFunction))
+	r := newRig(t,
+		json.RawMessage(
+			`{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"script"}}}`),
+		json.RawMessage(helloFunction))
 	script := filepath.Join(r.root, "script")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 300 &\necho $! > child.new && mv child.new child\nwait\n"), 0o755); err != nil {
+	if err := os.WriteFile(script, []byte(
+		"#!/bin/sh\nsleep 300 &\necho $! > child.new && mv child.new child\nwait\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	r.start(r.config())

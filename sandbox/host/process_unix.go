@@ -55,7 +55,8 @@ func pending(f *os.File) bool {
 	return ready
 }
 
-// lockFile takes the lock of an open file, which ends with it; it reports whether nobody else has it.
+// lockFile takes the lock of an open file, which ends with it; it reports whether nobody else has
+// it.
 func lockFile(f *os.File) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 }

@@ -32,7 +32,8 @@ func startGroup(cmd *exec.Cmd) (*processGroup, error) {
 		_ = windows.CloseHandle(job)
 		return nil, err
 	}
-	process, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(cmd.Process.Pid))
+	process, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false,
+		uint32(cmd.Process.Pid))
 	if err == nil {
 		err = windows.AssignProcessToJobObject(job, process)
 		_ = windows.CloseHandle(process)
@@ -79,8 +80,10 @@ func pending(f *os.File) bool {
 	return waiting > 0
 }
 
-// lockFile takes the lock of an open file, which ends with it; it reports whether nobody else has it.
+// lockFile takes the lock of an open file, which ends with it; it reports whether nobody else has
+// it.
 func lockFile(f *os.File) bool {
-	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
+	return windows.LockFileEx(windows.Handle(f.Fd()),
+		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
 		0, 1, 0, &windows.Overlapped{}) == nil
 }

@@ -27,7 +27,8 @@ var hopByHop = func() map[string]bool {
 }()
 
 func (in *instance) proxiedRequest(req *request, id string) *outgoing {
-	o := &outgoing{method: dotnetMethod(req.Method), target: escapePathAll(req.path), hdr: http.Header{}}
+	o := &outgoing{method: dotnetMethod(req.Method), target: escapePathAll(req.path),
+		hdr: http.Header{}}
 	if req.rawQuery != "?" {
 		o.target += escapeURI(queryOf(req))
 	}
@@ -59,11 +60,13 @@ func (in *instance) proxiedRequest(req *request, id string) *outgoing {
 // The tries of RetryProxyHandler.
 const proxyTries = 10
 
-// proxy makes the exchange and writes the answer to the caller as it comes. sent tells that it has begun.
+// proxy makes the exchange and writes the answer to the caller as it comes. sent reports whether it has
+// begun.
 func (inv *invocation) proxy(ctx context.Context) (sent bool, err error) {
 	in, req := inv.in, inv.req
 	in.worker.await(ctx)
-	_ = http.NewResponseController(req.w).EnableFullDuplex() // an answer may come before the upload is over
+	// an answer may come before the upload is over
+	_ = http.NewResponseController(req.w).EnableFullDuplex()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// net/http looks whether the caller hangs up once the upload has been read.
@@ -78,7 +81,8 @@ func (inv *invocation) proxy(ctx context.Context) (sent bool, err error) {
 		answer, err = inv.tryProxy(ctx, o)
 	}
 	if err != nil {
-		return false, newException(invalidOperation, "Failed to proxy request with ForwarderError: Request").because(asException(err))
+		return false, newException(invalidOperation,
+			"Failed to proxy request with ForwarderError: Request").because(asException(err))
 	}
 	defer answer.Body.Close()
 	in.h.history.update(func() { inv.record.HTTP = answer.StatusCode })
@@ -90,12 +94,13 @@ func (inv *invocation) proxy(ctx context.Context) (sent bool, err error) {
 
 var errCallerGone = errors.New("the caller has hung up")
 
-// An exchange ends when no byte has moved for so long (DefaultHttpProxyService.cs, ActivityTimeout).
+// An exchange ends when no byte has moved for so long (DefaultHttpProxyService.cs,
+// ActivityTimeout).
 const activityTimeout = 240 * time.Second
 
-// tryProxy repeats an exchange without an answer, 1.85 s of pauses in all (recordings P-ans-closed, P-headers-utf8). A body is
-// sent once; the tries that cannot send it take their time all the same (seen on 4.1037: a POST whose handler is killed is
-// answered after ten of them).
+// tryProxy repeats an exchange without an answer, 1.85 s of pauses in all (recordings P-ans-closed,
+// P-headers-utf8). A body is sent once; the tries that cannot send it take their time all the same
+// (seen on 4.1037: a POST whose handler is killed is answered after ten of them).
 func (inv *invocation) tryProxy(ctx context.Context, o *outgoing) (*http.Response, error) {
 	h := inv.in.h
 	pause := h.durations.ProxyPause
@@ -104,8 +109,10 @@ func (inv *invocation) tryProxy(ctx context.Context, o *outgoing) (*http.Respons
 		var answer *http.Response
 		var err error
 		switch {
-		case slices.ContainsFunc(slices.Collect(maps.Values(o.hdr)), func(values []string) bool { return !isASCII(strings.Join(values, "")) }):
-			err = newException(httpRequestException, "Request headers must contain only ASCII characters.")
+		case slices.ContainsFunc(slices.Collect(maps.Values(o.hdr)),
+			func(values []string) bool { return !isASCII(strings.Join(values, "")) }):
+			err = newException(httpRequestException,
+				"Request headers must contain only ASCII characters.")
 		case sent:
 			err = newException(invalidOperation, "Stream was already consumed.")
 		default:
@@ -115,14 +122,15 @@ func (inv *invocation) tryProxy(ctx context.Context, o *outgoing) (*http.Respons
 		if err == nil {
 			return answer, nil
 		}
-		if asException(err).class != httpRequestException && !sent || try == proxyTries || ctx.Err() != nil || !h.clock.sleep(ctx, pause) {
+		if asException(err).class != httpRequestException && !sent || try == proxyTries ||
+			ctx.Err() != nil || !h.clock.sleep(ctx, pause) {
 			return nil, err
 		}
 		pause = min(2*pause, h.durations.ProxyMost)
 	}
 }
 
-// refused tells that nothing of a request went out, so that its body can still be sent.
+// refused reports whether nothing of a request went out, so that its body can still be sent.
 func refused(err error) bool {
 	return strings.HasPrefix(asException(err).message, "Connection refused")
 }
@@ -133,12 +141,14 @@ func (in *instance) stream(req *request, answer *http.Response) (sent bool, err 
 	hdr := http.Header{}
 	for name, values := range answer.Header {
 		length := strings.Join(values, "")
-		if hopByHop[name] || name == "Content-Length" && (code == http.StatusNotModified && length == "0" || code == http.StatusNoContent) {
+		if hopByHop[name] || name == "Content-Length" && (code == http.StatusNotModified &&
+			length == "0" || code == http.StatusNoContent) {
 			continue
 		}
 		for _, v := range values {
 			if notForHTTP(v) {
-				return false, proxyFailure("ResponseHeaders", invalidOperation, "Invalid non-ASCII or control character in header: 0x00C3")
+				return false, proxyFailure("ResponseHeaders", invalidOperation,
+					"Invalid non-ASCII or control character in header: 0x00C3")
 			}
 		}
 		hdr[name] = values
@@ -183,7 +193,8 @@ func (in *instance) stream(req *request, answer *http.Response) (sent bool, err 
 				werr = out.Flush()
 			}
 			if werr != nil {
-				return true, proxyFailure("ResponseBodyDestination", "System.IO.IOException", "%s", werr)
+				return true, proxyFailure("ResponseBodyDestination", "System.IO.IOException", "%s",
+					werr)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -192,7 +203,8 @@ func (in *instance) stream(req *request, answer *http.Response) (sent bool, err 
 		}
 		if err != nil {
 			reset(req.w)
-			return true, proxyFailure("ResponseBodyDestination", "System.Net.Http.HttpIOException", "The response ended prematurely. (ResponseEnded)")
+			return true, proxyFailure("ResponseBodyDestination", "System.Net.Http.HttpIOException",
+				"The response ended prematurely. (ResponseEnded)")
 		}
 	}
 }
@@ -223,5 +235,6 @@ func tunnel(h *Host, req *request, answer *http.Response) (sent bool, err error)
 }
 
 func proxyFailure(kind, class, format string, args ...any) error {
-	return newException(invalidOperation, "Failed to proxy request with ForwarderError: %s", kind).because(newException(class, format, args...))
+	return newException(invalidOperation, "Failed to proxy request with ForwarderError: %s",
+		kind).because(newException(class, format, args...))
 }

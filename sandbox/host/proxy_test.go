@@ -14,7 +14,8 @@ func TestAProxiedBodyIsSentOnceAndTriedTenTimes(t *testing.T) {
 	until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
 	began := time.Now()
 	got := ask(g.host.Addr(), askText("POST /api/hello\n\nx"), 10*time.Second)
-	if took := time.Since(began); statusCode(got.statusLine) != "500" || took < 1800*time.Millisecond || took > 4*time.Second {
+	if took := time.Since(began); statusCode(got.statusLine) != "500" ||
+		took < 1800*time.Millisecond || took > 4*time.Second {
 		t.Errorf("want 500 after 1.85 s, got %q after %s", got.statusLine, took)
 	}
 	if n := len(requests(g.events(), false)); n != 1 {

@@ -2,7 +2,8 @@ package host
 
 import "strings"
 
-// query is a parsed query string: names in the order of their first appearance, ignoring case, with all values of each.
+// query is a parsed query string: names in the order of their first appearance, ignoring case, with
+// all values of each.
 type query []queryItem
 
 type queryItem struct {
@@ -11,8 +12,9 @@ type queryItem struct {
 	values []string
 }
 
-// parseQuery is QueryHelpers.ParseQuery (dotnet/aspnetcore src/Http/WebUtilities/src/QueryHelpers.cs): & separates, + is a blank, a name without
-// = has an empty value, empty pairs vanish, malformed escapes stay.
+// parseQuery is QueryHelpers.ParseQuery (dotnet/aspnetcore
+// src/Http/WebUtilities/src/QueryHelpers.cs): & separates, + is a blank, a name without = has an
+// empty value, empty pairs vanish, malformed escapes stay.
 func parseQuery(raw string) query {
 	var q query
 	for pair := range strings.SplitSeq(strings.TrimPrefix(raw, "?"), "&") {
@@ -53,8 +55,9 @@ func (q query) get(name string) []string {
 // What System.Text.Encodings.Web's UrlEncoder.Default leaves alone.
 const urlEncoderChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$()*,;@"
 
-// rewrite is the query of a forwarded request: parsed and put together again by QueryHelpers.AddQueryString (recording
-// D-get-query); the second spelling of a name stays, neither the first nor the third (seen on 4.1037: A=1&a=2 becomes a=1,2).
+// rewrite is the query of a forwarded request: parsed and put together again by
+// QueryHelpers.AddQueryString (recording D-get-query); the second spelling of a name stays, neither
+// the first nor the third (seen on 4.1037: A=1&a=2 becomes a=1,2).
 func (q query) rewrite() string {
 	var b strings.Builder
 	for i, item := range q {
@@ -77,6 +80,6 @@ func (q query) without(name string) string {
 	return rest.rewrite()
 }
 
-// queryOf is the caller's query as QueryString.ToUriComponent writes it: as it came, but for a # that was not escaped
-// (dotnet/aspnetcore src/Http/Http.Abstractions/src/QueryString.cs).
+// queryOf is the caller's query as QueryString.ToUriComponent writes it: as it came, but for a #
+// that was not escaped (dotnet/aspnetcore src/Http/Http.Abstractions/src/QueryString.cs).
 func queryOf(r *request) string { return strings.ReplaceAll(r.rawQuery, "#", "%23") }

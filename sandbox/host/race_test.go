@@ -2,5 +2,6 @@
 
 package host
 
-// raced tells that the race detector slows everything down several times, which the recorded times of the host's lives do not allow for.
+// raced reports whether the race detector slows everything down several times, which the recorded times
+// of the host's lives do not allow for.
 const raced = true

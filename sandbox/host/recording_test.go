@@ -80,7 +80,8 @@ func recordedBody(text, base json.RawMessage, size int) []byte {
 	var part abridged
 	if len(base) > 0 && json.Unmarshal(base, &part) == nil && part.Starts != "" {
 		b, _ := base64.StdEncoding.DecodeString(part.Starts[:len(part.Starts)/4*4])
-		// The long binary body of the recordings is 00 to FF over and over; 200 characters of base64 show the first 150 of them.
+		// The long binary body of the recordings is 00 to FF over and over; 200 characters of
+		// base64 show the first 150 of them.
 		out := make([]byte, size)
 		for i := range out {
 			out[i] = byte(i)
@@ -149,7 +150,8 @@ const (
 	testMasterKey   = "mk-0123456789abcdefghijklmnopqrstuvwxyz"
 )
 
-var placeholders = strings.NewReplacer("<function-key>", testFunctionKey, "<host-key>", testHostKey, "<master-key>", testMasterKey)
+var placeholders = strings.NewReplacer("<function-key>", testFunctionKey, "<host-key>", testHostKey,
+	"<master-key>", testMasterKey)
 
 var (
 	guids     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
@@ -164,26 +166,31 @@ var (
 	waits     = regexp.MustCompile(`00:00:0\d\.\d{7}`)
 )
 
-// varies is what the recordings' README lists as different from run to run; nothing else is normalized.
+// varies is what the recordings' README lists as different from run to run; nothing else is
+// normalized.
 func varies(s string) string {
-	s = strings.NewReplacer(testFunctionKey, "<function-key>", testHostKey, "<host-key>", testMasterKey, "<master-key>").Replace(s)
+	s = strings.NewReplacer(testFunctionKey, "<function-key>", testHostKey, "<host-key>",
+		testMasterKey, "<master-key>").Replace(s)
 	s = guids.ReplaceAllString(s, "<guid>")
 	s = times.ReplaceAllString(s, "<time>")
 	s = localPort.ReplaceAllString(s, "$1:<port>")
 	s = durations.ReplaceAllString(s, "Duration=<ms>")
 	s = receipts.ReplaceAllString(s, `"PopReceipt":"<receipt>"`)
-	s = uptimes.ReplaceAllString(hostIDs.ReplaceAllString(s, `{"id":"<host>","state"`), `"processUptime":<ms>`)
+	s = uptimes.ReplaceAllString(hostIDs.ReplaceAllString(s, `{"id":"<host>","state"`),
+		`"processUptime":<ms>`)
 	s = traces.ReplaceAllString(s, "00-<trace>-")
 	return waits.ReplaceAllString(s, "<wait>")
 }
 
-// What is compared is what a handler written with an ordinary HTTP library and a caller with an ordinary client can see: method and target, status,
-// header fields as a set with the values of each in order, the body, whether it has a length or comes in chunks, log lines, retries, kills and the life
-// cycle. Order and spelling of names, blanks and line breaks within the value of a field, reason phrases, sizes of chunks, the frames of an answer that
-// breaks off, and lengths of nothing are not seen by such programs, and not compared.
+// What is compared is what a handler written with an ordinary HTTP library and a caller with an
+// ordinary client can see: method and target, status, header fields as a set with the values of
+// each in order, the body, whether it has a length or comes in chunks, log lines, retries, kills
+// and the life cycle. Order and spelling of names, blanks and line breaks within the value of a
+// field, reason phrases, sizes of chunks, the frames of an answer that breaks off, and lengths of
+// nothing are not seen by such programs, and not compared.
 
-// fieldSet writes the fields of a header down in one order: each name once, with its values in order, a list in one line or in several alike
-// (RFC 9110, section 5.3).
+// fieldSet writes the fields of a header down in one order: each name once, with its values in
+// order, a list in one line or in several alike (RFC 9110, section 5.3).
 func fieldSet(hs [][2]string) []string {
 	lines := map[string][]string{}
 	for _, h := range hs {
@@ -212,10 +219,12 @@ func elements(value string) string {
 	return strings.TrimSpace(aroundSeparators.ReplaceAllString(value, "$1 "))
 }
 
-// withoutFraming drops the fields that say how long a body is, which are compared with the body, not with the header.
+// withoutFraming drops the fields that say how long a body is, which are compared with the body,
+// not with the header.
 func withoutFraming(hs [][2]string) [][2]string {
 	return slices.DeleteFunc(slices.Clone(hs), func(h [2]string) bool {
-		return strings.EqualFold(h[0], "Content-Length") || strings.EqualFold(h[0], "Transfer-Encoding")
+		return strings.EqualFold(h[0], "Content-Length") ||
+			strings.EqualFold(h[0], "Transfer-Encoding")
 	})
 }
 
@@ -224,11 +233,13 @@ func compareReceived(want recordedRequest, got *received) []string {
 	var diffs []string
 	differ := func(what string, w, g any) {
 		if fmt.Sprint(w) != fmt.Sprint(g) {
-			diffs = append(diffs, fmt.Sprintf("handler got another %s:\n\twant %v\n\tgot  %v", what, w, g))
+			diffs = append(diffs, fmt.Sprintf("handler got another %s:\n\twant %v\n\tgot  %v", what,
+				w, g))
 		}
 	}
 	differ("request line", varies(want.RequestLine), varies(got.RequestLine))
-	differ("header", strings.Join(fieldSet(withoutFraming(want.Headers)), "\n\t\t"), strings.Join(fieldSet(withoutFraming(got.Headers)), "\n\t\t"))
+	differ("header", strings.Join(fieldSet(withoutFraming(want.Headers)), "\n\t\t"),
+		strings.Join(fieldSet(withoutFraming(got.Headers)), "\n\t\t"))
 	differ("framing", framingOf(want.Framing, want.Headers), framingOf(got.Framing, got.Headers))
 	if d := compareBody(want.Body, want.BodyBase64, want.BodyBytes, got.Body); d != "" {
 		diffs = append(diffs, "handler got another body: "+d)
@@ -265,14 +276,18 @@ func compareBody(text, base json.RawMessage, size int, got []byte) string {
 		return err.Error()
 	}
 	actual, part.Starts = headerObjects(actual), headerObjects(part.Starts)
-	if slack := 8; size > 0 && (len(got) < size-slack*len(times.FindAllString(part.Ends, -1)) || len(got) > size+slack) {
+	if slack := 8; size > 0 && (len(got) < size-slack*len(times.FindAllString(part.Ends, -1)) ||
+		len(got) > size+slack) {
 		return fmt.Sprintf("want %d bytes, got %d", size, len(got))
 	}
-	if head := varies(part.Starts); !strings.HasPrefix(varies(actual[:min(len(actual), len(part.Starts)+200)]), head[:max(0, len(head)-40)]) {
+	if head := varies(part.Starts); !strings.HasPrefix(
+		varies(actual[:min(len(actual), len(part.Starts)+200)]), head[:max(0, len(head)-40)]) {
 		return "\n\twant it to start " + short(head) + "\n\tgot  " + short(varies(actual))
 	}
-	if tail := varies(part.Ends); !strings.HasSuffix(varies(actual[max(0, len(actual)-len(part.Ends)-200):]), tail) {
-		return "\n\twant it to end " + short(tail) + "\n\tgot  " + short(varies(actual[max(0, len(actual)-len(part.Ends)):]))
+	if tail := varies(part.Ends); !strings.HasSuffix(
+		varies(actual[max(0, len(actual)-len(part.Ends)-200):]), tail) {
+		return "\n\twant it to end " + short(tail) + "\n\tgot  " +
+			short(varies(actual[max(0, len(actual)-len(part.Ends)):]))
 	}
 	return ""
 }
@@ -284,7 +299,8 @@ func short(s string) string {
 	return s
 }
 
-// headerObjects puts the members of each Headers object of a wrapped request in one order and their names in lower case: they are the caller's header.
+// headerObjects puts the members of each Headers object of a wrapped request in one order and their
+// names in lower case: they are the caller's header.
 func headerObjects(body string) string {
 	const begin = `"Headers":`
 	var out strings.Builder
@@ -317,22 +333,30 @@ func headerObjects(body string) string {
 func compareAnswer(want clientAnswer, got *clientGot) []string {
 	var diffs []string
 	if statusCode(want.StatusLine) != statusCode(got.statusLine) {
-		diffs = append(diffs, fmt.Sprintf("caller got another status:\n\twant %q\n\tgot  %q (%v)", want.StatusLine, got.statusLine, got.err))
+		diffs = append(diffs, fmt.Sprintf("caller got another status:\n\twant %q\n\tgot  %q (%v)",
+			want.StatusLine, got.statusLine, got.err))
 	}
-	if list := regexp.MustCompile(`"script_root_path_href":"https://[^/]*/admin/vfs([^"]*?)/[^/"]+/"`).FindSubmatch(got.body); list != nil {
-		got.body = bytes.ReplaceAll(bytes.ReplaceAll(got.body, list[1], []byte("<app>")), []byte("/vfs/tmp/Fun"), []byte("/vfs<home><temp>/Fun"))
+	if list := regexp.MustCompile(
+		`"script_root_path_href":"https://[^/]*/admin/vfs([^"]*?)/[^/"]+/"`).FindSubmatch(
+		got.body); list != nil {
+		got.body = bytes.ReplaceAll(bytes.ReplaceAll(got.body, list[1], []byte("<app>")),
+			[]byte("/vfs/tmp/Fun"), []byte("/vfs<home><temp>/Fun"))
 	}
 	if bytes.Contains(got.body, []byte("admin/vfs")) || hostIDs.Match(got.body) {
 		want.BodyBytes = 0 // the host's id and its uptime, and the names of folders make the length
 	}
-	if w, g := fieldSet(answerFields(want.Headers, want.Framing)), fieldSet(answerFields(got.headers, got.framing)); slicesDiffer(w, g) {
-		diffs = append(diffs, fmt.Sprintf("caller got another header:\n\twant\t%s\n\tgot\t%s", strings.Join(w, "\n\t\t"), strings.Join(g, "\n\t\t")))
+	if w, g := fieldSet(answerFields(want.Headers, want.Framing)),
+		fieldSet(answerFields(got.headers, got.framing)); slicesDiffer(w, g) {
+		diffs = append(diffs, fmt.Sprintf("caller got another header:\n\twant\t%s\n\tgot\t%s",
+			strings.Join(w, "\n\t\t"), strings.Join(g, "\n\t\t")))
 	}
 	if want.Framing != "" && want.Framing != got.framing {
-		diffs = append(diffs, fmt.Sprintf("caller got another framing: want %s, got %s", want.Framing, got.framing))
+		diffs = append(diffs, fmt.Sprintf("caller got another framing: want %s, got %s",
+			want.Framing, got.framing))
 	}
 	if (want.Error != "") != (got.err != nil) {
-		diffs = append(diffs, fmt.Sprintf("caller got another end: want %q, got %v", want.Error, got.err))
+		diffs = append(diffs, fmt.Sprintf("caller got another end: want %q, got %v", want.Error,
+			got.err))
 	}
 	if want.Error != "" {
 		return diffs
@@ -343,12 +367,14 @@ func compareAnswer(want clientAnswer, got *clientGot) []string {
 	return diffs
 }
 
-// answerFields are the fields of an answer but for those of its framing, and whether the connection stays. Of an answer without a body, to HEAD for instance, the length is a fact of its own.
+// answerFields are the fields of an answer but for those of its framing, and whether the connection
+// stays. Of an answer without a body, to HEAD for instance, the length is a fact of its own.
 func answerFields(hs [][2]string, framing string) [][2]string {
 	if framing != "none" || header(hs, "Content-Length") == "0" {
 		hs = withoutFraming(hs)
 	}
-	return slices.DeleteFunc(slices.Clone(hs), func(h [2]string) bool { return strings.EqualFold(h[0], "Connection") && h[1] == "close" })
+	return slices.DeleteFunc(slices.Clone(hs),
+		func(h [2]string) bool { return strings.EqualFold(h[0], "Connection") && h[1] == "close" })
 }
 
 func statusCode(line string) string {
@@ -366,9 +392,11 @@ func header(hs [][2]string, name string) string {
 	return ""
 }
 
-var logLevels = map[string]Level{"trce": Trace, "dbug": Debug, "info": Information, "warn": Warning, "fail": Error, "crit": Critical}
+var logLevels = map[string]Level{"trce": Trace, "dbug": Debug, "info": Information, "warn": Warning,
+	"fail": Error, "crit": Critical}
 
-// logLines are the lines that the README says to compare: of functions and of the handler's console.
+// logLines are the lines that the README says to compare: of functions and of the handler's
+// console.
 func logLines(r *recording) []string {
 	var out []string
 	for _, l := range r.HostLog {
@@ -387,13 +415,15 @@ func logLines(r *recording) []string {
 			text = text[:at] // platform lines of E-appservice-*
 		}
 		for range times {
-			out = append(out, logLevels[l[0]].String()+" "+l[1]+" "+varies(logText(cutFrames.ReplaceAllString(text, ""))))
+			out = append(out, logLevels[l[0]].String()+" "+l[1]+" "+varies(
+				logText(cutFrames.ReplaceAllString(text, ""))))
 		}
 	}
 	return out
 }
 
-// holds tells whether the recording's app, as far as it is listed, has the function of a log category.
+// holds reports whether the recording's app, as far as it is listed, has the function of a log
+// category.
 func (r *recording) holds(category string) bool {
 	var listed map[string]json.RawMessage
 	if json.Unmarshal(r.FunctionJSON, &listed) != nil {
@@ -406,8 +436,8 @@ func (r *recording) holds(category string) bool {
 
 var fieldLine = regexp.MustCompile(`(?m)^  ([!#$%&'*+.^_|~0-9A-Za-z-]+): (.*)\n?`)
 
-// logText writes a line of the log down without the length and the reason phrase of a message that it prints, and with that message's fields behind
-// the rest, in one order.
+// logText writes a line of the log down without the length and the reason phrase of a message that
+// it prints, and with that message's fields behind the rest, in one order.
 func logText(text string) string {
 	text = phrases.ReplaceAllString(strings.TrimRight(text, "\n"), "$1$2")
 	var hs [][2]string
@@ -421,7 +451,8 @@ func logText(text string) string {
 	return text + "\n" + strings.Join(fieldSet(withoutFraming(hs)), "\n")
 }
 
-var phrases = regexp.MustCompile(`(success: \d+|StatusCode: \d+), ReasonPhrase: '[^']*'|(success: \d+) \([^)]*\)`)
+var phrases = regexp.MustCompile(
+	`(success: \d+|StatusCode: \d+), ReasonPhrase: '[^']*'|(success: \d+) \([^)]*\)`)
 
 func entryLines(entries []LogEntry) []string {
 	var out []string
@@ -433,15 +464,18 @@ func entryLines(entries []LogEntry) []string {
 	return out
 }
 
-// sameLine allows a recorded exception to be cut: of the fields of a message that it prints then only the first are there.
+// sameLine allows a recorded exception to be cut: of the fields of a message that it prints then
+// only the first are there.
 func sameLine(want, got string) bool {
-	if want == got || (strings.Contains(want, "\n") || len(want) > 400) && strings.HasPrefix(got, want) {
+	if want == got || (strings.Contains(want, "\n") || len(want) > 400) &&
+		strings.HasPrefix(got, want) {
 		return true
 	}
 	head, fields, printed := strings.Cut(want, "Headers:\n{\n")
 	gotHead, gotFields, _ := strings.Cut(got, "Headers:\n{\n")
 	has := strings.Split(gotFields, "\n")
-	return printed && head == gotHead && !slices.ContainsFunc(strings.Split(fields, "\n"), func(f string) bool { return !slices.Contains(has, f) })
+	return printed && head == gotHead && !slices.ContainsFunc(strings.Split(fields, "\n"),
+		func(f string) bool { return !slices.Contains(has, f) })
 }
 
 func compareLog(want, got []string) []string {
@@ -454,7 +488,8 @@ func compareLog(want, got []string) []string {
 			g = got[i]
 		}
 		if !sameLine(w, g) {
-			return []string{fmt.Sprintf("another log, line %d:\n\twant %s\n\tgot  %s", i+1, short(w), short(g))}
+			return []string{fmt.Sprintf("another log, line %d:\n\twant %s\n\tgot  %s", i+1,
+				short(w), short(g))}
 		}
 	}
 	return nil

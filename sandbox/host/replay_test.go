@@ -19,8 +19,8 @@ var only = flag.String("recording", "", "replay the recordings whose name matche
 // How much faster than real the replayed hosts run.
 const replaySpeed = 10
 
-// TestRecordingsAreRepeated replays every recording of the real host and holds the list of those that differ on purpose, which is in the package
-// comment.
+// TestRecordingsAreRepeated replays every recording of the real host and holds the list of those
+// that differ on purpose, which is in the package comment.
 func TestRecordingsAreRepeated(t *testing.T) {
 	all := loadRecordings(t)
 	if raced {
@@ -42,7 +42,8 @@ func TestRecordingsAreRepeated(t *testing.T) {
 		case !pick.MatchString(r.Name):
 		case strings.IndexByte("ABDP", r.Name[0]) >= 0 && r.Name != "P-timer":
 			if strings.HasSuffix(r.Name, "-admin-functions") || r.Name == "P-query-encoded" {
-				r.FunctionJSON = everyFunction(t, all) // of which the recording lists those that matter
+				// of which the recording lists those that matter
+				r.FunctionJSON = everyFunction(t, all)
 			}
 			key := string(r.HostJSON) + string(r.FunctionJSON)
 			if realTime[r.Name] {
@@ -67,8 +68,9 @@ func TestRecordingsAreRepeated(t *testing.T) {
 			})
 		}
 	})
-	// Lives are full of times, which a machine that is busy with something else stretches. What differs beside all the others is tried again, alone: a
-	// difference counts when it shows each time.
+	// Lives are full of times, which a machine that is busy with something else stretches. What
+	// differs beside all the others is tried again, alone: a difference counts when it shows each
+	// time.
 	t.Run("again", func(t *testing.T) {
 		for range 3 {
 			for _, group := range groups {
@@ -98,12 +100,14 @@ func TestRecordingsAreRepeated(t *testing.T) {
 		case len(d) == 0:
 			t.Errorf("%s is equal now: take it off the list in the package comment", name)
 		case !known:
-			t.Errorf("%s differs and is not listed in the package comment:\n%s", name, strings.Join(d, "\n"))
+			t.Errorf("%s differs and is not listed in the package comment:\n%s", name,
+				strings.Join(d, "\n"))
 		}
 	}
 	fmt.Printf("%d of %d exchanges equal\n", equal, len(names))
 	if *only == "" && equal+len(listed) != len(all) {
-		t.Errorf("replayed %d recordings and listed %d, want %d in all", equal, len(listed), len(all))
+		t.Errorf("replayed %d recordings and listed %d, want %d in all", equal, len(listed),
+			len(all))
 	}
 }
 
@@ -154,22 +158,26 @@ func parseAnswer(t *testing.T, r *recording) answer {
 			t.Fatalf("%s: %v", r.Name, err)
 		}
 	} else {
-		a = answer{Status: 200, Headers: [][2]string{{"Content-Type", "application/json"}}, Body: json.RawMessage(`"{\"Outputs\":{}}"`)}
+		a = answer{Status: 200, Headers: [][2]string{{"Content-Type", "application/json"}},
+			Body: json.RawMessage(`"{\"Outputs\":{}}"`)}
 	}
 	if a.Default == nil && a.Probe != nil {
-		a.Default = &answer{Status: 200, Headers: [][2]string{{"Content-Type", "application/json"}}, Body: json.RawMessage(`"{\"Outputs\":{}}"`)}
+		a.Default = &answer{Status: 200, Headers: [][2]string{{"Content-Type", "application/json"}},
+			Body: json.RawMessage(`"{\"Outputs\":{}}"`)}
 	}
 	if r.Name == "B-large-string" {
 		// Its text is cut in the recording.
-		text, _ := json.Marshal(`{"Outputs":{"res":{"statusCode":200,"body":"` + strings.Repeat("x", r.ClientGot[0].BodyBytes) + `"}}}`)
+		text, _ := json.Marshal(`{"Outputs":{"res":{"statusCode":200,"body":"` +
+			strings.Repeat("x", r.ClientGot[0].BodyBytes) + `"}}}`)
 		a.Body = text
 	}
 	if r.Name == "D-ans-100mb" {
 		a.BodyBytes = 16384
 	}
 	if r.Name == "P-ans-slow-12s" {
-		// The recorder's 12 s are functionTimeout and the grace behind it to the millisecond. Nobody
-		// can play that race; a second earlier the answer comes within the grace, as it did there.
+		// The recorder's 12 s are functionTimeout and the grace behind it to the millisecond.
+		// Nobody can play that race; a second earlier the answer comes within the grace, as it did
+		// there.
 		a.Delay--
 	}
 	return a
@@ -190,7 +198,8 @@ func replayGroup(t *testing.T, group []*recording, report func(*recording, []str
 		cfg.Speed = 1
 	}
 	g.start(cfg)
-	until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 || g.host.inside().worker == nil })
+	until(t, "the handler",
+		func() bool { return len(requests(g.events(), true)) > 0 || g.host.inside().worker == nil })
 	for _, r := range group {
 		g.write(script{Speed: replaySpeed, Answered: parseAnswer(t, r)})
 		g.clearEvents()
@@ -211,8 +220,12 @@ func replayOne(g *rig, r *recording) []string {
 		if json.Unmarshal(want.Body, &text) == nil && strings.HasPrefix(text, "HTTP/") {
 			begun := &clientGot{framing: "none"}
 			begun.read(bufio.NewReader(strings.NewReader(text)), "GET")
-			if w, g := fieldSet(begun.headers), fieldSet(got.headers); statusCode(begun.statusLine) != statusCode(got.statusLine) || slicesDiffer(w, g) {
-				diffs = append(diffs, fmt.Sprintf("caller got the beginning of another answer:\n\twant %q\n\tgot  %q", text, got.raw))
+			if w, g := fieldSet(begun.headers),
+				fieldSet(got.headers); statusCode(begun.statusLine) != statusCode(got.statusLine) ||
+				slicesDiffer(w, g) {
+				diffs = append(diffs, fmt.Sprintf(
+					"caller got the beginning of another answer:\n\twant %q\n\tgot  %q", text,
+					got.raw))
 			}
 		}
 	}
@@ -228,7 +241,8 @@ func replayOne(g *rig, r *recording) []string {
 		_, _ = fmt.Sscan(m[1], &wanted)
 	}
 	if wanted != len(received) {
-		diffs = append(diffs, fmt.Sprintf("handler got another number of requests: want %d, got %d", wanted, len(received)))
+		diffs = append(diffs, fmt.Sprintf("handler got another number of requests: want %d, got %d",
+			wanted, len(received)))
 	}
 	for i, w := range r.Received {
 		if i < len(received) {

@@ -8,9 +8,11 @@ import (
 	"time"
 )
 
-// A route template of ASP.NET Core's template matcher, which the host uses one function after another: there is no precedence between templates.
-// Sources: dotnet/aspnetcore src/Http/Routing/src/Template/TemplateMatcher.cs, src/Http/Routing/src/Patterns/RoutePatternParser.cs,
-// src/Http/Routing/src/Constraints; recordings A-route-*, E-precedence-*.
+// A route template of ASP.NET Core's template matcher, which the host uses one function after
+// another: there is no precedence between templates. Sources: dotnet/aspnetcore
+// src/Http/Routing/src/Template/TemplateMatcher.cs,
+// src/Http/Routing/src/Patterns/RoutePatternParser.cs, src/Http/Routing/src/Constraints; recordings
+// A-route-*, E-precedence-*.
 type template struct {
 	segments []segment
 }
@@ -42,7 +44,9 @@ func parseTemplate(s string) (*template, error) {
 	case strings.HasPrefix(s, "/"):
 		s = s[1:]
 	case strings.HasPrefix(s, "~"):
-		return nil, hostErrorf("The route template cannot start with a '~' character unless followed by a '/'. (Parameter 'routeTemplate')")
+		return nil,
+			hostErrorf(
+				"The route template cannot start with a '~' character unless followed by a '/'. (Parameter 'routeTemplate')")
 	}
 	t := &template{}
 	if s = strings.TrimSuffix(s, "/"); s == "" {
@@ -50,19 +54,24 @@ func parseTemplate(s string) (*template, error) {
 	}
 	for text := range strings.SplitSeq(s, "/") {
 		if text == "" {
-			return nil, hostErrorf("The route template separator character '/' cannot appear consecutively. It must be separated by either a parameter or a literal value. (Parameter 'routeTemplate')")
+			return nil,
+				hostErrorf(
+					"The route template separator character '/' cannot appear consecutively. It must be separated by either a parameter or a literal value. (Parameter 'routeTemplate')")
 		}
 		seg, err := parseSegment(text)
 		if err != nil {
 			return nil, err
 		}
 		if n := len(t.segments); n > 0 && t.segments[n-1][0].catchAll {
-			return nil, hostErrorf("A catch-all parameter can only appear as the last segment of the route template. (Parameter 'routeTemplate')")
+			return nil,
+				hostErrorf(
+					"A catch-all parameter can only appear as the last segment of the route template. (Parameter 'routeTemplate')")
 		}
 		for _, p := range seg {
 			for _, earlier := range t.names() {
 				if p.name != "" && strings.EqualFold(earlier, p.name) {
-					return nil, hostErrorf("The route parameter name '%s' appears more than one time in the route template. (Parameter 'routeTemplate')", p.name)
+					return nil, hostErrorf(
+						"The route parameter name '%s' appears more than one time in the route template. (Parameter 'routeTemplate')", p.name)
 				}
 			}
 		}
@@ -108,9 +117,12 @@ func parseSegment(text string) (segment, error) {
 			}
 			flush()
 			if len(seg) > 0 && seg[len(seg)-1].name != "" {
-				return nil, hostErrorf("A path segment cannot contain two consecutive parameters. (Parameter 'routeTemplate')")
+				return nil,
+					hostErrorf(
+						"A path segment cannot contain two consecutive parameters. (Parameter 'routeTemplate')")
 			}
-			p, err := parseParameter(strings.NewReplacer("{{", "{", "}}", "}").Replace(text[i+1 : i+end]))
+			p, err := parseParameter(strings.NewReplacer("{{", "{", "}}", "}").Replace(
+				text[i+1 : i+end]))
 			if err != nil {
 				return nil, err
 			}
@@ -124,19 +136,26 @@ func parseSegment(text string) (segment, error) {
 	flush()
 	for i, p := range seg {
 		if strings.Contains(p.literal, "?") {
-			return nil, hostErrorf("The literal section '%s' is invalid. Literal sections cannot contain the '?' character. (Parameter 'routeTemplate')", p.literal)
+			return nil,
+				hostErrorf(
+					"The literal section '%s' is invalid. Literal sections cannot contain the '?' character. (Parameter 'routeTemplate')", p.literal)
 		}
 		if p.catchAll && len(seg) > 1 {
-			return nil, hostErrorf("A path segment that contains more than one section, such as a literal section or a parameter, cannot contain a catch-all parameter. (Parameter 'routeTemplate')")
+			return nil,
+				hostErrorf(
+					"A path segment that contains more than one section, such as a literal section or a parameter, cannot contain a catch-all parameter. (Parameter 'routeTemplate')")
 		}
 		if p.optional && len(seg) > 1 && (i != len(seg)-1 || seg[i-1].literal != ".") {
-			return nil, hostErrorf("In the segment '%s', the optional parameter '%s' is preceded by an invalid segment. (Parameter 'routeTemplate')", text, p.name)
+			return nil,
+				hostErrorf(
+					"In the segment '%s', the optional parameter '%s' is preceded by an invalid segment. (Parameter 'routeTemplate')", text, p.name)
 		}
 	}
 	return seg, nil
 }
 
-// closing finds the brace that ends the parameter at the start of s; doubled braces belong to a regular expression.
+// closing finds the brace that ends the parameter at the start of s; doubled braces belong to a
+// regular expression.
 func closing(s string) int {
 	for i := 1; i < len(s); i++ {
 		if s[i] == '{' || s[i] == '}' {
@@ -166,19 +185,25 @@ func parseParameter(s string) (routePart, error) {
 	rest := s[len(name):]
 	p.name = strings.TrimSpace(name)
 	if p.name == "" || strings.ContainsAny(p.name, "/{}*?") {
-		return p, hostErrorf("The route parameter name '%s' is invalid. (Parameter 'routeTemplate')", name)
+		return p,
+			hostErrorf("The route parameter name '%s' is invalid. (Parameter 'routeTemplate')",
+				name)
 	}
 	for rest != "" {
 		switch rest[0] {
 		case '?':
 			if rest != "?" {
-				return p, hostErrorf("The route parameter name '%s' is invalid. (Parameter 'routeTemplate')", s)
+				return p,
+					hostErrorf(
+						"The route parameter name '%s' is invalid. (Parameter 'routeTemplate')", s)
 			}
 			p.optional, rest = true, ""
 		case '=':
 			p.hasDefault, p.def = true, rest[1:]
 			if d, ok := strings.CutSuffix(p.def, "?"); ok {
-				return p, hostErrorf("An optional parameter cannot have default value: %s. (Parameter 'routeTemplate')", d)
+				return p,
+					hostErrorf(
+						"An optional parameter cannot have default value: %s. (Parameter 'routeTemplate')", d)
 			}
 			rest = ""
 		default:
@@ -193,12 +218,15 @@ func parseParameter(s string) (routePart, error) {
 		}
 	}
 	if p.catchAll && p.optional {
-		return p, hostErrorf("A catch-all parameter cannot be marked optional. (Parameter 'routeTemplate')")
+		return p,
+			hostErrorf(
+				"A catch-all parameter cannot be marked optional. (Parameter 'routeTemplate')")
 	}
 	return p, nil
 }
 
-// constraintEnd is where the constraint at the start of s ends: at : = or a last ?, none of them inside parentheses.
+// constraintEnd is where the constraint at the start of s ends: at : = or a last ?, none of them
+// inside parentheses.
 func constraintEnd(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
@@ -235,7 +263,11 @@ func parseConstraint(s string) (constraint, error) {
 		return func(v string) bool { n := int64(len([]rune(v))); return n >= lo && n <= hi }
 	}
 	between := func(lo, hi int64) constraint {
-		return func(v string) bool { n, err := strconv.ParseInt(v, 10, 64); return err == nil && n >= lo && n <= hi }
+		return func(
+			v string) bool {
+			n, err := strconv.ParseInt(v, 10, 64)
+			return err == nil && n >= lo && n <= hi
+		}
 	}
 	const most = 1<<63 - 1
 	lo, hi, two := strings.Cut(args, ",")
@@ -245,7 +277,11 @@ func parseConstraint(s string) (constraint, error) {
 	case "long":
 		return integer(64), nil
 	case "bool":
-		return func(v string) bool { return strings.EqualFold(v, "true") || strings.EqualFold(v, "false") }, nil
+		return func(
+				v string) bool {
+				return strings.EqualFold(v, "true") || strings.EqualFold(v, "false")
+			},
+			nil
 	case "datetime":
 		return isDateTime, nil
 	case "decimal", "double", "float":
@@ -274,22 +310,35 @@ func parseConstraint(s string) (constraint, error) {
 	case "regex":
 		re, err := regexp.Compile("(?i)" + args)
 		if err != nil {
-			return nil, fmt.Errorf("the expression of the constraint '%s' is none that Go's regexp knows", s)
+			return nil,
+				fmt.Errorf("the expression of the constraint '%s' is none that Go's regexp knows",
+					s)
 		}
 		return re.MatchString, nil
 	case "file":
-		return func(v string) bool { return strings.Contains(v[strings.LastIndexByte(v, '/')+1:], ".") }, nil
+		return func(
+				v string) bool {
+				return strings.Contains(v[strings.LastIndexByte(v, '/')+1:], ".")
+			},
+			nil
 	case "nonfile":
-		return func(v string) bool { return !strings.Contains(v[strings.LastIndexByte(v, '/')+1:], ".") }, nil
+		return func(
+				v string) bool {
+				return !strings.Contains(v[strings.LastIndexByte(v, '/')+1:], ".")
+			},
+			nil
 	}
 	if hasArgs {
 		name = s
 	}
-	return nil, hostErrorf("The constraint reference '%s' could not be resolved to a type. Register the constraint type with 'RouteOptions.ConstraintMap'.", name)
+	return nil,
+		hostErrorf(
+			"The constraint reference '%s' could not be resolved to a type. Register the constraint type with 'RouteOptions.ConstraintMap'.", name)
 }
 
 func isDateTime(v string) bool {
-	for _, layout := range []string{"2006-01-02", "1/2/2006", "01/02/2006", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z07:00", "2006-01-02 15:04:05",
+	for _, layout := range []string{"2006-01-02", "1/2/2006", "01/02/2006", "2006-01-02T15:04:05",
+		"2006-01-02T15:04:05Z07:00", "2006-01-02 15:04:05",
 		"1/2/2006 15:04:05", "1/2/2006 3:04:05 PM", "2006/01/02"} {
 		if _, err := time.Parse(layout, v); err == nil {
 			return true
@@ -298,11 +347,13 @@ func isDateTime(v string) bool {
 	return false
 }
 
-var guidPattern = regexp.MustCompile(`^(?i:[0-9a-f]{32}|\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?|\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\))$`)
+var guidPattern = regexp.MustCompile(
+	`^(?i:[0-9a-f]{32}|\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?|\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\))$`)
 
 func isGUID(v string) bool { return guidPattern.MatchString(v) }
 
-// match tries the template on a decoded path without its leading slash; values come in the template's order.
+// match tries the template on a decoded path without its leading slash; values come in the
+// template's order.
 func (t *template) match(path string) ([]routeValue, bool) {
 	values := []routeValue{}
 	parts := []string{}
@@ -366,7 +417,8 @@ func (p routePart) accepts(v string) bool {
 	return true
 }
 
-// match takes one segment apart, from its end as the host's matcher does, so that a parameter is as long as it can be.
+// match takes one segment apart, from its end as the host's matcher does, so that a parameter is as
+// long as it can be.
 func (s segment) match(text string, values *[]routeValue) bool {
 	if len(s) == 1 {
 		p := s[0]
@@ -407,7 +459,8 @@ func (s segment) match(text string, values *[]routeValue) bool {
 			rest = rest[:at+len(before)]
 			continue
 		}
-		if len(rest) < len(p.literal) || !strings.EqualFold(rest[len(rest)-len(p.literal):], p.literal) {
+		if len(rest) < len(p.literal) || !strings.EqualFold(rest[len(rest)-len(p.literal):],
+			p.literal) {
 			return false
 		}
 		rest = rest[:len(rest)-len(p.literal)]

@@ -18,13 +18,15 @@ import (
 	"time"
 )
 
-// The handler of these tests is this test's own binary, run again: it answers what a script says and writes down what it got. It reads HTTP by
-// its own few lines, so that a fault of the package under test shows.
+// The handler of these tests is this test's own binary, run again: it answers what a script says
+// and writes down what it got. It reads HTTP by its own few lines, so that a fault of the package
+// under test shows.
 
 const scriptVariable = "HOST_TEST_SCRIPT"
 
 func TestMain(m *testing.M) {
-	if args := os.Getenv(hostVariable); args != "" && os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT") == "" {
+	if args := os.Getenv(hostVariable); args != "" &&
+		os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT") == "" {
 		os.Exit(runHost(args))
 	}
 	if path := os.Getenv(scriptVariable); path != "" {
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// script is what the handler does; the file is read anew for each request.
+// script is what the handler does; the file is read again for each request.
 type script struct {
 	Out      string  // where events go, a line of JSON each
 	Speed    float64 // pauses are so many times shorter
@@ -378,7 +380,8 @@ func (s *scripted) compose(b *bytes.Buffer, c net.Conn, sc script, a *answer, me
 	return !a.NoLength && a.ClaimLength == 0
 }
 
-// abridged is a long text of a recording: its length (as first recorded, itself cut), beginning and end.
+// abridged is a long text of a recording: its length (as first recorded, itself cut), beginning and
+// end.
 type abridged struct {
 	Bytes  int    `json:"bytes"`
 	Starts string `json:"starts"`

@@ -18,16 +18,20 @@ func TestStopWaitsForNoPause(t *testing.T) {
 		"retry":{"bindings":[{"type":"timerTrigger","direction":"in","name":"t","schedule":"0 0 0 1 1 *"}],"retry":{"strategy":"fixedDelay","maxRetryCount":5,"delayInterval":"00:10:00"}},
 		"queue":{"bindings":[{"type":"queueTrigger","direction":"in","name":"m","queueName":"q","connection":"c"}]}
 	}`
-	for name, wantLog := range map[string]string{"retry": "Invocation cancelled - exiting retry loop.", "queue": ""} {
+	for name, wantLog := range map[string]string{"retry": "Invocation cancelled - exiting retry loop.",
+		"queue": ""} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, json.RawMessage(`{"version":"2.0","extensions":{"queues":{"visibilityTimeout":"00:10:00"}},"customHandler":{"description":{"defaultExecutablePath":"handler"}}}`), json.RawMessage(app))
-			r.write(script{Answered: answer{Default: &answer{Status: 500}, Probe: &answer{Status: 200}}})
+			r := newRig(t, json.RawMessage(
+				`{"version":"2.0","extensions":{"queues":{"visibilityTimeout":"00:10:00"}},"customHandler":{"description":{"defaultExecutablePath":"handler"}}}`), json.RawMessage(app))
+			r.write(script{Answered: answer{Default: &answer{Status: 500},
+				Probe: &answer{Status: 200}}})
 			r.start(r.config())
 			fired, err := r.host.Fire(name, Event{Input: ptr("x")})
 			if err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the first failure", func() bool { h := r.host.History(); return len(h) == 1 && h[0].Status == Failed })
+			until(t, "the first failure",
+				func() bool { h := r.host.History(); return len(h) == 1 && h[0].Status == Failed })
 			began := time.Now()
 			r.host.Stop()
 			if took := time.Since(began); took > 3*time.Second {
@@ -50,7 +54,8 @@ func TestStopWaitsForNoPause(t *testing.T) {
 func TestAHurriedStopCutsWhatRuns(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	h := inProcess(t, "", twoFunctions, nil, &answering{hold: func(http.ResponseWriter, *http.Request) { <-release }}).host
+	h := inProcess(t, "", twoFunctions, nil,
+		&answering{hold: func(http.ResponseWriter, *http.Request) { <-release }}).host
 	result := make(chan error, 1)
 	go func() {
 		_, _, _, err := call(t.Context(), h, "/api/hello")
@@ -70,7 +75,8 @@ func TestAHurriedStopCutsWhatRuns(t *testing.T) {
 
 func TestOneSignalIsNotTakenForTwo(t *testing.T) {
 	release := make(chan struct{})
-	h := inProcess(t, "", twoFunctions, nil, &answering{hold: func(http.ResponseWriter, *http.Request) { <-release }}).host
+	h := inProcess(t, "", twoFunctions, nil,
+		&answering{hold: func(http.ResponseWriter, *http.Request) { <-release }}).host
 	result := make(chan error, 1)
 	go func() {
 		status, _, _, err := call(t.Context(), h, "/api/hello")
@@ -88,7 +94,8 @@ func TestOneSignalIsNotTakenForTwo(t *testing.T) {
 		h.stopFor(signals, stderr)
 		close(stopped)
 	}()
-	until(t, "why it waits", func() bool { return strings.Contains(stderr.String(), "1 running: waiting up to 30s") })
+	until(t, "why it waits",
+		func() bool { return strings.Contains(stderr.String(), "1 running: waiting up to 30s") })
 	close(release)
 	<-stopped
 	if err := <-result; err != nil {
@@ -98,8 +105,11 @@ func TestOneSignalIsNotTakenForTwo(t *testing.T) {
 
 func TestAMessageOutlivesTheInside(t *testing.T) {
 	const app = `{"queue":{"bindings":[{"type":"queueTrigger","direction":"in","name":"m","queueName":"q","connection":"c"}]}}`
-	r := newRig(t, json.RawMessage(`{"version":"2.0","extensions":{"queues":{"maxDequeueCount":3}},"customHandler":{"description":{"defaultExecutablePath":"handler"}}}`), json.RawMessage(app))
-	r.write(script{Answered: answer{Default: &answer{Status: 200, Delay: 30}, Probe: &answer{Status: 200}}})
+	r := newRig(t,
+		json.RawMessage(
+			`{"version":"2.0","extensions":{"queues":{"maxDequeueCount":3}},"customHandler":{"description":{"defaultExecutablePath":"handler"}}}`), json.RawMessage(app))
+	r.write(script{Answered: answer{Default: &answer{Status: 200, Delay: 30},
+		Probe: &answer{Status: 200}}})
 	r.start(r.config())
 	fired, err := r.host.Fire("queue", Event{Input: ptr("x")})
 	if err != nil {
@@ -112,7 +122,8 @@ func TestAMessageOutlivesTheInside(t *testing.T) {
 		t.Error(err)
 	}
 	h := r.host.History()
-	if len(h) != 2 || h[0].Status != Failed || h[1].Status != Succeeded || !strings.Contains(h[1].Details, "DequeueCount: 2") || h[0].ID == h[1].ID {
+	if len(h) != 2 || h[0].Status != Failed || h[1].Status != Succeeded ||
+		!strings.Contains(h[1].Details, "DequeueCount: 2") || h[0].ID == h[1].ID {
 		t.Errorf("history: %+v", h)
 	}
 }
@@ -127,7 +138,8 @@ func TestAHeldCallDoesNotHoldTheStop(t *testing.T) {
 				_, _, _, _ = call(t.Context(), h, "/api/hello")
 				close(ended)
 			}()
-			until(t, "the call", func() bool { return len(h.History()) == 1 && h.History()[0].Faults != nil })
+			until(t, "the call",
+				func() bool { return len(h.History()) == 1 && h.History()[0].Faults != nil })
 			began := time.Now()
 			h.Stop()
 			if took := time.Since(began); took > 5*time.Second {

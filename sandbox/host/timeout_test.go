@@ -17,19 +17,23 @@ func TestTwoSecondsBehindAFunctionsTimeOutTheHandlerIsKilledInEveryWay(t *testin
 		endless.Chunks = append(endless.Chunks, "more", 1.0)
 	}
 	silent := answer{Status: 200, Delay: 60, Body: json.RawMessage(`"late"`)}
-	large := answer{Status: 200, Body: json.RawMessage(`"` + strings.Repeat("x", 1<<10) + `"`), BodyRepeat: 64 << 10}
-	const proxying, forwarding = `,"enableProxyingHttpRequest":true`, `,"enableForwardingHttpRequest":true`
+	large := answer{Status: 200, Body: json.RawMessage(`"` + strings.Repeat("x", 1<<10) + `"`),
+		BodyRepeat: 64 << 10}
+	const proxying, forwarding = `,"enableProxyingHttpRequest":true`,
+		`,"enableForwardingHttpRequest":true`
 	for name, c := range map[string]struct {
 		flags  string
 		answer answer
 		slow   bool // the caller reads nothing
 		status string
 	}{
-		"proxied, a stream without end":  {flags: proxying, answer: endless, status: "200 R"},
-		"proxied, no answer":             {flags: proxying, answer: silent, status: "500 Internal Server Error"},
+		"proxied, a stream without end": {flags: proxying, answer: endless, status: "200 R"},
+		"proxied, no answer": {flags: proxying, answer: silent,
+			status: "500 Internal Server Error"},
 		"proxied, a caller that is slow": {flags: proxying, answer: large, slow: true},
-		"forwarded, an endless answer":   {flags: forwarding, answer: endless, status: "500 Internal Server Error"},
-		"wrapped, no answer":             {answer: silent, status: "500 Internal Server Error"},
+		"forwarded, an endless answer": {flags: forwarding, answer: endless,
+			status: "500 Internal Server Error"},
+		"wrapped, no answer": {answer: silent, status: "500 Internal Server Error"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,7 +42,8 @@ func TestTwoSecondsBehindAFunctionsTimeOutTheHandlerIsKilledInEveryWay(t *testin
 			cfg.Speed = 4 * replaySpeed
 			g.start(cfg)
 			until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
-			g.write(script{Speed: cfg.Speed, Answered: answer{Default: &c.answer, Probe: &answer{Status: 200}}})
+			g.write(script{Speed: cfg.Speed, Answered: answer{Default: &c.answer,
+				Probe: &answer{Status: 200}}})
 			got := make(chan *clientGot, 1)
 			if c.slow {
 				conn, err := net.Dial("tcp", g.host.Addr())
@@ -57,7 +62,8 @@ func TestTwoSecondsBehindAFunctionsTimeOutTheHandlerIsKilledInEveryWay(t *testin
 				}
 				return b.String()
 			}
-			until(t, "the kill", func() bool { return strings.Contains(log(), "Restarting worker process executing invocationId") })
+			until(t, "the kill",
+				func() bool { return strings.Contains(log(), "Restarting worker process executing invocationId") })
 			until(t, "another handler", func() bool {
 				pids := map[int]bool{}
 				for _, e := range g.events() {

@@ -31,7 +31,8 @@ func (s *timerStatus) json(noZone bool) string {
 	if noZone && s.Last.IsZero() {
 		last = strings.TrimSuffix(last, "+00:00")
 	}
-	return members{{"Last", quoteJSON(last)}, {"Next", quoteJSON(offsetTime(s.Next))}, {"LastUpdated", quoteJSON(offsetTime(s.LastUpdated))}}.String()
+	return members{{"Last", quoteJSON(last)}, {"Next", quoteJSON(offsetTime(s.Next))},
+		{"LastUpdated", quoteJSON(offsetTime(s.LastUpdated))}}.String()
 }
 
 func timeZone(lookup func(string) (string, bool)) (*time.Location, error) {
@@ -46,7 +47,8 @@ func timeZone(lookup func(string) (string, bool)) (*time.Location, error) {
 	return zone, nil
 }
 
-// monitored tells whether the timer keeps a status: not with useMonitor false, not where it fires more often than once a minute.
+// monitored reports whether the timer keeps a status: not with useMonitor false, not where it fires
+// more often than once a minute.
 func (f *function) monitored(now time.Time) bool {
 	if !boolOf(f.trigger.prop("useMonitor"), true) {
 		return false
@@ -62,7 +64,8 @@ func (f *function) monitored(now time.Time) bool {
 	return true
 }
 
-// listen is a timer's listener (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs; recordings C-timer-*).
+// listen is a timer's listener (Azure/azure-webjobs-sdk-extensions
+// Extensions/Timers/Listener/TimerListener.cs; recordings C-timer-*).
 func (in *instance) listen(f *function) {
 	h := in.h
 	unlock, ok := in.lock(f)
@@ -131,12 +134,15 @@ func (in *instance) listen(f *function) {
 
 // catchUp runs a timer whose tick was missed.
 func (in *instance) catchUp(f *function, seen *timerStatus) {
-	in.h.log(Debug, "Host.Triggers.Timer", "Function '%s' is past due on startup. Executing now.", f.name)
-	in.tick(f, seen, true, "UnscheduledInvocationReason: IsPastDue, OriginalSchedule: "+seen.Next.Format("2006-01-02T15:04:05.0000000-07:00"))
+	in.h.log(Debug, "Host.Triggers.Timer", "Function '%s' is past due on startup. Executing now.",
+		f.name)
+	in.tick(f, seen, true,
+		"UnscheduledInvocationReason: IsPastDue, OriginalSchedule: "+seen.Next.Format(
+			"2006-01-02T15:04:05.0000000-07:00"))
 }
 
-// lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the others wait (recordings E-two-hosts-same-app*).
-// Azure keeps a lease on a blob.
+// lock is the singleton lock of a timer: of all hosts that share a StatusDir one runs it, the
+// others wait (recordings E-two-hosts-same-app*). Azure keeps a lease on a blob.
 func (in *instance) lock(f *function) (unlock func(), ok bool) {
 	h := in.h
 	if h.cfg.StatusDir == "" {
@@ -144,17 +150,20 @@ func (in *instance) lock(f *function) (unlock func(), ok bool) {
 	}
 	path := filepath.Join(h.cfg.StatusDir, "Host.Functions."+f.name+".Listener")
 	if err := os.MkdirAll(h.cfg.StatusDir, 0o755); err != nil {
-		h.log(Error, "Host.Startup", "The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
+		h.log(Error, "Host.Startup",
+			"The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
 		return nil, false
 	}
 	for {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 		if err != nil {
-			h.log(Error, "Host.Startup", "The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
+			h.log(Error, "Host.Startup",
+				"The listener for function 'Functions.%s' was unable to start: %s", f.name, err)
 			return nil, false
 		}
 		if lockFile(file) {
-			h.log(Debug, "Host.Singleton", "Singleton lock acquired (Host.Functions.%s.Listener)", f.name)
+			h.log(Debug, "Host.Singleton", "Singleton lock acquired (Host.Functions.%s.Listener)",
+				f.name)
 			return func() { _ = file.Close() }, true
 		}
 		_ = file.Close()
@@ -164,7 +173,8 @@ func (in *instance) lock(f *function) (unlock func(), ok bool) {
 	}
 }
 
-// How often a host that does not hold a timer's lock tries to get it (SingletonOptions.ListenerLockRecoveryPollingInterval).
+// How often a host that does not hold a timer's lock tries to get it
+// (SingletonOptions.ListenerLockRecoveryPollingInterval).
 const lockPause = time.Minute
 
 func laterOf(a, b time.Time) time.Time {
@@ -174,8 +184,10 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-// advance writes the status behind a run and tells the next occurrence after its start; one that is over fires at once.
-func (in *instance) advance(f *function, seen *timerStatus, fired time.Time) (*timerStatus, time.Time) {
+// advance writes the status behind a run and returns the next occurrence after its start; one that is
+// over fires at once.
+func (in *instance) advance(f *function, seen *timerStatus, fired time.Time) (*timerStatus,
+	time.Time) {
 	next := f.schedule.Next(fired)
 	if seen == nil {
 		return nil, next
@@ -198,7 +210,9 @@ func (in *instance) logOccurrences(f *function, now time.Time) {
 	if f.schedule.Cron() {
 		kind = "Cron: '" + f.schedule.String() + "'"
 	}
-	in.h.log(Information, "Host.Triggers.Timer", "The next 5 occurrences of the '%s' schedule (%s) will be:\n%s", f.name, kind, lines.String())
+	in.h.log(Information, "Host.Triggers.Timer",
+		"The next 5 occurrences of the '%s' schedule (%s) will be:\n%s", f.name, kind,
+		lines.String())
 }
 
 // tick runs the timer's function and waits for it: a timer never overlaps with itself.
@@ -218,7 +232,8 @@ func timerPayload(h *Host, f *function, s *timerStatus, pastDue bool, input *str
 	if f.schedule.Cron() {
 		adjust = "true"
 	}
-	p := &payload{data: members{{f.trigger.name, `{"Schedule":{"AdjustForDST":` + adjust + `},"ScheduleStatus":` + s.json(h.cfg.Switches.NoZone) +
+	p := &payload{data: members{{f.trigger.name, `{"Schedule":{"AdjustForDST":` + adjust +
+		`},"ScheduleStatus":` + s.json(h.cfg.Switches.NoZone) +
 		`,"IsPastDue":` + due + `}`}}}
 	if input != nil {
 		p.metadata.add(f.trigger.name, twice(*input))
@@ -227,7 +242,8 @@ func timerPayload(h *Host, f *function, s *timerStatus, pastDue bool, input *str
 }
 
 // eventAttempt is one attempt of everything that is no HTTP call.
-func (in *instance) eventAttempt(f *function, p *payload) func(context.Context, *invocation, string) error {
+func (in *instance) eventAttempt(f *function, p *payload) func(context.Context, *invocation,
+	string) error {
 	return func(ctx context.Context, inv *invocation, retry string) error {
 		e, err := inv.exchange(ctx, p, retry)
 		if err != nil {
@@ -265,7 +281,8 @@ func (h *Host) setTimerStatus(name string, s timerStatus) {
 		}
 	}
 	if err != nil {
-		go h.log(Warning, "Host.Triggers.Timer", "The status of the timer '%s' was not written: %s", name, err)
+		go h.log(Warning, "Host.Triggers.Timer", "The status of the timer '%s' was not written: %s",
+			name, err)
 	}
 }
 

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// traceparent by the host's telemetry (recordings A-traceparent, E-appinsights-*, E-otel-*): none adds nothing, Application Insights gives a
-// wrapped call the host's span and leaves a forwarded caller's alone, OpenTelemetry gives both the host's span.
+// traceparent by the host's telemetry (recordings A-traceparent, E-appinsights-*, E-otel-*): none
+// adds nothing, Application Insights gives a wrapped call the host's span and leaves a forwarded
+// caller's alone, OpenTelemetry gives both the host's span.
 
 type traceFor int
 
@@ -25,7 +26,8 @@ func (in *instance) traceMode() TraceMode {
 	if strings.EqualFold(in.cfg.telemetryMode, "OpenTelemetry") {
 		return TraceOpenTelemetry
 	}
-	for _, name := range []string{"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPINSIGHTS_INSTRUMENTATIONKEY"} {
+	for _, name := range []string{"APPLICATIONINSIGHTS_CONNECTION_STRING",
+		"APPINSIGHTS_INSTRUMENTATIONKEY"} {
 		if v, ok := in.lookup(name); ok && v != "" {
 			return TraceAppInsights
 		}

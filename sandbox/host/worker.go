@@ -20,9 +20,11 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// worker is the handler's process, or rather one after another on the same port.
-// Sources: Azure/azure-functions-host src/WebJobs.Script/Workers/Http/{HttpWorkerProcess,HttpFunctionInvocationDispatcher,HttpWorkerChannel}.cs,
-// Workers/ProcessManagement/WorkerProcess.cs; recordings E-exit*, E-crash-*, E-probe-*, E-never-listens.
+// worker is the handler's process, or rather one after another on the same port. Sources:
+// Azure/azure-functions-host
+// src/WebJobs.Script/Workers/Http/{HttpWorkerProcess,HttpFunctionInvocationDispatcher,HttpWorkerChannel}.cs,
+// Workers/ProcessManagement/WorkerProcess.cs; recordings E-exit*, E-crash-*, E-probe-*,
+// E-never-listens.
 type worker struct {
 	in     *instance
 	port   int
@@ -58,7 +60,8 @@ type process struct {
 	busy   atomic.Int32 // readers that have taken a line and not yet logged it
 }
 
-// maxErrors is the count at which the host gives up, within a window of errorWindow between one and the next.
+// maxErrors is the count at which the host gives up, within a window of errorWindow between one and
+// the next.
 const (
 	maxErrors   = 3
 	errorWindow = 30 * time.Minute
@@ -77,7 +80,8 @@ func newWorker(in *instance) (*worker, error) {
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	d := in.h.durations
 	return &worker{in: in, port: port, changed: make(chan struct{}),
-		client: newClient(addr, in.h.clock, d.IdleConn), proxy: newClient(addr, in.h.clock, d.IdleConn)}, nil
+		client: newClient(addr, in.h.clock, d.IdleConn), proxy: newClient(addr, in.h.clock,
+			d.IdleConn)}, nil
 }
 
 func (w *worker) addr() string { return w.client.addr }
@@ -90,7 +94,8 @@ func (w *worker) set(s workerState) {
 	w.changed = make(chan struct{})
 }
 
-// await waits until the handler is ready; after ReadyWait the request goes on all the same, runs into a refused connection, and the host ends.
+// await waits until the handler is ready; after ReadyWait the request goes on all the same, runs
+// into a refused connection, and the host ends.
 func (w *worker) await(ctx context.Context) (ready bool) {
 	expired, stop := w.in.h.clock.after(w.in.h.durations.ReadyWait)
 	defer stop()
@@ -109,7 +114,8 @@ func (w *worker) await(ctx context.Context) (ready bool) {
 		case <-ctx.Done():
 			return false
 		case <-expired:
-			w.in.h.log(Error, dispatcherCategory, "Final functionDispatcher state: Initializing. Initialization timed out and host is shutting down")
+			w.in.h.log(Error, dispatcherCategory,
+				"Final functionDispatcher state: Initializing. Initialization timed out and host is shutting down")
 			w.in.h.end(nil)
 			return false
 		}
@@ -120,7 +126,8 @@ const dispatcherCategory = "Microsoft.Azure.WebJobs.Script.Workers.HttpFunctionI
 
 // run keeps the handler alive until ctx ends.
 func (w *worker) run(ctx context.Context) {
-	// A kill hits the handler alone, as the real host's; what it has left behind goes with the inside.
+	// A kill hits the handler alone, as the real host's; what it has left behind goes with the
+	// inside.
 	defer func() {
 		if w.proc != nil {
 			w.proc.group.end()
@@ -130,7 +137,8 @@ func (w *worker) run(ctx context.Context) {
 		p, err := w.spawn()
 		if err != nil {
 			c := w.in.command
-			w.in.h.log(Error, "Worker.HttpWorkerProcess", "Failed to start Worker Channel. Process fileName: %s\n%s", c.path, err)
+			w.in.h.log(Error, "Worker.HttpWorkerProcess",
+				"Failed to start Worker Channel. Process fileName: %s\n%s", c.path, err)
 			<-ctx.Done()
 			return
 		}
@@ -160,14 +168,16 @@ func (w *worker) strike() bool {
 	if w.errors < maxErrors {
 		return false
 	}
-	w.in.h.log(Error, dispatcherCategory, "Exceeded http worker restart retry count. Shutting down Functions Host")
-	// No new caller comes in. The calls that the crash has failed are answered before the host begins to stop.
+	w.in.h.log(Error, dispatcherCategory,
+		"Exceeded http worker restart retry count. Shutting down Functions Host")
+	// No new caller comes in. The calls that the crash has failed are answered before the host
+	// begins to stop.
 	w.in.h.front.hush()
 	time.AfterFunc(30*time.Millisecond, func() { w.in.h.end(nil) })
 	return true
 }
 
-// watch sees p through its life and tells whether its end counts as an error.
+// watch sees p through its life and reports whether its end counts as an error.
 func (w *worker) watch(ctx context.Context, p *process) (counted bool) {
 	probed := make(chan error, 1)
 	probeCtx, cancel := context.WithCancel(ctx)
@@ -195,7 +205,8 @@ func (w *worker) watch(ctx context.Context, p *process) (counted bool) {
 			if restart {
 				return counts
 			}
-			// Exit code 0: nobody notices. While it was starting, the probes go on until their time is over, and that counts.
+			// Exit code 0: nobody notices. While it was starting, the probes go on until their time
+			// is over, and that counts.
 			if probed == nil {
 				<-ctx.Done()
 				return false
@@ -227,23 +238,28 @@ func (w *worker) judge(p *process) (restart, counted bool) {
 	case killed:
 		return true, false
 	case p.code == 0:
-		w.in.h.log(Debug, category, "Language Worker Process exited. Pid=%d. %s exited with code 0", p.cmd.Process.Pid, filepath.Base(p.cmd.Path))
+		w.in.h.log(Debug, category, "Language Worker Process exited. Pid=%d. %s exited with code 0",
+			p.cmd.Process.Pid, filepath.Base(p.cmd.Path))
 		return w.in.h.cfg.Switches.RestartOnExitZero, false
 	case p.code == 200: // WorkerConstants.IntentionalRestartExitCode
-		w.in.h.log(Information, category, "Language Worker Process exited and needs to be restarted.")
+		w.in.h.log(Information, category,
+			"Language Worker Process exited and needs to be restarted.")
 		return true, false
 	}
-	w.in.h.log(Error, category, "Language Worker Process exited. Pid=%d.\nMicrosoft.Azure.WebJobs.Script.Workers.WorkerProcessExitException: %s exited with code %d (0x%X)\n ---> System.Exception: %s",
+	w.in.h.log(Error, category,
+		"Language Worker Process exited. Pid=%d.\nMicrosoft.Azure.WebJobs.Script.Workers.WorkerProcessExitException: %s exited with code %d (0x%X)\n ---> System.Exception: %s",
 		p.cmd.Process.Pid, p.cmd.Path, p.code, p.code, strings.Join(p.stderr, ","))
 	return true, true
 }
 
-// spawn starts the handler: no shell, stdin empty, its own process group, so that a Ctrl-C meant for the host does not reach it.
+// spawn starts the handler: no shell, stdin empty, its own process group, so that a Ctrl-C meant
+// for the host does not reach it.
 func (w *worker) spawn() (*process, error) {
 	id := newGUID()
 	port := fmt.Sprint(w.port)
 	env := slices.Clone(w.in.h.cfg.Environ)
-	env = append(env, "FUNCTIONS_HTTPWORKER_PORT="+port, "FUNCTIONS_HTTPWORKER_ID="+id, "FUNCTIONS_CUSTOMHANDLER_PORT="+port,
+	env = append(env, "FUNCTIONS_HTTPWORKER_PORT="+port, "FUNCTIONS_HTTPWORKER_ID="+id,
+		"FUNCTIONS_CUSTOMHANDLER_PORT="+port,
 		"FUNCTIONS_CUSTOMHANDLER_WORKER_ID="+id, "FUNCTIONS_APP_ROOT_PATH="+w.in.h.cfg.Root)
 	c := resolveCommand(w.in.h.cfg.Root, w.in.cfg.description, env)
 	w.in.command = c
@@ -262,7 +278,9 @@ func (w *worker) spawn() (*process, error) {
 			}
 		}
 		if filepath.Base(path) == path {
-			return nil, fmt.Errorf("starting the handler: %s: no such file in the script root or on PATH", c.path)
+			return nil,
+				fmt.Errorf("starting the handler: %s: no such file in the script root or on PATH",
+					c.path)
 		}
 	}
 	cmd := exec.Command(executable(path), c.args...)
@@ -276,7 +294,8 @@ func (w *worker) spawn() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id, "Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path,
+	w.in.h.log(Debug, "Worker.HttpWorkerProcess."+id,
+		"Starting worker process with FileName:%s WorkingDirectory:%s Arguments:%s", c.path,
 		c.dir, c.line)
 	group, err := startGroup(cmd)
 	if err != nil {
@@ -294,7 +313,8 @@ func (w *worker) spawn() (*process, error) {
 	go func() {
 		ended := make(chan struct{})
 		go func() { read.Wait(); close(ended) }()
-		// The process may leave a child behind that holds its pipes open; the exit counts, not the pipes.
+		// The process may leave a child behind that holds its pipes open; the exit counts, not the
+		// pipes.
 		state, err := cmd.Process.Wait()
 		select {
 		case <-ended:
@@ -331,7 +351,8 @@ func (w *worker) restart() {
 	w.stop(p)
 }
 
-// probe asks GET / until the port accepts. Any answer is ready, and so is a connection that ends without one.
+// probe asks GET / until the port accepts. Any answer is ready, and so is a connection that ends
+// without one.
 func (w *worker) probe(ctx context.Context, p *process) error {
 	pause := w.in.h.durations.ProbePause
 	tries := int(w.in.cfg.initTimeout/(pause*25/28)) + 1
@@ -355,7 +376,8 @@ func (w *worker) probe(ctx context.Context, p *process) error {
 	return errors.New("the handler does not listen")
 }
 
-// console turns the handler's output into log lines (recordings E-console, E-console-stderr-errors-only-false).
+// console turns the handler's output into log lines (recordings E-console,
+// E-console-stderr-errors-only-false).
 func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	afterCR := false
@@ -378,7 +400,8 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 					p.stderr = append(p.stderr, line)
 					p.stderr = p.stderr[max(0, len(p.stderr)-3):]
 				}
-				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s", hostfile.DecodeUTF8([]byte(line)))
+				h.log(consoleLevel(line, stderr, errorsOnly), consoleCategory, "%s",
+					hostfile.DecodeUTF8([]byte(line)))
 			}
 		}
 		if err != nil {
@@ -387,9 +410,11 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	}
 }
 
-// readConsoleLine reads up to a line feed, a carriage return or both; ended tells that one of them came. A line is there as soon as its carriage return is,
-// so afterCR remembers that a line feed may follow (dotnet/runtime
-// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/AsyncStreamReader.cs, which reads the output of a process).
+// readConsoleLine reads up to a line feed, a carriage return or both; ended reports whether one of them
+// came. A line is there as soon as its carriage return is, so afterCR remembers that a line feed
+// may follow (dotnet/runtime
+// src/libraries/System.Diagnostics.Process/src/System/Diagnostics/AsyncStreamReader.cs, which reads
+// the output of a process).
 func readConsoleLine(r *bufio.Reader, afterCR *bool) (line string, ended bool, err error) {
 	var text []byte
 	for {
@@ -409,8 +434,9 @@ func readConsoleLine(r *bufio.Reader, afterCR *bool) (line string, ended bool, e
 	}
 }
 
-// caughtUp waits, a moment at most, until what the handler has written to its console is in the log: lines that it wrote before its answer come
-// before the lines of the invocation's end (recording E-console-during-request).
+// caughtUp waits, a moment at most, until what the handler has written to its console is in the
+// log: lines that it wrote before its answer come before the lines of the invocation's end
+// (recording E-console-during-request).
 func (p *process) caughtUp() {
 	for range 40 {
 		if p.busy.Load() <= 0 && !pending(p.pipes[0]) && !pending(p.pipes[1]) {

@@ -10,9 +10,11 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// The wrapped request: POST /<Function> with {"Data":{…},"Metadata":{…}}.
-// Sources: Azure/azure-functions-host src/WebJobs.Script/Workers/MessageExtensions/ScriptInvocationContextExtensions.cs,
-// Extensions/HttpRequestExtensions.cs, Azure/azure-webjobs-sdk-extensions HttpTriggerAttributeBindingProvider.cs; recordings A-*, C-*, F-*.
+// The wrapped request: POST /<Function> with {"Data":{…},"Metadata":{…}}. Sources:
+// Azure/azure-functions-host
+// src/WebJobs.Script/Workers/MessageExtensions/ScriptInvocationContextExtensions.cs,
+// Extensions/HttpRequestExtensions.cs, Azure/azure-webjobs-sdk-extensions
+// HttpTriggerAttributeBindingProvider.cs; recordings A-*, C-*, F-*.
 
 // members is a JSON object under construction: rendered values by name, in order.
 type members []member
@@ -41,12 +43,13 @@ func (m members) has(name string) bool {
 	return false
 }
 
-// without leaves out what the host does: names that end in "trigger", and for HTTP the name of the trigger itself (recording
-// A-post-json-body-query-clash).
+// without leaves out what the host does: names that end in "trigger", and for HTTP the name of the
+// trigger itself (recording A-post-json-body-query-clash).
 func (m members) without(fn *function) members {
 	out := make(members, 0, len(m)+3)
 	for _, e := range m {
-		if !strings.HasSuffix(strings.ToLower(e.name), "trigger") && !(fn.http() && strings.EqualFold(e.name, fn.trigger.name)) {
+		if !strings.HasSuffix(strings.ToLower(e.name), "trigger") &&
+			!(fn.http() && strings.EqualFold(e.name, fn.trigger.name)) {
 			out = append(out, e)
 		}
 	}
@@ -84,7 +87,8 @@ func (p *payload) render(h *Host, fn *function, retry string) string {
 	meta := p.metadata.without(fn)
 	now := h.clock.now()
 	sys := members{{"MethodName", quoteJSON(fn.name)},
-		{"UtcNow", quoteJSON(now.Format("2006-01-02T15:04:05") + ticksFraction(now) + "Z")}, {"RandGuid", quoteJSON(newGUID())}}
+		{"UtcNow", quoteJSON(now.Format("2006-01-02T15:04:05") + ticksFraction(now) + "Z")},
+		{"RandGuid", quoteJSON(newGUID())}}
 	name := "sys"
 	if meta.has(name) {
 		name = "$sys"
@@ -113,8 +117,10 @@ const (
 
 // wrappedRequest is the whole request.
 func (in *instance) wrappedRequest(fn *function, id, body string, from *request) *outgoing {
-	o := &outgoing{method: http.MethodPost, target: "/" + fn.name, body: []byte(body), chunked: !in.contentLength, hdr: http.Header{
-		versionHeader: {hostVersion}, idHeader: {id}, "User-Agent": {agent}, "Content-Type": {"application/json; charset=utf-8"}}}
+	o := &outgoing{method: http.MethodPost, target: "/" + fn.name, body: []byte(body),
+		chunked: !in.contentLength, hdr: http.Header{
+			versionHeader: {hostVersion}, idHeader: {id}, "User-Agent": {agent},
+			"Content-Type": {"application/json; charset=utf-8"}}}
 	in.trace(o.hdr, from, traceWrapped)
 	return o
 }
@@ -128,7 +134,8 @@ func (in *instance) scheme(req *request) string {
 }
 
 // httpPayload renders an HTTP request.
-func (in *instance) httpPayload(fn *function, req *request, body []byte, params []routeValue, identity string) *payload {
+func (in *instance) httpPayload(fn *function, req *request, body []byte, params []routeValue,
+	identity string) *payload {
 	q, hdr := members{}, members{}
 	for _, item := range req.query {
 		q.put(item.name, quoteJSON(strings.Join(item.values, ",")))
@@ -136,7 +143,8 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 	names := slices.Sorted(maps.Keys(req.hdr))
 	for _, name := range names {
 		values := req.hdr[name]
-		if name == "Connection" { // of which Kestrel hands out the first option alone (seen on 4.1037)
+		// of which Kestrel hands out the first option alone (seen on 4.1037)
+		if name == "Connection" {
 			option, _, _ := strings.Cut(values[0], ",")
 			values = []string{blank(option)}
 		}
@@ -150,8 +158,10 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 			values.put(v.name, quoteJSON(v.value))
 		}
 	}
-	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.Host + escapePath(req.path) + queryOf(req))}, {"Method", quoteJSON(req.Method)},
-		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()}, {"Identities", "[" + identity + "]"}}
+	r := members{{"Url", quoteJSON(in.scheme(req) + "://" + req.Host + escapePath(req.path) +
+		queryOf(req))}, {"Method", quoteJSON(req.Method)},
+		{"Query", q.String()}, {"Headers", hdr.String()}, {"Params", values.String()},
+		{"Identities", "[" + identity + "]"}}
 	meta := members{}
 	if req.ContentLength > 0 {
 		if binaryType(req.hdr.Get("Content-Type")) {
@@ -189,7 +199,8 @@ func (in *instance) httpPayload(fn *function, req *request, body []byte, params 
 	return &payload{data: members{{fn.trigger.name, r.String()}}, metadata: meta}
 }
 
-// addJSON puts the top-level values of a text that is a JSON object: scalars as text, objects as they are; arrays and nulls stay out.
+// addJSON puts the top-level values of a text that is a JSON object: scalars as text, objects as
+// they are; arrays and nulls stay out.
 func (m *members) addJSON(text string) {
 	v, err := hostfile.Parse(text, hostfile.Options{Dates: true})
 	if err != nil || v.Kind != hostfile.Object {
@@ -206,7 +217,8 @@ func (m *members) addJSON(text string) {
 	}
 }
 
-// binaryType reports whether a body of the type travels as base64: application/octet-stream and multipart (HttpRequestExtensions.IsMediaTypeOctetOrMultipart).
+// binaryType reports whether a body of the type travels as base64: application/octet-stream and
+// multipart (HttpRequestExtensions.IsMediaTypeOctetOrMultipart).
 func binaryType(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
