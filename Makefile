@@ -60,8 +60,15 @@ request: app ## print what to ask of the team that owns the API, as Markdown
 	@$(ROOT)/handler doctor -request
 
 .PHONY: test
-test: ## run the tests
-	$(GO) test ./...
+test: ## run the tests that are fast: a minute; the last line names the others, which make check runs
+	@$(GO) test -short ./...
+	@echo "Left out, being slow (make check runs them): $(SLOW)"
+
+# A test is slow that skips itself where testing.Short() is true.
+ASK_SHORT = $(shell grep -rl --include='*_test.go' 'testing\.Short' $(SOURCES))
+SLOW      = $(shell awk -F '[^A-Za-z0-9_]' 'FNR == 1 { at = -1 } /^func Test/ { name = $$2 } \
+	/testing\.Short/ { at = FNR } FNR == at + 1 && /t\.Skip/ { print name }' $(ASK_SHORT))
+empty     :=
 
 .PHONY: test-host
 # HOST is the command of a Functions host, with {root} for the script root and {port} for where it serves.
@@ -70,9 +77,9 @@ test-host: sandbox ## play the handler on a Functions host: HOST='build/sandbox 
 	@case "$$HOST" in *"{port}"*) ;; *) HOST=func ;; esac; $(GO) test -count=1 -v -timeout 20m ./e2e/host -run '^TestHost$$' -host "$$HOST"
 
 .PHONY: check
-check: check-format check-vet check-static check-tidy check-race check-recordings check-deploy ## everything that must hold before a change lands
+check: check-format check-vet check-static check-tidy check-race check-slow check-deploy ## everything that must hold before a change lands
 
-.PHONY: check-format check-vet check-static check-tidy check-race check-recordings
+.PHONY: check-format check-vet check-static check-tidy check-race check-slow
 check-format:
 	@test -z "$$(gofmt -l $(SOURCES))" || { echo "gofmt: these files are not formatted:"; gofmt -l $(SOURCES); exit 1; }
 check-vet:
@@ -84,10 +91,9 @@ check-static:
 check-tidy:
 	$(GO) mod tidy -diff
 check-race:
-	$(GO) test -race ./...
-# The recordings are replayed in their own time, which the race detector does not keep.
-check-recordings:
-	$(GO) test ./sandbox/host -run '^TestRecordingsAreRepeated$$'
+	$(GO) test -race -short ./...
+check-slow:
+	$(GO) test -run "^($(subst $(empty) $(empty),|,$(strip $(SLOW))))$$" $(addprefix ./,$(sort $(dir $(ASK_SHORT))))
 
 .PHONY: check-deploy
 check-deploy: ## check deploy/ as far as it goes without Azure

@@ -17,6 +17,9 @@ import (
 // TestCanaries lets everything go wrong that can, with secrets that are easy to find: a gateway and an identity endpoint that echo what they got, answers
 // that break off, refusals, an exporter. No log line, answer or export may hold a secret, in any spelling or in a fragment of twelve characters.
 func TestCanaries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs every kind of call and failure on the built programs")
+	}
 	root := t.TempDir()
 	writeFunction(t, root, "http", trigger{kind: "httpTrigger"})
 	writeFunction(t, root, "wrapped", trigger{kind: "httpTrigger", wrapped: true})

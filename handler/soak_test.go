@@ -27,6 +27,9 @@ var (
 // TestSoak keeps callers, timers and queues busy while the weather of gateway and identity endpoint changes. Memory, goroutines, descriptors and threads stay
 // flat; no message is lost; what was done is asked for again only where its answer was lost, and a message then with the same idempotency key.
 func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten seconds of changing weather")
+	}
 	root := t.TempDir()
 	hostJSON, err := os.ReadFile("../host.json")
 	if err != nil {

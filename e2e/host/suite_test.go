@@ -15,7 +15,12 @@ import (
 )
 
 // TestHost plays the suite on the host of -host, or on the stand-in.
-func TestHost(t *testing.T) { suite(t) }
+func TestHost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays a suite of calls on the built programs")
+	}
+	suite(t)
+}
 
 // TestFunc plays it on a program named func, where no other host is named.
 func TestFunc(t *testing.T) {

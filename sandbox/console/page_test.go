@@ -263,6 +263,9 @@ func shot(t *testing.T, ctx context.Context, name string) {
 }
 
 func TestConsoleInChromium(t *testing.T) {
+	if testing.Short() {
+		t.Skip("drives a browser")
+	}
 	ctx := browser(t)
 	a := &api{events: make(chan string, 8), faults: []map[string]any{}, hostFaults: []map[string]any{}, invocations: []any{invocation("one", "relay", false)}}
 	server := httptest.NewServer(a.handler())

@@ -24,6 +24,9 @@ func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock()
 
 // TestConsoleOnTheWholeSandbox drives the page over the real handler, so that page and API cannot drift apart.
 func TestConsoleOnTheWholeSandbox(t *testing.T) {
+	if testing.Short() {
+		t.Skip("drives a browser")
+	}
 	page := browser(t)
 	project, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
