@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/cause"
+	"apimrelay/internal/hostfile"
 )
 
 // App is one script root. It is read once by Load and never changed after it; all methods are safe for concurrent use.
@@ -70,10 +71,11 @@ type Function struct {
 	Trigger  Binding   // zero where function.json has none or several, which is a fault
 	Bindings []Binding // all of them, in the file's order, the trigger included
 	// Wrapped tells that invocations come as POST /<Name> with an envelope; otherwise they come under the route prefix, proxied or forwarded.
-	Wrapped bool
-	Methods []string // upper case; nil = all; HTTP only
-	Route   *Route   // HTTP only; nil where its template is at fault
-	Retry   *Retry   // from function.json, else from host.json; nil = none
+	Wrapped  bool
+	Methods  []string           // upper case; nil = all; HTTP only
+	Route    *Route             // HTTP only; nil where its template is at fault
+	Schedule *hostfile.Schedule // of a timer; nil for others, and where it is at fault
+	Retry    *Retry             // from function.json, else from host.json; nil = none
 	// Unreachable: every request that fits it goes to earlier functions; one of its Faults names them.
 	Unreachable bool
 	Disabled    bool // by the app setting AzureWebJobs.<Name>.Disabled; the host still keeps its route, and runs it for the master key

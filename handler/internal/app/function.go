@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"apimrelay/handler/internal/cause"
 	"apimrelay/internal/hostfile"
@@ -158,10 +159,7 @@ func (f *Function) readBinding(i int, object *hostfile.Value, lookup func(string
 			"without decoding it, so that no exact bytes can be put out", "remove dataType: the answer's exact bytes arrive without it", i)
 	}
 	if b.is("timerTrigger") {
-		f.expanded(i, "schedule", text("schedule"), lookup)
-		if strings.TrimSpace(text("schedule")) == "" {
-			f.broken("bindings[%d].schedule: want an NCRONTAB expression such as 0 */5 * * * *, got nothing", `add "schedule"`, i)
-		}
+		f.readSchedule(i, text("schedule"), lookup)
 	}
 	b.resolved = map[string]string{}
 	for name, value := range b.Raw {
@@ -170,6 +168,65 @@ func (f *Function) readBinding(i int, object *hostfile.Value, lookup func(string
 		}
 	}
 	return b, true
+}
+
+// readSchedule reads a timer's schedule as the host does, which does not load a function whose schedule
+// it cannot read.
+func (f *Function) readSchedule(i int, text string, lookup func(string) (string, bool)) {
+	if strings.TrimSpace(text) == "" {
+		f.broken("bindings[%d].schedule: want an NCRONTAB expression such as 0 */5 * * * *, got nothing", `add "schedule"`, i)
+		return
+	}
+	faults := len(f.Faults)
+	schedule := f.expanded(i, "schedule", text, lookup)
+	if len(f.Faults) > faults {
+		return
+	}
+	setting := ""
+	if fields := strings.Split(text, "%"); len(fields) > 2 {
+		setting = fields[1]
+	}
+	parsed, err := hostfile.ParseSchedule(schedule, zoneOf(lookup))
+	if err != nil {
+		f.broken("bindings[%d].schedule %q: the host cannot read it and never runs the function: %v",
+			"write an NCRONTAB expression such as 0 */5 * * * *, or a time span such as 00:05:00", i, schedule, err)
+		f.Faults[len(f.Faults)-1].Setting = setting
+		return
+	}
+	f.Schedule = parsed
+	if parsed.InDays() {
+		f.warn("bindings[%d].schedule %q means days: the next runs are at %s",
+			"write an NCRONTAB expression such as 0 0 0 * * * for each day", i, schedule, strings.Join(f.NextRuns(time.Now()), ", "))
+		f.Warnings[len(f.Warnings)-1].Setting = setting
+	}
+}
+
+// NextRuns are the next three times of a timer, by the clock that its schedule follows; none for other
+// functions.
+func (f *Function) NextRuns(now time.Time) (times []string) {
+	for f.Schedule != nil && len(times) < 3 {
+		next := f.Schedule.Next(now)
+		if next.IsZero() {
+			return times
+		}
+		now = next
+		times = append(times, next.Format("2006-01-02 15:04:05 MST"))
+	}
+	return times
+}
+
+// zoneOf is the clock of the app's schedules: WEBSITE_TIME_ZONE, or TZ on Linux, where it names a zone
+// of the IANA database, else UTC (learn.microsoft.com, "Timer trigger for Azure Functions", NCRONTAB
+// time zones).
+func zoneOf(lookup func(string) (string, bool)) *time.Location {
+	for _, name := range []string{"WEBSITE_TIME_ZONE", "TZ"} {
+		if text, ok := lookup(name); ok && strings.TrimSpace(text) != "" {
+			if zone, err := time.LoadLocation(strings.TrimSpace(text)); err == nil {
+				return zone
+			}
+		}
+	}
+	return time.UTC
 }
 
 // resolvedProperties are those, in lower case, in which the extensions resolve %names% and fail without a value. Their values stay with the host.

@@ -17,7 +17,11 @@ func checkApp(_ context.Context, v *visit) []outcome {
 		}
 	}
 	if all == nil {
-		return one(ok("%s", v.f.App.Trigger.Type))
+		saw := v.f.App.Trigger.Type
+		if next := v.f.App.NextRuns(v.o.Now()); len(next) > 0 {
+			saw += ", next at " + strings.Join(next, ", ")
+		}
+		return one(ok("%s", saw))
 	}
 	return all
 }

@@ -110,7 +110,7 @@ func TestSlipsAreWarnings(t *testing.T) {
 		{"the log level", map[string]string{"RelayLogLevl": "x"}, orders, "RelayLogLevel"},
 		{"names of others that are not close", map[string]string{"TargetFramework": "x", "RelayNamespace": "x", "WEBSITE_SITE_NAME": "x", "Apim": "x"}, orders, ""},
 		{"a connection that is close", map[string]string{"ApimKeys": "x"}, strings.Replace(queue, "Store", "ApimKeys", 1), ""},
-		{"a name between percent signs", map[string]string{"Orders__Schedule": "0 */5 * * * *"}, strings.Replace(timer, `"schedule": "`, `"schedule": "%Orders:Schedule%`, 1), ""},
+		{"a name between percent signs", map[string]string{"Orders__Schedule": "0 */5 * * * *"}, strings.Replace(timer, `"0 * * * * *"`, `"%Orders:Schedule%"`, 1), ""},
 		{"a method of nobody's", map[string]string{"ApimMethod": "GETT"}, timer, `"GETT" is no usual method`},
 		{"methods that are known", map[string]string{"ApimMethod": "patch"}, timer, ""},
 		{"a method of WebDAV", map[string]string{"ApimMethod": "propfind"}, timer, ""},
