@@ -191,35 +191,51 @@ func (o *doctorOptions) readSettings() error {
 	if o.root == "" {
 		o.root = doctorRoot(env.Lookup)
 	}
-	file := o.settings
-	if file == "" && !ownSettings(o.environ) {
-		for _, candidate := range []string{filepath.Join(o.root, "local.settings.json"), "local.settings.json"} {
-			if _, err := os.Stat(candidate); err == nil {
-				file = candidate
-				fmt.Fprintf(o.stderr, "the environment holds no settings of the app: taking those of %s\n", file)
-				break
-			}
-		}
-	}
-	if file != "" {
-		values, err := readLocalSettings(file)
-		if err != nil {
-			return err
-		}
-		for name, value := range values {
-			if _, set := env.Lookup(name); set {
-				continue // as Azure Functions Core Tools has it
-			}
-			if err := os.Setenv(name, value); err != nil {
-				return fmt.Errorf("reading the settings: %s: %s: %w", file, name, err)
-			}
-			o.environ = append(o.environ, name+"="+value)
-		}
+	if err := o.mergeSettings(env); err != nil {
+		return err
 	}
 	env = settings.Index(o.environ)
 	o.app = app.Load(o.root, env.App)
 	o.set = settings.Load(env, o.app)
 	settings.Scrub()
+	return nil
+}
+
+// mergeSettings takes from local.settings.json what the environment has not, setting by setting, and
+// says in one line what came from where.
+func (o *doctorOptions) mergeSettings(env *settings.Environment) error {
+	file := o.settings
+	for _, candidate := range []string{filepath.Join(o.root, "local.settings.json"), "local.settings.json"} {
+		if _, err := os.Stat(candidate); file == "" && err == nil {
+			file = candidate
+		}
+	}
+	own := ownSettings(o.environ)
+	if file == "" {
+		if len(own) == 0 {
+			fmt.Fprintln(o.stderr, "neither the environment nor a local.settings.json holds settings of the app: "+
+				"cp local.settings.json.example local.settings.json")
+		}
+		return nil
+	}
+	values, err := readLocalSettings(file)
+	if err != nil {
+		return err
+	}
+	for name, value := range values {
+		if _, set := env.App(hostfile.ConfigurationName(name)); set {
+			continue // as Azure Functions Core Tools has it
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("reading the settings: %s: %s: %w", file, name, err)
+		}
+		o.environ = append(o.environ, name+"="+value)
+	}
+	if len(own) == 0 {
+		fmt.Fprintf(o.stderr, "settings from %s\n", file)
+	} else {
+		fmt.Fprintf(o.stderr, "settings from the environment: %s; the others from %s\n", strings.Join(own, ", "), file)
+	}
 	return nil
 }
 
@@ -237,16 +253,22 @@ func doctorRoot(lookup func(string) (string, bool)) string {
 	return "."
 }
 
-// ownSettings tells whether the environment holds any setting of the app, for all functions or for one.
-func ownSettings(environ []string) bool {
+// ownSettings are the names of the app's settings that the environment holds, for all functions or for
+// one.
+func ownSettings(environ []string) (own []string) {
 	names := append(settings.Names(), "TargetTentantID")
-	return slices.ContainsFunc(environ, func(pair string) bool {
+	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
+		setting := name
 		if i := strings.LastIndex(name, "__"); i >= 0 {
-			name = name[i+2:]
+			setting = name[i+2:]
 		}
-		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
-	})
+		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, setting) }) {
+			own = append(own, name)
+		}
+	}
+	slices.Sort(own)
+	return own
 }
 
 // readLocalSettings reads a local.settings.json.

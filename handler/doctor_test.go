@@ -171,13 +171,26 @@ func TestDoctorByHandReadsLocalSettings(t *testing.T) {
 	if status != 0 || !strings.Contains(failed, "local.settings.json") {
 		t.Errorf("found by itself: want status 0 and a word about the file, got %d\n%s%s", status, out, failed)
 	}
-	// What the environment holds goes first, and then the file is taken on demand only.
+	// What the environment holds goes first, setting by setting; the file has the rest.
 	own := append([]string{"FunctionIdentity=RunAs=App;AppId=" + sandbox.StrangerClientID}, p.environ...)
-	if status, out, _ = p.doctor(own, ""); status != 1 || !strings.Contains(out, "#settings-missing") {
-		t.Errorf("with settings in the environment: want missing ones, got %d\n%s", status, out)
+	for name, args := range map[string][]string{
+		"found by itself": nil, "with -settings": {"-settings", p.localSettings("other.json")},
+	} {
+		status, out, failed = p.doctor(own, "", args...)
+		if status != 1 || !strings.Contains(out, "#role-missing") || strings.Contains(out, "#settings-missing") {
+			t.Errorf("%s: want the environment's identity and the file's other settings, got %d\n%s", name, status, out)
+		}
+		if !strings.Contains(failed, "settings from the environment: FunctionIdentity; the others from ") {
+			t.Errorf("%s: want what came from where, got %s", name, failed)
+		}
 	}
-	if status, out, _ = p.doctor(own, "", "-settings", p.localSettings("other.json")); status != 1 || !strings.Contains(out, "#role-missing") {
-		t.Errorf("with -settings: want the environment's identity, got %d\n%s", status, out)
+}
+
+func TestDoctorWithoutSettingsSaysHowToGetSome(t *testing.T) {
+	p := newPatient(t)
+	_, _, failed := p.doctor(p.environ, "", "-offline")
+	if !strings.HasPrefix(failed, "neither the environment nor a local.settings.json") || !strings.Contains(failed, "cp local.settings.json.example") {
+		t.Errorf("got %s", failed)
 	}
 }
 
