@@ -130,7 +130,7 @@ bench: ## the handler beside what a user would write instead, in alternating rou
 	@$(GO) run ./handler/cmd/bench relay
 
 .PHONY: bench-full
-bench-full: ## the same with longer rounds, TLS everywhere and 1 GiB streams: ten minutes
+bench-full: ## the same with more and longer rounds
 	@$(GO) run ./handler/cmd/bench relay -full
 
 .PHONY: bench-scale

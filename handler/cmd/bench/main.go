@@ -13,8 +13,8 @@ import (
 
 const usage = `usage: bench <what>
 
-  relay   the handler beside what a user would write instead; -full takes minutes
-  profile the handler's processor profile under such a load, for handler/default.pgo
+  relay   the handler beside what a user would write instead; -full takes minutes,
+          -before FOLDER adds the handler of another checkout
   token   bare azidentity beside the token source, situation by situation
 `
 
@@ -32,8 +32,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "relay":
 		return benchRelay(ctx, args[1:], stdout, stderr)
-	case "profile":
-		return benchProfile(ctx, args[1:], stdout, stderr)
 	case "token":
 		return benchToken(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "--help":

@@ -18,7 +18,8 @@ import (
 func benchRelay(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bench relay", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	full := flags.Bool("full", false, "take minutes: more and longer rounds, TLS in every case, 1 GiB")
+	full := flags.Bool("full", false, "take minutes: more and longer rounds")
+	before := flags.String("before", "", "measure the handler of the checkout in this `folder`, too")
 	only := flags.String("only", "", "measure only the rows whose name matches this `regexp`")
 	if flags.Parse(args) != nil {
 		return 2
@@ -32,16 +33,16 @@ func benchRelay(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	if *full {
 		p = fullPace
 	}
-	if err := measure(ctx, p, *full, wanted, stdout, stderr); err != nil {
+	if err := measure(ctx, p, *before, wanted, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "bench relay:", err)
 		return 1
 	}
 	return 0
 }
 
-func measure(ctx context.Context, p pace, full bool, wanted *regexp.Regexp, stdout, stderr io.Writer) error {
+func measure(ctx context.Context, p pace, before string, wanted *regexp.Regexp, stdout, stderr io.Writer) error {
 	began, cores := time.Now(), runtime.NumCPU()
-	s, err := newSet(ctx, p.stream)
+	s, err := newSet(ctx, before)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func measure(ctx context.Context, p pace, full bool, wanted *regexp.Regexp, stdo
 	line("case\t beside\t must reach\t requests/s, ratio\t per CPU second, ratio\t ours, 1/s\t other, 1/s\t core\t rounds\t reached")
 	line("----\t ------\t ----------\t -----------------\t ---------------------\t ---------\t ----------\t ----\t ------\t -------")
 	for _, c := range rateCases {
-		if c.full && !full || !wanted.MatchString(c.name) {
+		if !wanted.MatchString(c.name) {
 			continue
 		}
 		rows, err := s.compare(ctx, c, p, stderr)
@@ -70,12 +71,12 @@ func measure(ctx context.Context, p pace, full bool, wanted *regexp.Regexp, stdo
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		for _, r := range rows {
-			name := r.mark.name
-			if name == oursExporting {
-				name = "ours, off"
+			must, reached := "", ""
+			if r.must > 0 {
+				must, reached = fmt.Sprintf("%.2f", r.must), verdict(median(r.wall) >= r.must)
 			}
-			line("%s\t %s\t %.2f\t %s\t %s\t %.0f\t %.0f\t %.0f%%\t %d\t %s", c.name, name, r.must, spread(r.wall), spread(r.cpu),
-				r.ours, r.other, 100*r.busy, r.rounds, verdict(median(r.wall) >= r.must))
+			line("%s\t %s\t %s\t %s\t %s\t %.0f\t %.0f\t %.0f%%\t %d\t %s", c.name, r.mark.name, must,
+				spread(r.wall), spread(r.cpu), r.ours, r.other, 100*r.busy, r.rounds, reached)
 		}
 	}
 	if err := table.Flush(); err != nil {

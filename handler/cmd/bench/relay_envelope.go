@@ -11,21 +11,14 @@ import (
 const hostChunk = 1024
 
 // wrapped is a POST of a text, or a GET, in the host's envelope and the host's chunks.
-func (s *set) wrapped(method, path string) request {
-	body := s.gateway.bodies[path]
-	quoted, _ := json.Marshal(string(body.block)) // cannot fail: a string
-	// The properties of a JSON object stand in Metadata once more (recording A-post-json).
-	properties := fmt.Appendf(nil, `"orders":%s,`, orders(body.block))
-	if method == "GET" {
-		quoted, body.size, properties = []byte("null"), 0, nil
-	}
-	envelope := fmt.Appendf(nil, `{"Data":{"req":{"Url":"http://app.azurewebsites.net/api/relay%s","Method":"%s","Query":{},"Headers":{"Host":["app.azurewebsites.net"],`+
-		`"Accept":["*/*"],"User-Agent":["client/1"],"Content-Type":["application/json"],"Content-Length":["%d"]},"Params":{"path":"%s"},`+
+func (s *set) wrapped(path string) request {
+	envelope := fmt.Appendf(nil, `{"Data":{"req":{"Url":"http://app.azurewebsites.net/api/relay%s","Method":"GET","Query":{},"Headers":{"Host":["app.azurewebsites.net"],`+
+		`"Accept":["*/*"],"User-Agent":["client/1"],"Content-Type":["application/json"]},"Params":{"path":"%s"},`+
 		`"Identities":[{"AuthenticationType":null,"IsAuthenticated":false,"Actor":null,"BootstrapContext":null,"Claims":[],"Label":null,"Name":null,`+
 		`"NameClaimType":"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name","RoleClaimType":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role"}],`+
-		`"Body":%s}},"Metadata":{%s"Query":{},"Headers":{"Host":"app.azurewebsites.net","Accept":"*/*","User-Agent":"client/1","Content-Type":"application/json",`+
-		`"Content-Length":"%d"},"path":"%s","sys":{"MethodName":"relay","UtcNow":"2026-11-23T16:08:08.934921Z","RandGuid":"0861279e-272a-42a4-8692-611309ad299a"}}}`,
-		path, method, body.size, path[1:], quoted, properties, body.size, path[1:])
+		`"Body":null}},"Metadata":{"Query":{},"Headers":{"Host":"app.azurewebsites.net","Accept":"*/*","User-Agent":"client/1","Content-Type":"application/json"},`+
+		`"path":"%s","sys":{"MethodName":"relay","UtcNow":"2026-11-23T16:08:08.934921Z","RandGuid":"0861279e-272a-42a4-8692-611309ad299a"}}}`,
+		path, path[1:], path[1:])
 	var chunked []byte
 	for len(envelope) > 0 {
 		n := min(len(envelope), hostChunk)

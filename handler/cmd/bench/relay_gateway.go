@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -33,10 +32,10 @@ const (
 type gateway struct {
 	plain, tls net.Listener
 	bodies     map[string]text          // by path, both ways
-	answers    map[string]text          // by path, where they are not the text that comes in
 	delays     map[string]time.Duration // by path: how long an answer takes
 	credential [][]byte                 // header lines that a request must have
 	refused    atomic.Int64
+	accepted   atomic.Int64 // connections
 	certFile   string
 	date       string // of all answers, so that they are the same
 }
@@ -74,6 +73,7 @@ func (g *gateway) accept(l net.Listener) {
 		if err != nil {
 			return
 		}
+		g.accepted.Add(1)
 		go g.serve(newWire(c))
 	}
 }
@@ -96,9 +96,6 @@ func (g *gateway) serve(w *wire) {
 			return
 		}
 		status := "200 OK"
-		if short, ok := g.answers[string(path)]; ok {
-			body = short
-		}
 		if wrong {
 			g.refused.Add(1)
 			status, body = "418 Other", text{}
@@ -159,23 +156,6 @@ func startIdentity(token string) (url string, asked *atomic.Int64, err error) {
 	return "http://" + l.Addr().String() + "/msi/token", asked, nil
 }
 
-// startCollector takes what OTLP exporters send, and counts the bytes.
-func startCollector() (url string, received *atomic.Int64, err error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	received = new(atomic.Int64)
-	go func() {
-		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			n, _ := io.Copy(io.Discard, r.Body)
-			received.Add(n)
-			w.Header().Set("Content-Type", "application/x-protobuf")
-		}))
-	}()
-	return "http://" + l.Addr().String(), received, nil
-}
-
 // jsonText is a JSON object of exactly that size, with one list in it; quotes and a few letters outside ASCII included: what an envelope has to escape.
 func jsonText(size int) []byte {
 	const head, item, note, tail = `{"orders":[`, `{"id":10482,"name":"Zoë Müller","ok":true,"lines":[{"sku":"A-1","n":2}]},`, `{"note":"`, `"}]}`
@@ -189,6 +169,3 @@ func jsonText(size int) []byte {
 	b.WriteString(tail)
 	return []byte(b.String())
 }
-
-// orders is the list of a jsonText.
-func orders(text []byte) []byte { return text[len(`{"orders":`) : len(text)-1] }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -52,11 +51,11 @@ func oneCore(n int) *unix.CPUSet {
 	return &set
 }
 
-// build builds a program as it is deployed. What the linker writes, page by page in any order, lies in the kernel's memory in small pieces, and starts up to
+// build builds a package of the module in a folder as it is deployed, at out. What the linker writes, page by page in any order, lies in the kernel's memory in small pieces, and starts up to
 // a millisecond later than the same bytes unpacked from a package. So it is copied.
-func build(ctx context.Context, dir, pkg string) (string, error) {
-	out := filepath.Join(dir, filepath.Base(pkg))
+func build(ctx context.Context, out, module, pkg string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out+".linked", pkg)
+	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, text)

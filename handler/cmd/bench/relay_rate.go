@@ -15,14 +15,21 @@ import (
 // rateCase is one row that compares requests per second.
 type rateCase struct {
 	name        string
+	way         way
 	secure      bool // TLS 1.3 to the gateway
-	wrapped     bool
-	get         bool // wrapped without an upload
 	connections int
 	path        string // of the body at the gateway
 	against     []mark
-	full        bool // too long for the quick mode
 }
+
+// way is how a request is handed over.
+type way int
+
+const (
+	forwardedGet way = iota
+	proxiedPut
+	wrappedGet
+)
 
 // mark is who ours is compared with, and the ratio that it must reach.
 type mark struct {
@@ -31,28 +38,19 @@ type mark struct {
 }
 
 var rateCases = []rateCase{
-	{name: "forwarded, 16 connections, 1 KiB", connections: 16, path: "/1k", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
-	{name: "forwarded, 16 connections, 1 KiB, TLS", secure: true, connections: 16, path: "/1k", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
-	// With fewer connections all of them would wait for the gateway, and nobody be measured.
-	{name: "forwarded, 64 connections, 1 KiB, gateway takes 1 ms", connections: 64, path: "/1k/1ms", against: []mark{{"bare", 0.95}, {"stock", 1.7}, {"tutorial", 1.7}}},
-	{name: "forwarded, 1 MiB answers", connections: 4, path: "/1m", against: []mark{{"bare", 0.95}}},
-	{name: "forwarded, 1 MiB answers, TLS", secure: true, connections: 4, path: "/1m", against: []mark{{"bare", 0.95}}, full: true},
-	{name: "forwarded, 10 MiB answers", connections: 4, path: "/10m", against: []mark{{"bare", 0.95}}},
-	{name: "forwarded, 10 MiB answers, TLS", secure: true, connections: 4, path: "/10m", against: []mark{{"bare", 0.95}}, full: true},
-	{name: "forwarded, 1,000 connections, 1 KiB", connections: 1000, path: "/1k", against: []mark{{"bare", 0.95}}},
-	{name: "wrapped, 16 connections, 1 KiB up and down", wrapped: true, connections: 16, path: "/1k", against: []mark{{"tutorial", 2.5}}},
-	{name: "wrapped, 64 connections, 1 KiB up and down, gateway takes 1 ms", wrapped: true, connections: 64, path: "/1k/1ms", against: []mark{{"tutorial", 2.5}}},
-	{name: "wrapped, 16 connections, 1 KiB up and down, TLS", secure: true, wrapped: true, connections: 16, path: "/1k", against: []mark{{"tutorial", 2.5}}, full: true},
-	{name: "wrapped, 1 MiB up and down", wrapped: true, connections: 4, path: "/1m", against: []mark{{"tutorial", 2.6}}},
-	{name: "wrapped, 100 KiB answers", wrapped: true, get: true, connections: 4, path: "/100k", against: []mark{{"codec", 0.9}}},
-	{name: "wrapped, 1 MiB answers", wrapped: true, get: true, connections: 4, path: "/1m", against: []mark{{"codec", 0.9}}},
-	{name: "wrapped, 10 MiB answers", wrapped: true, get: true, connections: 4, path: "/10m", against: []mark{{"codec", 0.9}}},
-	{name: "telemetry on, every request sampled, beside off", connections: 16, path: "/1k", against: []mark{{oursExporting, 0.65}}},
+	{name: "GET 1 KiB, TLS, 16 connections", way: forwardedGet, secure: true, connections: 16, path: "/1k",
+		against: []mark{{"bare", 0.95}, {"tutorial", 4}}},
+	{name: "proxied PUT 1 KiB, TLS, 16 connections", way: proxiedPut, secure: true, connections: 16, path: "/1k",
+		against: []mark{{"bare", 0.9}}},
+	{name: "wrapped, 100 KiB answers", way: wrappedGet, connections: 4, path: "/100k", against: []mark{{"codec", 0.9}}},
+	{name: "wrapped, 1 MiB answers", way: wrappedGet, connections: 4, path: "/1m", against: []mark{{"codec", 0.9}}},
+	{name: "wrapped, 10 MiB answers", way: wrappedGet, connections: 4, path: "/10m", against: []mark{{"codec", 0.9}}},
 }
 
 const (
-	oursName      = "ours"
-	oursExporting = "ours, exporting"
+	oursName = "ours"
+	// beforeName is the handler of another checkout, which ours need not reach: it is shown.
+	beforeName = "before"
 )
 
 // competitor is a program with its connections.
@@ -66,15 +64,11 @@ type competitor struct {
 
 // enter starts a program for a case, opens the connections, and has one answer checked.
 func (s *set) enter(c rateCase, name string) (*competitor, error) {
-	program := name
-	if name == oursExporting {
-		program = oursName
-	}
-	p, err := start(s.programs[program], s.environment(c.secure, name == oursExporting))
+	p, err := start(s.programs[name], s.environment(c.secure))
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	k := &competitor{process: p, name: name, req: s.forwarded("GET", c.path), want: s.gateway.bodies[c.path]}
+	k := &competitor{process: p, name: name, req: s.forwarded(c.path), want: s.gateway.bodies[c.path]}
 	for range c.connections {
 		w, err := p.connect(shortestPause)
 		if err != nil {
@@ -82,17 +76,14 @@ func (s *set) enter(c rateCase, name string) (*competitor, error) {
 		}
 		k.wires = append(k.wires, w)
 	}
-	if c.wrapped {
-		method := "POST"
-		if c.get {
-			method = "GET"
-		}
-		if short, ok := s.gateway.answers[c.path]; ok {
-			k.want = short
-		}
-		k.req = s.wrapped(method, c.path)
+	switch c.way {
+	case wrappedGet:
+		k.req = s.wrapped(c.path)
 		k.want, err = unwrap(k.wires[0], k.req, k.want)
-	} else {
+	case proxiedPut:
+		k.req = s.proxied(c.path)
+		err = k.wires[0].exchange(k.req, k.want)
+	default:
 		err = k.wires[0].exchange(k.req, k.want)
 	}
 	if err != nil {
@@ -166,12 +157,11 @@ type pace struct {
 	rounds        int // wanted
 	tries         int // at most
 	starts        int // of programs, for the start-up row
-	stream        int64
 }
 
 var (
-	quickPace = pace{warm: 300 * time.Millisecond, stretch: 200 * time.Millisecond, rounds: 9, tries: 12, starts: 10, stream: 64 << 20}
-	fullPace  = pace{warm: time.Second, stretch: 500 * time.Millisecond, rounds: 21, tries: 45, starts: 40, stream: 1 << 30}
+	quickPace = pace{warm: 300 * time.Millisecond, stretch: 200 * time.Millisecond, rounds: 9, tries: 12, starts: 10}
+	fullPace  = pace{warm: time.Second, stretch: 500 * time.Millisecond, rounds: 21, tries: 45, starts: 40}
 )
 
 // quiet is how much others may work in a stretch that counts, as a share of one core.
@@ -179,6 +169,9 @@ const quiet = 0.12
 
 // compare measures a case in alternating rounds. Rounds in which others worked do not count, unless too few are left: then the quietest are taken.
 func (s *set) compare(ctx context.Context, c rateCase, p pace, log io.Writer) ([]comparison, error) {
+	if s.programs[beforeName] != "" {
+		c.against = append(slices.Clip(c.against), mark{name: beforeName})
+	}
 	var field []*competitor
 	defer func() {
 		for _, k := range field {
@@ -235,9 +228,6 @@ func (s *set) compare(ctx context.Context, c rateCase, p pace, log io.Writer) ([
 		var ours, others, shares []float64
 		for _, r := range rounds {
 			a, b := r.samples[0], r.samples[i+1]
-			if m.name == oursExporting { // here it is the other that must keep up
-				a, b = b, a
-			}
 			ours, others, shares = append(ours, a.perSecond), append(others, b.perSecond), append(shares, r.samples[0].busy)
 			x.wall, x.cpu = append(x.wall, a.perSecond/b.perSecond), append(x.cpu, a.perCPUSecond/b.perCPUSecond)
 		}

@@ -36,15 +36,6 @@ func (a API) authorize(h http.Header) {
 	h.Set("Ocp-Apim-Subscription-Key", a.Key)
 }
 
-// Stock is httputil.ReverseProxy as it comes, which adds the credentials and logs nothing.
-func Stock(a API) http.Handler {
-	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, a.Prefix)
-		r.SetURL(a.URL)
-		a.authorize(r.Out.Header)
-	}}
-}
-
 // Bare is httputil.ReverseProxy made as fast as its options allow, with the handler's log line. It is what the handler's own work is measured against.
 func Bare(a API, transport http.RoundTripper, log *slog.Logger) http.Handler {
 	proxy := &httputil.ReverseProxy{
