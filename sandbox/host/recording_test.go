@@ -5,13 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"testing"
+
+	shared "apimrelay/internal/recording"
 )
 
 // recording is one file of testdata/recordings: what the real host sent and made of the answers.
@@ -21,10 +21,10 @@ type recording struct {
 	Note         string          `json:"note"`
 	HostJSON     json.RawMessage `json:"hostJson"`
 	FunctionJSON json.RawMessage `json:"functionJson"`
-	Client       oneOrMany[clientRequest]
-	Received     oneOrMany[recordedRequest]
+	Client       shared.List[clientRequest]
+	Received     shared.List[recordedRequest]
 	Answered     json.RawMessage `json:"answered"`
-	ClientGot    oneOrMany[clientAnswer]
+	ClientGot    shared.List[clientAnswer]
 	Events       []event     `json:"handlerEvents"`
 	HostLog      [][3]string `json:"hostLog"`
 
@@ -32,21 +32,6 @@ type recording struct {
 	Cwd  string            `json:"cwd"`
 	Env  map[string]string `json:"env"`
 	Add  []string          `json:"addedByHost"`
-}
-
-type oneOrMany[T any] []T
-
-func (o *oneOrMany[T]) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	if b[0] == '[' {
-		return json.Unmarshal(b, (*[]T)(o))
-	}
-	var one T
-	err := json.Unmarshal(b, &one)
-	*o = []T{one}
-	return err
 }
 
 type clientRequest struct {
@@ -123,24 +108,7 @@ type clientAnswer struct {
 
 func loadRecordings(t *testing.T) []*recording {
 	t.Helper()
-	files, err := filepath.Glob("testdata/recordings/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
-	sort.Strings(files)
-	var out []*recording
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &recording{}
-		if err := json.Unmarshal(text, r); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
-		out = append(out, r)
-	}
-	return out
+	return shared.Load[*recording](t, "*")
 }
 
 // The keys of these tests; as placeholders in the recordings.

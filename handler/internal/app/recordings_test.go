@@ -3,21 +3,21 @@ package app
 import (
 	"encoding/json"
 	"net/url"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"apimrelay/internal/recording"
 )
 
-// recording is an exchange of the real host, as far as this package's tests read it.
-type recording struct {
+// exchanged is an exchange of the real host, as far as this package's tests read it.
+type exchanged struct {
 	Name         string                     `json:"name"`
 	HostJSON     json.RawMessage            `json:"hostJson"`
 	FunctionJSON map[string]json.RawMessage `json:"functionJson"`
-	Client       list[exchange]             `json:"client"`
-	Received     list[exchange]             `json:"received"`
-	ClientGot    list[answer]               `json:"clientGot"`
+	Client       recording.List[exchange]   `json:"client"`
+	Received     recording.List[exchange]   `json:"received"`
+	ClientGot    recording.List[answer]     `json:"clientGot"`
 }
 
 type exchange struct {
@@ -30,51 +30,22 @@ type answer struct {
 	StatusLine string `json:"statusLine"`
 }
 
-// list reads one value or several.
-type list[T any] []T
-
-func (l *list[T]) UnmarshalJSON(data []byte) error {
-	var several []T
-	if err := json.Unmarshal(data, &several); err == nil {
-		*l = several
-		return nil
-	}
-	var one T
-	if err := json.Unmarshal(data, &one); err != nil {
-		return err
-	}
-	*l = list[T]{one}
-	return nil
-}
-
 func (e exchange) target() (method, path string) {
 	fields := strings.Fields(e.RequestLine)
 	path, _, _ = strings.Cut(fields[1], "?")
 	return fields[0], path
 }
 
-func readRecordings(t *testing.T) []recording {
+func readRecordings(t *testing.T) []exchanged {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/recordings/*.json")
-	if err != nil || len(paths) < 50 {
-		t.Fatalf("found %d recordings: %v", len(paths), err)
-	}
-	var all []recording
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var r recording
-		if err := json.Unmarshal(data, &r); err != nil {
-			t.Fatalf("%s: %v", p, err)
-		}
-		all = append(all, r)
-	}
-	return all
+	return recording.Load[exchanged](t,
+		"[AP]-route-*", "D-route-*", "E-fn-*", "E-folder-*", "E-prefix-*", "?-retfn*",
+		"A-path-double-slash", "A-wrong-method-head", "D-bothout-forward", "D-noout-forward",
+		"D-outside-prefix", "D-path-double-slash", "D-unknown-route", "D-wrong-method",
+		"E-precedence-methods", "P-noout")
 }
 
-func (r recording) load(t *testing.T) *App {
+func (r exchanged) load(t *testing.T) *App {
 	f := files{"host.json": string(r.HostJSON)}
 	for name, content := range r.FunctionJSON {
 		f[name+"/function.json"] = string(content)
@@ -165,7 +136,7 @@ type invocation struct {
 	params                 map[string]*string
 }
 
-func (r recording) invocations(t *testing.T) []invocation {
+func (r exchanged) invocations(t *testing.T) []invocation {
 	t.Helper()
 	var all []invocation
 	for _, e := range r.Received {

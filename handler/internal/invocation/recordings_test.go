@@ -1,20 +1,20 @@
 package invocation
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"slices"
 	"testing"
+
+	"apimrelay/internal/recording"
 )
 
-// recording is one recorded exchange of the Functions host 4.1037; testdata holds those that this package reads.
-type recording struct {
+// exchange is one recorded exchange of the Functions host 4.1037, as far as these tests read it.
+type exchange struct {
 	Name         string
 	FunctionJSON map[string]struct {
 		Bindings []struct{ Type, Direction, Name string }
 	}
 	Client    *message
-	Received  messages
+	Received  recording.List[message]
 	Answered  message
 	ClientGot *message
 }
@@ -28,19 +28,6 @@ type message struct {
 	Chunks      []any
 }
 
-type messages []message
-
-func (m *messages) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	if b[0] == '[' {
-		return json.Unmarshal(b, (*[]message)(m))
-	}
-	*m = make(messages, 1)
-	return json.Unmarshal(b, &(*m)[0])
-}
-
 func (m message) header(name string) string {
 	for _, h := range m.Headers {
 		if h[0] == name {
@@ -50,36 +37,44 @@ func (m message) header(name string) string {
 	return ""
 }
 
-func load(t testing.TB, name string) recording {
+func load(t testing.TB, name string) exchange {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r recording
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return r
+	return recording.Load[exchange](t, name)[0]
 }
 
-// loadAll returns the recordings that match a pattern, by name.
-func loadAll(t testing.TB, pattern string) map[string]recording {
+// others are recordings of wrapped calls that say nothing of this package: calls that never reach the
+// handler, bodies that are recorded by their ends alone, answers that the handler never gives, and what
+// only the host's own code decides.
+var others = []string{
+	"A-absolute-form", "A-admin-functions", "A-admin-ping", "A-admin-status-nokey",
+	"A-headers-latin1", "A-http10", "A-key-admin-with-function-key", "A-long-query",
+	"A-outside-prefix", "A-post-1mb", "A-post-1mb-binary", "A-req-over-limit", "A-root",
+	"A-route-encoded-dots", "A-route-id-not-int", "A-unknown-route", "A-wrong-method",
+	"A-wrong-method-head", "A-wrong-method-options", "B-bad-http", "B-base64-israw",
+	"B-big-numbers", "B-buffer-object", "B-charset-latin1", "B-closed-mid-chunked", "B-comments",
+	"B-enable-negotiation", "B-handler-302", "B-handler-302-followed", "B-handler-307",
+	"B-handler-307-followed", "B-handler-500-empty", "B-handler-chunked", "B-handler-gzip",
+	"B-handler-http10", "B-invalid-utf8", "B-large-string", "B-logs-wrong",
+	"B-noout-with-return-object", "B-object", "B-object-accept-html", "B-object-accept-xml",
+	"B-object-json-type", "B-object-text-type", "B-return-plain-object", "B-return-string",
+	"B-status-100", "C-admin-no-body", "C-admin-no-key", "C-http-forwarding-admin",
+	"F-queue-binary",
+}
+
+// loadAll returns the recordings that match a pattern, by name, less the others.
+func loadAll(t testing.TB, pattern string) map[string]exchange {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", pattern+".json"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("want recordings %s, got none: %v", pattern, err)
-	}
-	all := make(map[string]recording, len(files))
-	for _, file := range files {
-		name := filepath.Base(file[:len(file)-len(".json")])
-		all[name] = load(t, name)
+	all := map[string]exchange{}
+	for _, r := range recording.Load[exchange](t, pattern) {
+		if !slices.Contains(others, r.Name) {
+			all[r.Name] = r
+		}
 	}
 	return all
 }
 
 // envelopes returns the bodies that the host sent to wrapped calls, in order.
-func (r recording) envelopes() []string {
+func (r exchange) envelopes() []string {
 	var list []string
 	for _, m := range r.Received {
 		if body, ok := m.Body.(string); ok && body != "" {

@@ -12,13 +12,14 @@ import (
 
 	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/recording"
 )
 
 // TestRecordedEventsBecomeOneRequest plays every recorded timer tick and queue message.
 func TestRecordedEventsBecomeOneRequest(t *testing.T) {
 	played := 0
-	for _, pattern := range []string{"C-*.json", "F-queue-*.json", "P-timer.json"} {
-		for _, rec := range load(t, pattern) {
+	for _, pattern := range []string{"C-*", "F-queue-*", "P-timer"} {
+		for _, rec := range recording.Load[recorded](t, pattern) {
 			for _, in := range rec.Received {
 				name := strings.TrimSuffix(strings.TrimPrefix(in.RequestLine, "POST /"), " HTTP/1.1")
 				body, whole := in.bytes()

@@ -25,19 +25,17 @@ import (
 	"apimrelay/handler/internal/relay"
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/target"
+	"apimrelay/internal/recording"
 	"apimrelay/internal/secret"
 )
 
-// recordings are exchanges of the real Functions host. The host's stand-in holds the same files.
-const recordings = "../../../sandbox/host/testdata/recordings"
-
-// recording is one exchange: what a caller sent, what the host made of it, what a handler answered.
-type recording struct {
+// recorded is one exchange: what a caller sent, what the host made of it, what a handler answered.
+type recorded struct {
 	Name         string
 	HostJSON     json.RawMessage            `json:"hostJson"`
 	FunctionJSON map[string]json.RawMessage `json:"functionJson"`
 	Client       *message
-	Received     oneOrMany
+	Received     recording.List[message]
 	Answered     answerScript
 }
 
@@ -49,23 +47,6 @@ type message struct {
 	Body        json.RawMessage
 	BodyBase64  json.RawMessage
 	BodyBytes   int
-}
-
-type oneOrMany []message
-
-func (m *oneOrMany) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '[' {
-		return json.Unmarshal(b, (*[]message)(m))
-	}
-	if string(b) == "null" {
-		return nil
-	}
-	var one message
-	if err := json.Unmarshal(b, &one); err != nil {
-		return err
-	}
-	*m = oneOrMany{one}
-	return nil
 }
 
 type answerScript struct {
@@ -99,27 +80,6 @@ func recordedBody(plain, inBase64 json.RawMessage) (body []byte, ok bool) {
 		ok = true
 	}
 	return body, ok
-}
-
-func load(t *testing.T, pattern string) []recording {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(recordings, pattern))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings match %s (%v)", pattern, err)
-	}
-	var all []recording
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var r recording
-		if err := json.Unmarshal(b, &r); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		all = append(all, r)
-	}
-	return all
 }
 
 // fixedTokens is a source with one token that cannot be renewed.
@@ -340,8 +300,8 @@ func arrives(name string) bool {
 // TestRecordedRequestsReachTheGateway plays every recorded request of the proxied and forwarded ways.
 func TestRecordedRequestsReachTheGateway(t *testing.T) {
 	played := 0
-	for _, pattern := range []string{"P-*.json", "D-*.json"} {
-		for _, rec := range load(t, pattern) {
+	for _, pattern := range []string{"P-*", "D-*"} {
+		for _, rec := range recording.Load[recorded](t, pattern) {
 			if rec.Client == nil || len(rec.Received) != 1 || strings.HasPrefix(rec.Received[0].RequestLine, "POST /") && !strings.HasPrefix(rec.Received[0].RequestLine, "POST /api/") {
 				continue // not handed over, or wrapped
 			}
@@ -457,8 +417,8 @@ func texts(m map[string]json.RawMessage) map[string]string {
 // what the host can pass on where it could not.
 func TestRecordedAnswersPassOrAreProblems(t *testing.T) {
 	played := 0
-	for _, pattern := range []string{"P-ans-*.json", "D-ans-*.json"} {
-		for _, rec := range load(t, pattern) {
+	for _, pattern := range []string{"P-ans-*", "D-ans-*"} {
+		for _, rec := range recording.Load[recorded](t, pattern) {
 			if len(rec.Received) == 0 || rec.Answered.BodyRepeat > 1<<20 {
 				continue
 			}

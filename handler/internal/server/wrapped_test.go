@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/recording"
 )
 
 // envelopeAnswer is what the host reads of an answer to a wrapped HTTP call.
@@ -41,7 +42,7 @@ var wrappedProblems = map[string]string{
 // TestRecordedWrappedRequestsReachTheGateway plays every recorded wrapped HTTP call: the gateway must get the caller's request, as far as the host left it.
 func TestRecordedWrappedRequestsReachTheGateway(t *testing.T) {
 	played := 0
-	for _, rec := range load(t, "A-*.json") {
+	for _, rec := range recording.Load[recorded](t, "A-*") {
 		if rec.Client == nil || len(rec.Received) != 1 {
 			continue
 		}
