@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -17,6 +18,7 @@ type principal struct {
 	developer          *Developer // delegated token; nil: app-only
 	scopes             string
 	mirid              string // ARM path of the identity
+	tenant             string // where the token comes from; "" = the server's own
 }
 
 // Facts are what may be shown of a token. The token itself never leaves the answer that carries it.
@@ -45,7 +47,7 @@ type minted struct {
 // mintLocked signs a token for who, to be used at r. The caller holds s.mu.
 func (s *Server) mintLocked(who principal, r *Resource, audience string, life time.Duration, change func(map[string]any)) (*minted, error) {
 	now := s.cfg.Now().Add(s.faults.skew())
-	tenant := s.cfg.TenantID
+	tenant := cmp.Or(who.tenant, s.cfg.TenantID)
 	if s.faults.on(WrongTenant) {
 		tenant = OtherTenantID
 	}
@@ -68,7 +70,7 @@ func (s *Server) mintLocked(who principal, r *Resource, audience string, life ti
 		claims["ver"], claims["iss"], claims["aud"] = "1.0", v1Issuer, audience
 		claims["appid"], claims["appidacr"], claims["idp"] = who.clientID, who.credential, v1Issuer
 	} else {
-		claims["ver"], claims["iss"], claims["aud"] = "2.0", "https://login.microsoftonline.com/"+tenant+"/v2.0", r.ClientID
+		claims["ver"], claims["iss"], claims["aud"] = "2.0", issuerOf(tenant), r.ClientID
 		claims["azp"], claims["azpacr"] = who.clientID, who.credential
 	}
 	if roles := who.roles; len(roles) > 0 && !s.faults.on(RoleMissing) {

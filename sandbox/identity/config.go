@@ -26,6 +26,11 @@ const (
 	AzureCLIClientID = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 
 	managementURI = "https://management.azure.com/"
+
+	// The resource whose tokens are taken as assertions, and its id in every tenant
+	// (learn.microsoft.com "Configure an application to trust a managed identity").
+	exchangeURI      = "api://AzureADTokenExchange"
+	exchangeClientID = "fb60f99c-7a34-4190-8149-302f77469936"
 )
 
 // Config describes a tenant, and the app that the identity endpoint serves. Every field left at its zero value takes the
@@ -76,11 +81,14 @@ type Resource struct {
 // Application is an app registration that signs in by itself.
 type Application struct {
 	Name, ClientID, ObjectID string
-	Secrets                  []Secret
-	Certificates             []*x509.Certificate `json:"-"`
-	Federated                []FederatedCredential
-	Disabled                 bool
-	Roles                    Assignments
+	// Tenants are those that know it, where it is not the tenant alone: a multitenant application is
+	// known in the tenant of an API as well. Nil means the tenant.
+	Tenants      []string
+	Secrets      []Secret
+	Certificates []*x509.Certificate `json:"-"`
+	Federated    []FederatedCredential
+	Disabled     bool
+	Roles        Assignments
 }
 
 // Secret is a client secret. The zero Expires never expires.
@@ -92,7 +100,17 @@ type Secret struct {
 // FederatedCredential says whose assertions stand for an application. Comparison minds case.
 type FederatedCredential struct {
 	Issuer, Subject, Audience string // Audience "": api://AzureADTokenExchange
-	Keys                      []any  `json:"-"` // public keys of the issuer, *rsa.PublicKey or *ecdsa.PublicKey
+	// Keys are the issuer's public keys, *rsa.PublicKey or *ecdsa.PublicKey. None means this server's
+	// own, with which it signs tokens of managed identities and of the pretended cluster.
+	Keys []any `json:"-"`
+}
+
+// in reports whether a tenant knows the application. home is the server's own tenant.
+func (a *Application) in(tenant, home string) bool {
+	if a.Tenants == nil {
+		return strings.EqualFold(tenant, home)
+	}
+	return slices.ContainsFunc(a.Tenants, func(t string) bool { return strings.EqualFold(t, tenant) })
 }
 
 // Developer is the person at the Azure CLI.
@@ -149,6 +167,11 @@ func (c Config) withDefaults() Config {
 			Name: "Azure Resource Manager", ClientID: "797f4846-ba00-4fd7-ba43-dac1f8f63013", Version: 1,
 			URIs: []string{managementURI, "https://management.core.windows.net/"}, Scopes: []string{"user_impersonation"},
 			PreAuthorized: []string{AzureCLIClientID},
+		})
+	}
+	if !slices.ContainsFunc(c.Resources, func(r Resource) bool { return r.ClientID == exchangeClientID }) {
+		c.Resources = append(c.Resources, Resource{
+			Name: "Azure AD token exchange", ClientID: exchangeClientID, Version: 2, URIs: []string{exchangeURI},
 		})
 	}
 	if c.Applications == nil {

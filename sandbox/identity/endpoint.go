@@ -52,6 +52,11 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request) {
 		s.refuseEndpoint(w, entry, http.StatusNotFound, "Only GET /msi/token is served.")
 		return
 	}
+	if v := query.Get("api-version"); v != "" && v != "2019-08-01" { // before the header: older versions had another
+		entry.Cause = "api-version " + strconv.Quote(v) + " is not played, 2019-08-01 is"
+		s.refuseEndpoint(w, entry, http.StatusBadRequest, "The api-version is not supported.")
+		return
+	}
 	header := r.Header.Get("X-IDENTITY-HEADER")
 	if subtle.ConstantTimeCompare([]byte(header), []byte(s.cfg.Header)) != 1 {
 		entry.Cause = "X-IDENTITY-HEADER is wrong"
@@ -61,8 +66,8 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request) {
 		s.refuseEndpoint(w, entry, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
-	if v := query.Get("api-version"); v != "2019-08-01" {
-		entry.Cause = "api-version " + strconv.Quote(v) + " is not played, 2019-08-01 is"
+	if query.Get("api-version") == "" {
+		entry.Cause = "api-version is missing: 2019-08-01 is played"
 		s.refuseEndpoint(w, entry, http.StatusBadRequest, "The api-version is not supported.")
 		return
 	}
@@ -102,19 +107,22 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// findIdentityLocked reads the id parameters: none means the system-assigned identity, never the only user-assigned one
+// findIdentityLocked reads the id parameters, of several the first in this order: none means the system-assigned identity, never the only user-assigned one
 // (that is IMDS). principal_id is the documented name of object_id.
 func (s *Server) findIdentityLocked(query url.Values) *ManagedIdentity {
 	match := func(id *ManagedIdentity) bool { return id.System }
-	for name, get := range map[string]func(*ManagedIdentity) string{
-		"client_id":    func(id *ManagedIdentity) string { return id.ClientID },
-		"principal_id": func(id *ManagedIdentity) string { return id.ObjectID },
-		"object_id":    func(id *ManagedIdentity) string { return id.ObjectID },
-		"mi_res_id":    func(id *ManagedIdentity) string { return id.ResourceID },
+	for _, by := range []struct {
+		name string
+		get  func(*ManagedIdentity) string
+	}{
+		{"client_id", func(id *ManagedIdentity) string { return id.ClientID }},
+		{"principal_id", func(id *ManagedIdentity) string { return id.ObjectID }},
+		{"object_id", func(id *ManagedIdentity) string { return id.ObjectID }},
+		{"mi_res_id", func(id *ManagedIdentity) string { return id.ResourceID }},
 	} {
-		if query.Has(name) {
-			want := query.Get(name)
-			match = func(id *ManagedIdentity) bool { return want != "" && strings.EqualFold(get(id), want) }
+		if query.Has(by.name) {
+			want := query.Get(by.name)
+			match = func(id *ManagedIdentity) bool { return want != "" && strings.EqualFold(by.get(id), want) }
 			break
 		}
 	}

@@ -29,6 +29,7 @@ var refusals = map[int]struct {
 	700016:  {"unauthorized_client", 400, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."},
 	700027:  {"invalid_client", 401, "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - %s]"},
 	700024:  {"invalid_client", 401, "Client assertion is not within its valid time range. Current time: %s, assertion valid from %s, expiry time of assertion %s."},
+	70021:   {"invalid_request", 400, "No matching federated identity record found for presented assertion. Assertion Issuer: '%s'. Assertion Subject: '%s'."},
 	700211:  {"invalid_client", 401, "No matching federated identity record found for presented assertion issuer '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."},
 	700212:  {"invalid_client", 401, "No matching federated identity record found for presented assertion audience '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."},
 	700213:  {"invalid_client", 401, "No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."},

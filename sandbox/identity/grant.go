@@ -45,7 +45,8 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) grantLocked(r *http.Request, entry *Request, v2 bool) (*tokenAnswer, *oauthError) {
 	form := r.PostForm
-	if refused := s.knownTenant(r.PathValue("tenant")); refused != nil {
+	tenant, refused := s.tenant(r.PathValue("tenant"))
+	if refused != nil {
 		return nil, refused
 	}
 	switch grant := form.Get("grant_type"); grant {
@@ -63,8 +64,8 @@ func (s *Server) grantLocked(r *http.Request, entry *Request, v2 bool) (*tokenAn
 		return nil, s.errorf(900144, "client_id")
 	}
 	app := s.applicationLocked(entry.ClientID)
-	if app == nil {
-		return nil, s.errorf(700016, entry.ClientID, s.cfg.TenantID)
+	if app == nil || !app.in(tenant, s.cfg.TenantID) {
+		return nil, s.errorf(700016, entry.ClientID, tenant)
 	}
 	if app.Disabled {
 		return nil, s.errorf(7000112, app.ClientID, app.Name)
@@ -76,13 +77,13 @@ func (s *Server) grantLocked(r *http.Request, entry *Request, v2 bool) (*tokenAn
 	}
 	resource, audience := s.cfg.resource(asked)
 	if resource == nil {
-		return nil, s.errorf(500011, asked, s.cfg.TenantID)
+		return nil, s.errorf(500011, asked, tenant)
 	}
 	secret := form.Get("client_secret")
 	if basic && secret == "" {
 		secret = basicSecret
 	}
-	who := principal{clientID: app.ClientID, objectID: app.ObjectID, credential: "1", roles: app.Roles[resource.ClientID]}
+	who := principal{clientID: app.ClientID, objectID: app.ObjectID, credential: "1", roles: app.Roles[resource.ClientID], tenant: tenant}
 	switch {
 	case form.Get("client_assertion") != "":
 		entry.Kind = "client assertion"

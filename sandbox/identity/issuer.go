@@ -51,27 +51,40 @@ func isTemplate(tenant string) bool {
 	return tenant == "common" || tenant == "organizations" || tenant == "consumers"
 }
 
-// knownTenant refuses a tenant as Entra does: 900023 for a text that is no tenant name, 90002 for one that does not exist.
-func (s *Server) knownTenant(tenant string) *oauthError {
-	if strings.EqualFold(tenant, s.cfg.TenantID) {
-		return nil
+// tenant returns a tenant as it is spelled here: the server's own, or another one that knows an
+// application. Others are refused as Entra does it: 900023 for a text that is no tenant name, 90002 for
+// one that does not exist.
+func (s *Server) tenant(asked string) (string, *oauthError) {
+	if strings.EqualFold(asked, s.cfg.TenantID) {
+		return s.cfg.TenantID, nil
 	}
-	if !isGUID(tenant) && !strings.Contains(tenant, ".") {
-		return s.errorf(900023, tenant)
+	for _, app := range s.cfg.Applications {
+		for _, tenant := range app.Tenants {
+			if strings.EqualFold(asked, tenant) {
+				return tenant, nil
+			}
+		}
 	}
-	return s.errorf(90002, tenant)
+	if !isGUID(asked) && !strings.Contains(asked, ".") {
+		return "", s.errorf(900023, asked)
+	}
+	return "", s.errorf(90002, asked)
 }
+
+// issuerOf is the issuer of a tenant's tokens of version 2, and of what managed identities show.
+func issuerOf(tenant string) string { return "https://login.microsoftonline.com/" + tenant + "/v2.0" }
 
 func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	entry, tenant := entryOf(r), r.PathValue("tenant")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !isTemplate(tenant) {
-		if refused := s.knownTenant(tenant); refused != nil {
+		known, refused := s.tenant(tenant)
+		if refused != nil {
 			s.refuseLocked(w, r, entry, refused)
 			return
 		}
-		tenant = s.cfg.TenantID
+		tenant = known
 	}
 	base, v2 := baseOf(r)+"/"+tenant, strings.Contains(r.URL.Path, "/v2.0/")
 	issuerTenant := tenant
@@ -100,15 +113,19 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 	entry, tenant := entryOf(r), r.PathValue("tenant")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if refused := s.knownTenant(tenant); refused != nil && !isTemplate(tenant) {
+	known, refused := s.tenant(tenant)
+	if refused != nil && !isTemplate(tenant) {
 		s.refuseLocked(w, r, entry, refused)
 		return
+	}
+	if known == "" {
+		known = s.cfg.TenantID
 	}
 	body := s.stale
 	if body == nil {
 		issuer := ""
 		if strings.Contains(r.URL.Path, "/v2.0/") {
-			issuer = "https://login.microsoftonline.com/" + s.cfg.TenantID + "/v2.0"
+			issuer = issuerOf(known)
 		}
 		body = s.keySetLocked(issuer)
 	}

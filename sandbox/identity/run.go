@@ -36,6 +36,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		certificates = append(certificates, v)
 		return nil
 	})
+	var federated []string
+	flags.Func("federated", "`[tenant/]client-id=issuer,subject` lets assertions of the issuer stand for an application, in the tenant that is named; "+
+		"an unknown client id becomes an application with Api.Read; may be repeated", func(v string) error {
+		federated = append(federated, v)
+		return nil
+	})
+	workload := flags.String("workload", "", "`file` to write the token of a pretended cluster into, for RunAs=Workload")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -51,10 +58,27 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "sandbox identity:", err)
 		return 2
 	}
+	for _, text := range federated {
+		if err := cfg.federate(text); err != nil {
+			fmt.Fprintln(stderr, "sandbox identity:", err)
+			return 2
+		}
+	}
 	if *header != "" {
 		cfg.Header = *header
 	}
-	if err := serve(ctx, New(cfg), *addr, *tlsAddr, *caFile, *manage, *azDir, stdout); err != nil {
+	if *workload != "" {
+		_ = cfg.federate(AppClientID + "=" + clusterIssuer + "," + clusterSubject) // well formed
+	}
+	s := New(cfg)
+	if *workload != "" {
+		if err := s.writeWorkloadToken(*workload); err != nil {
+			fmt.Fprintln(stderr, "sandbox identity:", err)
+			return 1
+		}
+		fmt.Fprintf(stdout, "AZURE_FEDERATED_TOKEN_FILE=%s\nAZURE_CLIENT_ID=%s\nAZURE_TENANT_ID=%s\n", *workload, AppClientID, s.TenantID())
+	}
+	if err := serve(ctx, s, *addr, *tlsAddr, *caFile, *manage, *azDir, stdout); err != nil {
 		fmt.Fprintln(stderr, "sandbox identity:", err)
 		return 1
 	}
@@ -173,6 +197,9 @@ func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manage, azDir 
 		fmt.Fprintf(stdout, "# management API: http://%s\n", at)
 	}
 	if azDir != "" {
+		if err := os.MkdirAll(azDir, 0o755); err != nil {
+			return fmt.Errorf("making the folder of az: %w", err)
+		}
 		exe, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("finding this program: %w", err)

@@ -371,12 +371,21 @@ var Table = []Cause{
 		Code:  FederatedCredential,
 		Title: "the federated credential does not fit",
 		Means: []string{
-			"Issuer, audience or subject of the platform's token differ from the record.",
-			"The token is outside its time: the clock is wrong, or the file is old.",
+			"The application has no federated credential that fits (AADSTS70021).",
+			"Its issuer is another one (700211): want " +
+				"https://login.microsoftonline.com/<tenant of the identity>/v2.0 for a managed identity.",
+			"Its audience is another one (700212): want api://AzureADTokenExchange.",
+			"Its subject is another one (700213): want the object id of the managed identity, not its " +
+				"client id.",
+			"The identity is of another cloud than the application (700222).",
+			"The token is outside its time (700024): the clock is wrong, or the file is old.",
 		},
-		Fix: "az ad app federated-credential list --id {client}: compare issuer, subject and " +
-			"audiences with the message",
-		AADSTS: []int{70021, 700024, 700211, 700212, 700213},
+		Tells: "handler doctor shows issuer, subject and audience of the assertion",
+		Fix: "az ad app federated-credential list --id {client}: compare issuer, subject and audiences " +
+			"with the message; az ad app federated-credential create --id {client} --parameters " +
+			"<file.json> adds one",
+		Link:   "https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity",
+		AADSTS: []int{70021, 700024, 700211, 700212, 700213, 700222},
 	},
 	{
 		Code:  WorkloadMissing,

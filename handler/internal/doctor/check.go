@@ -42,7 +42,8 @@ var checks = []check{
 
 	{id: "identity", title: "FunctionIdentity names an identity", of: ofIdentity, run: checkIdentity, anchor: cause.IdentityString},
 	{id: "identity-endpoint", title: "the identity endpoint is there", of: ofIdentity, needs: []string{"identity"}, run: checkEndpoint, anchor: cause.IdentityEndpointDown},
-	{id: "token", title: "the identity gets a token", of: ofIdentity, needs: []string{"identity-endpoint"}, run: checkToken, anchor: cause.IdentityEndpointHangs},
+	{id: "assertion", title: "the federated identity gets an assertion", of: ofIdentity, needs: []string{"identity-endpoint"}, run: checkAssertion, anchor: cause.IdentityEndpointHangs},
+	{id: "token", title: "the identity gets a token", of: ofIdentity, needs: []string{"identity-endpoint", "assertion"}, run: checkToken, anchor: cause.IdentityEndpointHangs},
 	{id: "token-claims", title: "the token can be read", of: ofIdentity, needs: []string{"token"}, run: checkClaims, anchor: cause.TokenFormat},
 	{id: "token-tenant", title: "the token comes from TargetTenantID", of: ofIdentity, needs: []string{"token-claims"}, run: checkTenant, anchor: cause.TokenTenant},
 	{id: "token-caller", title: "the token was given to this identity", of: ofIdentity, needs: []string{"token-claims"}, run: checkCaller, anchor: cause.TokenCaller},

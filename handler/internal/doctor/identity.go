@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"apimrelay/handler/internal/cause"
@@ -32,7 +33,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 	switch c := v.f.Identity; {
 	case c.Kind.Developer():
 		return v.checkTool()
-	case !c.Kind.Managed():
+	case !c.Kind.Endpoint():
 		o := ok("an app registration: Entra is asked")
 		o.title = "the identity needs no endpoint"
 		return one(o)
@@ -127,11 +128,38 @@ func checkToken(ctx context.Context, v *visit) []outcome {
 	return one(ok("token %s, %s", f.Hash, from))
 }
 
+// checkAssertion is the first of two steps of an application by a federated identity. It shows what the
+// application's federated credential is compared with. Other identities have no such step.
+func checkAssertion(ctx context.Context, v *visit) []outcome {
+	if v.f.Identity.Kind != identity.Federated {
+		return nil
+	}
+	fetch, err := v.f.Identity.AssertionFetch(identity.Env{Lookup: v.o.Lookup})
+	if err != nil {
+		return one(v.tokenFault(err))
+	}
+	tok, err := v.ask(ctx, fetch, v.o.times.token)
+	if err != nil {
+		return one(v.tokenFault(err))
+	}
+	v.redact.add(tok.Value)
+	f, err := token.ReadFacts(tok.Value)
+	if err != nil {
+		return one(notRun("the assertion is opaque: not a signed JWT whose claims can be read"))
+	}
+	return one(ok("issuer %s, subject %s, audience %s", orNone(f.Issuer), orNone(f.ObjectID), orNone(strings.Join(f.Audience, " "))))
+}
+
 func (v *visit) fetch(ctx context.Context, resource string, limit time.Duration) (token.Token, error) {
 	fetch, err := v.f.Identity.Fetch(resource, identity.Env{Lookup: v.o.Lookup, TenantID: v.f.TargetTenantID})
 	if err != nil {
 		return token.Token{}, err
 	}
+	return v.ask(ctx, fetch, limit)
+}
+
+// ask fetches a token within a time, whatever the fetch does.
+func (v *visit) ask(ctx context.Context, fetch token.Fetch, limit time.Duration) (token.Token, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded))
 	defer cancel()
 	type result struct {

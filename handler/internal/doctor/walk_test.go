@@ -280,3 +280,28 @@ func TestOfflineTheGatewayIsLeftAlone(t *testing.T) {
 		t.Errorf("want the policy rule by rule, got %d results", len(got))
 	}
 }
+
+// Both steps of an application by a federated identity are checks of their own, so that the finding says which of them failed.
+func TestAFederatedIdentityIsCheckedInTwoSteps(t *testing.T) {
+	for name, subject := range map[string]string{"it fits": "0b7ec700-0000-4000-8000-0000000000c2", "another subject": sandbox.ReaderClientID} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.options.Offline = true
+			s.registration(nil, nil)
+			s.tenant.Applications[0].Federated = []sandbox.FederatedCredential{{Issuer: "https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0", Subject: subject}}
+			s.settings["FunctionIdentity"] = "RunAs=App;AppId=" + sandbox.AppClientID + ";TenantId=" + sandbox.TenantID + ";FederatedIdentity=" + sandbox.ReaderClientID
+			r := s.run()
+			if got := only(t, r, "assertion"); got.Status != OK || !strings.Contains(got.Saw, "subject 0b7ec700-0000-4000-8000-0000000000c2, audience fb60f99c") {
+				t.Errorf("want the assertion's facts, got %s: %s", got.Status, got.Saw)
+			}
+			want := []string{"federated-credential"}
+			if subject != sandbox.ReaderClientID {
+				want = nil
+			}
+			if got := anchors(r); !slices.Equal(got, want) {
+				t.Errorf("want %v, got %v\n%s", want, got, table(t, r))
+			}
+			s.mustHoldNoSecret(r)
+		})
+	}
+}

@@ -32,11 +32,15 @@ const (
 	AzureCLI          // RunAs=Developer;DeveloperTool=AzureCli
 	AzureDeveloperCLI // RunAs=Developer;DeveloperTool=AzureDeveloperCli: ours
 	Workload          // RunAs=Workload: ours
+	Federated         // RunAs=App;AppId=…;TenantId=…;FederatedIdentity=…: ours
 )
 
 // Managed reports whether the platform holds the credential, so that the identity endpoint is
 // asked.
 func (k Kind) Managed() bool { return k == SystemAssigned || k == UserAssigned }
+
+// Endpoint reports whether the identity endpoint is asked, be it for an assertion alone.
+func (k Kind) Endpoint() bool { return k.Managed() || k == Federated }
 
 // Developer reports whether a person's sign-in on this machine is used.
 func (k Kind) Developer() bool { return k == AzureCLI || k == AzureDeveloperCLI }
@@ -48,6 +52,7 @@ type Connection struct {
 	TenantID   string        // a GUID or a domain: where the app registration signs in
 	Secret     secret.String // the client secret
 	Thumbprint string        // of the certificate: hexadecimal digits
+	Assertion  string        // client id of the managed identity whose token is the assertion
 }
 
 // String names the identity for people and logs, such as "user-assigned managed identity, client id
@@ -64,6 +69,9 @@ func (c Connection) String() string {
 	case ClientCertificate:
 		return fmt.Sprintf("app registration with a certificate, client id %s, tenant %s, "+
 			"thumbprint %s", c.ClientID, c.TenantID, c.Thumbprint)
+	case Federated:
+		return fmt.Sprintf("app registration by a federated identity, client id %s, tenant %s, identity %s",
+			c.ClientID, c.TenantID, c.Assertion)
 	case AzureCLI:
 		return "developer signed in to the Azure CLI"
 	case AzureDeveloperCLI:
@@ -98,6 +106,6 @@ func (c Connection) Key() string {
 		hash = hex.EncodeToString(mac.Sum(nil))
 	}
 	// None of the parts can hold a slash: GUIDs, domains, hexadecimal digits.
-	return fmt.Sprintf("%d/%s/%s/%s/%s", c.Kind, strings.ToLower(c.ClientID),
-		strings.ToLower(c.TenantID), strings.ToLower(c.Thumbprint), hash)
+	return fmt.Sprintf("%d/%s/%s/%s/%s/%s", c.Kind, strings.ToLower(c.ClientID),
+		strings.ToLower(c.TenantID), strings.ToLower(c.Thumbprint), strings.ToLower(c.Assertion), hash)
 }

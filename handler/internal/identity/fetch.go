@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -49,12 +50,26 @@ func (e Env) deployed() bool {
 // never work in env: a *token.Error of kind Refused, whose Hint says what to do. The Fetch itself never answers from a cache, makes one try, and
 // returns a *token.Error that holds no secret.
 func (c Connection) Fetch(resource string, env Env) (token.Fetch, error) {
-	fetch, failure := c.fetch(resource, env)
+	ask, failure := c.fetch(resource, env)
+	return c.finish(ask, failure, resource, env)
+}
+
+// tryTime bounds one try, so that a hung endpoint leaves time for another within a source's deadline.
+var tryTime = 5 * time.Second
+
+// finish makes a token.Fetch, with a limit for each try and hints in its errors. A developer's tool
+// has a limit of its own.
+func (c Connection) finish(ask fetch, failure *token.Error, resource string, env Env) (token.Fetch, error) {
 	if failure != nil {
 		return nil, c.hinted(failure, resource, env)
 	}
 	return func(ctx context.Context) (token.Token, error) {
-		t, failure := fetch(ctx)
+		if !c.Kind.Developer() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, tryTime, fmt.Errorf("no answer within %s: %w", tryTime, context.DeadlineExceeded))
+			defer cancel()
+		}
+		t, failure := ask(ctx)
 		if failure != nil {
 			return token.Token{}, c.hinted(failure, resource, env)
 		}
@@ -76,7 +91,7 @@ func (c Connection) fetch(resource string, env Env) (fetch, *token.Error) {
 	switch c.Kind {
 	case SystemAssigned, UserAssigned:
 		return c.managed(scope, env)
-	case ClientSecret, ClientCertificate, Workload:
+	case ClientSecret, ClientCertificate, Workload, Federated:
 		return c.registration(scope, env)
 	case AzureCLI, AzureDeveloperCLI:
 		return c.developer(scope, env)

@@ -8,7 +8,10 @@ import (
 )
 
 // pair is one Key=Value of a connection string, unquoted.
-type pair struct{ key, value string }
+type pair struct {
+	key, value string
+	quoted     bool // the value stood in quotes
+}
 
 // split takes a connection string apart as .NET's DbConnectionOptions does (the ADO.NET grammar,
 // which AzureServiceTokenProviderFactory.cs copied):
@@ -31,11 +34,13 @@ func split(s string) ([]pair, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pair %d: %w", len(pairs)+1, err)
 		}
+		begin := strings.TrimLeftFunc(rest, blank)
 		value, rest, err := splitValue(rest)
 		if err != nil {
 			return nil, fmt.Errorf("pair %d: %w", len(pairs)+1, err)
 		}
-		pairs = append(pairs, pair{key, value})
+		quoted := begin != "" && (begin[0] == '"' || begin[0] == '\'')
+		pairs = append(pairs, pair{key, value, quoted})
 		s = rest
 	}
 }

@@ -380,3 +380,20 @@ func TestWhatIsNoConnectionOrNoResourceIsRefused(t *testing.T) {
 	_, err = parsed(t, "RunAs=App").Fetch(" ", osEnv)
 	wantError(t, err, token.Refused, "resource is empty", "")
 }
+
+// An endpoint that hangs once costs the time of one try, not of all: the next one brings the token.
+func TestAHungTryLeavesTimeForAnother(t *testing.T) {
+	t.Cleanup(identity.SetTryTime(100 * time.Millisecond))
+	s := tenant(t, sandbox.Config{})
+	if err := s.SetFault(sandbox.Fault{Name: sandbox.Hang, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	sources := identity.Sources{Env: osEnv}
+	begin := time.Now()
+	if _, err := sources.Source(parsed(t, "RunAs=App"), sandbox.APIURI, "").Token(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("want a token soon after the hung try, got it after %s", took)
+	}
+}

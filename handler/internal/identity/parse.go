@@ -22,6 +22,7 @@ const (
 	keyVaultCert       = "KeyVaultCertificateSecretIdentifier"
 	keyVaultIdentity   = "KeyVaultUserAssignedManagedIdentityId"
 	keyRetryTimeout    = "MsiRetryTimeout"
+	keyFederated       = "FederatedIdentity" // ours
 	wantRunAs          = "want RunAs=App, RunAs=Developer or RunAs=Workload"
 	wantTool           = "want DeveloperTool=AzureCli or DeveloperTool=AzureDeveloperCli"
 	insteadCertificate = "use a managed identity (RunAs=App), which needs no certificate, or " +
@@ -29,7 +30,7 @@ const (
 )
 
 var keys = []string{keyRunAs, keyTool, keyAppID, keyAppKey, keyTenant, keyStore, keyThumbprint,
-	keySubject, keyVaultCert, keyVaultIdentity, keyRetryTimeout}
+	keySubject, keyVaultCert, keyVaultIdentity, keyRetryTimeout, keyFederated}
 
 // Parse reads a connection string. Warnings are for what is accepted and has no effect. Texts are
 // one line without the name of the setting; they name keys, positions and shapes, and never hold a
@@ -114,6 +115,23 @@ func collect(pairs []pair) (*values, error) {
 		v.by[name] = p.value
 	}
 	return v, nil
+}
+
+// Placeholder returns the key, as documents spell it, whose value bracketed takes for text that was left
+// in from a document; "" means none. A secret in quotes is taken as it stands, and keys that are
+// unknown are not looked at: a secret may stand there that was not quoted.
+func Placeholder(s string, bracketed func(value string) bool) string {
+	pairs, err := split(s)
+	if err != nil {
+		return "" // Parse says it by position
+	}
+	for _, p := range pairs {
+		name := known(p.key)
+		if name != "" && bracketed(strings.TrimSpace(p.value)) && !(name == keyAppKey && p.quoted) {
+			return name
+		}
+	}
+	return ""
 }
 
 func known(key string) string {
@@ -205,6 +223,11 @@ func (v *values) app() (Connection, []string, error) {
 	}
 	v.unused("RunAs=App uses no developer's tool", keyTool)
 	if !v.has(keyAppID) {
+		if v.has(keyFederated) {
+			return Connection{}, nil, fmt.Errorf("%s is given without AppId: want AppId=<client id of "+
+				"the application that it stands for> too, or RunAs=App;AppId=<client id> to call as "+
+				"that identity itself", keyFederated)
+		}
 		for _, k := range []string{keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert,
 			keyVaultIdentity} {
 			if v.has(k) {
@@ -226,6 +249,8 @@ func (v *values) app() (Connection, []string, error) {
 	}
 	c := Connection{Kind: UserAssigned, ClientID: id}
 	switch {
+	case v.has(keyFederated):
+		return v.federated(c)
 	case v.has(keyStore), v.has(keyThumbprint), v.has(keySubject):
 		return v.certificate(c)
 	case v.has(keyVaultCert), v.has(keyVaultIdentity):
@@ -254,6 +279,34 @@ func (v *values) clientSecret(c Connection) (Connection, []string, error) {
 			"value, which is shown once when the secret is made")
 	}
 	c.Kind, c.Secret = ClientSecret, secret.New(key)
+	return c, v.warnings, nil
+}
+
+// federated is an application that proves itself with the token of a managed identity.
+func (v *values) federated(c Connection) (Connection, []string, error) {
+	for _, k := range []string{keyAppKey, keyStore, keyThumbprint, keySubject, keyVaultCert,
+		keyVaultIdentity} {
+		if v.has(k) {
+			return Connection{}, nil, fmt.Errorf(
+				"%s stands beside %s: want one of them, since each proves the application", k, keyFederated)
+		}
+	}
+	id, err := v.filled(keyFederated, "want the client id of a user-assigned identity of this app")
+	if err != nil {
+		return Connection{}, nil, err
+	}
+	if err := guid(keyFederated, id); err != nil {
+		return Connection{}, nil, err
+	}
+	if strings.EqualFold(id, c.ClientID) {
+		return Connection{}, nil, fmt.Errorf("%s is the same as AppId: want the application in AppId, "+
+			"and the identity that proves it in %s", keyFederated, keyFederated)
+	}
+	c.TenantID, err = v.tenant("want it beside " + keyFederated + ": the tenant of the API")
+	if err != nil {
+		return Connection{}, nil, err
+	}
+	c.Kind, c.Assertion = Federated, id
 	return c, v.warnings, nil
 }
 
@@ -316,7 +369,7 @@ func (v *values) developer() (Connection, []string, error) {
 		return Connection{}, nil, fmt.Errorf("DeveloperTool has an unknown value%s: %s",
 			shown(tool), wantTool)
 	}
-	v.unused("the developer signed in to the tool is used", keyAppID, keyAppKey, keyStore,
+	v.unused("the developer signed in to the tool is used", keyFederated, keyAppID, keyAppKey, keyStore,
 		keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
 	v.unused("TargetTenantID is passed to the tool", keyTenant)
 	v.unused("the token source has a deadline of its own", keyRetryTimeout)
@@ -342,7 +395,7 @@ func (v *values) workload() (Connection, []string, error) {
 			return Connection{}, nil, err
 		}
 	}
-	v.unused("a workload identity proves itself with the platform's token", keyTool, keyAppKey,
+	v.unused("a workload identity proves itself with the platform's token", keyFederated, keyTool, keyAppKey,
 		keyStore, keyThumbprint, keySubject, keyVaultCert, keyVaultIdentity)
 	v.unused("the token source has a deadline of its own", keyRetryTimeout)
 	return c, v.warnings, nil
@@ -355,7 +408,8 @@ func (v *values) retryTimeout() error {
 	if !ok {
 		return nil
 	}
-	if n, err := strconv.Atoi(strings.TrimSpace(text)); err != nil || n < 0 {
+	// 31 bits, as the original has it
+	if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32); err != nil || n < 0 {
 		return fmt.Errorf("%s is no number of seconds: want a whole number from 0 on",
 			keyRetryTimeout)
 	}

@@ -333,3 +333,24 @@ func TestKeysTellIdentitiesApart(t *testing.T) {
 		}
 	}
 }
+
+func TestAFederatedIdentityIsReadOrRefused(t *testing.T) {
+	const a, b = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+	c, warnings, err := identity.Parse("RunAs=App;AppId=" + a + ";TenantId=contoso.com;FederatedIdentity=" + b)
+	if err != nil || len(warnings) > 0 || c.Kind != identity.Federated || c.ClientID != a || c.Assertion != b || c.TenantID != "contoso.com" {
+		t.Fatalf("got %+v, %v, %v", c, warnings, err)
+	}
+	for text, want := range map[string]string{
+		"RunAs=App;FederatedIdentity=" + b:                                                     "without AppId",
+		"RunAs=App;AppId=" + a + ";FederatedIdentity=" + b:                                     "TenantId is missing",
+		"RunAs=App;AppId=" + a + ";TenantId=x;FederatedIdentity=":                              "FederatedIdentity is empty",
+		"RunAs=App;AppId=" + a + ";TenantId=x;FederatedIdentity=reader":                        "FederatedIdentity is no GUID",
+		"RunAs=App;AppId=" + a + ";TenantId=x;FederatedIdentity=" + a:                          "the same as AppId",
+		"RunAs=App;AppId=" + a + ";TenantId=x;AppKey=canary;FederatedIdentity=" + b:            "AppKey stands beside FederatedIdentity",
+		"RunAs=App;AppId=" + a + ";TenantId=x;CertificateThumbprint=ab;FederatedIdentity=" + b: "CertificateThumbprint stands beside",
+	} {
+		if _, _, err := identity.Parse(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: want %q, got %v", text, want, err)
+		}
+	}
+}

@@ -23,6 +23,9 @@ func (c Connection) registration(scope string, env Env) (fetch, *token.Error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Kind == Federated {
+		return c.federated(scope, o, env)
+	}
 	if _, err := c.credential(o, env); err != nil {
 		return nil, err
 	}
@@ -36,7 +39,7 @@ func (c Connection) registration(scope string, env Env) (fetch, *token.Error) {
 		if sdkErr == nil && x.status == http.StatusOK {
 			return t, nil
 		}
-		return token.Token{}, c.entraError(ctx, x, sdkErr)
+		return token.Token{}, c.entraError(ctx, x, sdkErr, c.Secret.Reveal())
 	}, nil
 }
 
@@ -119,8 +122,8 @@ func (c Connection) workloadCredential(o policy.ClientOptions, env Env) (azcore.
 	return cred, nil
 }
 
-// entraError says what went wrong in Entra's own words.
-func (c Connection) entraError(ctx context.Context, x *exchange, err error) *token.Error {
+// entraError says what went wrong in Entra's own words. own is the secret that was sent.
+func (c Connection) entraError(ctx context.Context, x *exchange, err error, own string) *token.Error {
 	who := "the authority"
 	if x.from != "" {
 		who += " " + x.from
@@ -128,7 +131,6 @@ func (c Connection) entraError(ctx context.Context, x *exchange, err error) *tok
 	if e := c.late(ctx, who); e != nil {
 		return e
 	}
-	own := c.Secret.Reveal()
 	switch {
 	case x.failure != nil:
 		code, hint := cause.AuthorityUnreachable, ""

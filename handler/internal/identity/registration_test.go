@@ -9,8 +9,10 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"math/big"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"software.sslmate.com/src/go-pkcs12"
 
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/token"
 	sandbox "apimrelay/sandbox/identity"
@@ -258,4 +261,46 @@ func TestAHangingAuthorityEndsWithTheContext(t *testing.T) {
 	defer cancel()
 	_, err := fetcher(t, registration+";AppKey=canary-secret", env)(ctx)
 	wantError(t, err, token.Unavailable, "did not answer in time", "", "canary")
+}
+
+// An application of another tenant proves itself with the token of a managed identity.
+func TestFederatedIdentity(t *testing.T) {
+	const application = "5a9d0b0c-0000-4000-8000-0000000000e7"
+	const connection = "RunAs=App;AppId=" + application + ";TenantId=" + sandbox.OtherTenantID + ";FederatedIdentity="
+	s := sandbox.New(sandbox.Config{Applications: []sandbox.Application{{
+		Name: "partner", ClientID: application, Tenants: []string{sandbox.OtherTenantID}, Roles: sandbox.Assignments{sandbox.APIClientID: {"Api.Read"}},
+		Federated: []sandbox.FederatedCredential{{Issuer: "https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0", Subject: "0b7ec700-0000-4000-8000-0000000000c2"}},
+	}}})
+	env := issuer(t, s)
+	endpoint := httptest.NewServer(s.Endpoint())
+	t.Cleanup(endpoint.Close)
+	t.Setenv("IDENTITY_ENDPOINT", endpoint.URL+"/msi/token")
+	t.Setenv("IDENTITY_HEADER", s.Header())
+	authority := env.Lookup
+	env.Lookup = func(name string) (string, bool) {
+		if value, ok := authority(name); ok {
+			return value, ok
+		}
+		return os.LookupEnv(name)
+	}
+	facts := fetch(t, fetcher(t, connection+sandbox.ReaderClientID, env))
+	if facts.TenantID != sandbox.OtherTenantID || facts.ClientID != application || !slices.Equal(facts.Roles, []string{"Api.Read"}) {
+		t.Errorf("want the application's token of the other tenant, got tenant %s, client %s, roles %v", facts.TenantID, facts.ClientID, facts.Roles)
+	}
+	for _, tc := range []struct {
+		name, connection, hint string
+		want                   cause.Code
+	}{
+		{"an identity that is not attached", connection + sandbox.DetachedClientID, "FederatedIdentity must be the client id", cause.IdentityNotAttached},
+		{"an identity without a credential", connection + sandbox.WriterClientID, "az ad app federated-credential list --id " + application, cause.FederatedCredential},
+		{"a tenant that does not know the application", strings.Replace(connection, sandbox.OtherTenantID, sandbox.TenantID, 1) + sandbox.ReaderClientID, "", cause.ClientUnknown},
+	} {
+		_, err := fetcher(t, tc.connection, env)(t.Context())
+		if e := wantError(t, err, token.Refused, "", tc.hint, s.Header()); e.Code != tc.want {
+			t.Errorf("%s: want %s, got %s: %v", tc.name, tc.want, e.Code, e)
+		}
+	}
+	if _, err := parsed(t, connection+sandbox.ReaderClientID).Fetch(sandbox.APIURI, identity.Env{}); token.CodeOf(err) != cause.IdentityEndpointMissing {
+		t.Errorf("without an endpoint: want identity-endpoint-missing, got %v", err)
+	}
 }

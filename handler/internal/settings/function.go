@@ -101,6 +101,12 @@ func (f *Function) check(shared, own *scope) {
 			r.fault("correct the connection string, for instance RunAs=App or RunAs=App;AppId=<client id>", "%v", err)
 		}
 		f.Identity = c
+		// A token comes from the tenant in which the application signs in, and one from another tenant
+		// than TargetTenantID would be refused at its first use.
+		if identity.IsGUID(c.TenantID) && f.TargetTenantID != "" && !strings.EqualFold(c.TenantID, f.TargetTenantID) {
+			r.faultOf(cause.TokenTenant, "write the same tenant in both: the one whose tokens the API takes",
+				"want a TenantId that is TargetTenantID, from which tokens must come: got TenantId %s and TargetTenantID %s", c.TenantID, f.TargetTenantID)
+		}
 	}
 	if r := read("ApimUrl"); r.require("the URL of the API or operation") && usable(r) {
 		f.target(r)
@@ -242,10 +248,24 @@ func (r reading) requireKey() {
 	r.f.Faults = append(r.f.Faults, f)
 }
 
+// librarySetting is where AzureServiceTokenProvider itself looked for a connection string
+// (Microsoft.Azure.Services.AppAuthentication, AzureServiceTokenProvider.cs).
+const librarySetting = "AzureServicesAuthConnectionString"
+
+// pointToLibrary adds to the fault of a missing FunctionIdentity that the library's own setting is there.
+func (f *Function) pointToLibrary() {
+	for i := range f.Faults {
+		fault := &f.Faults[i]
+		if _, setting, _ := splitName(fault.Setting); fault.Cause == cause.SettingsMissing && (fault.Setting == identitySetting || setting == identitySetting) {
+			fault.Hint += "; " + librarySetting + " is set, which this program does not read: copy its value"
+		}
+	}
+}
+
 // checkIdentityEndpoint compares the identity with what the platform offers.
 func (f *Function) checkIdentityEndpoint(s *Settings) {
 	kind := f.Identity.Kind
-	if kind.Managed() && s.IdentityEndpoint != s.IdentityHeader {
+	if kind.Endpoint() && s.IdentityEndpoint != s.IdentityHeader {
 		have, lacks := "IDENTITY_ENDPOINT", "IDENTITY_HEADER"
 		if s.IdentityHeader {
 			have, lacks = lacks, have

@@ -37,7 +37,7 @@ func holdsSecret(name string) bool {
 			return true
 		}
 	}
-	return false
+	return strings.EqualFold(librarySetting, name) // it may hold an AppKey
 }
 
 // exporter begins the variables of OpenTelemetry's exporters. Those that end with HEADERS, for all

@@ -107,6 +107,9 @@ func Load(env *Environment, a *app.App) *Settings {
 			continue // they call nothing
 		}
 		f.check(shared, scopes[i])
+		if env.filled(librarySetting) {
+			f.pointToLibrary()
+		}
 		f.checkIdentityEndpoint(s)
 		f.checkConnections(env, a)
 	}

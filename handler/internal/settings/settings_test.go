@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
 	"apimrelay/handler/internal/identity"
 )
 
@@ -283,5 +284,29 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 	}
 	if len(s.Faults) != 9 {
 		t.Errorf("%d faults:\n%s", len(s.Faults), text)
+	}
+}
+
+// The library of the article took a secret in quotes as it stands, braces and all.
+func TestAQuotedSecretIsNoPlaceholder(t *testing.T) {
+	c := identity.Placeholder(`RunAs=App;AppId=11111111-1111-1111-1111-111111111111;TenantId=contoso.com;AppKey="{c};d"`, bracketed)
+	if c != "" {
+		t.Errorf("want the quoted secret to be taken, got a placeholder of %s", c)
+	}
+	if got := identity.Placeholder(`RunAs=App;AppId="<client id>"`, bracketed); got != "AppId" {
+		t.Errorf("want AppId, got %q", got)
+	}
+}
+
+func TestTheLibrarysOwnSettingIsPointedTo(t *testing.T) {
+	f := &Function{Faults: []app.Fault{
+		faultOf(cause.SettingsMissing, "", "ApimUrl", "add it", "x"), faultOf(cause.SettingsMissing, "", "FunctionIdentity", "add it", "x"),
+		faultOf(cause.SettingsMissing, "orders", "orders__FunctionIdentity", "add it", "x"),
+	}}
+	f.pointToLibrary()
+	for i, want := range []bool{false, true, true} {
+		if got := strings.Contains(f.Faults[i].Hint, "AzureServicesAuthConnectionString"); got != want {
+			t.Errorf("%s: want %v, got the hint %q", f.Faults[i].Setting, want, f.Faults[i].Hint)
+		}
 	}
 }

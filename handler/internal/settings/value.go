@@ -66,11 +66,8 @@ func (r reading) placeholder() bool {
 			found = "a part of the value"
 		}
 	case identitySetting:
-		for pair := range strings.SplitSeq(r.text, ";") {
-			key, value, ok := strings.Cut(pair, "=")
-			if ok && bracketed(strings.TrimSpace(value)) {
-				found = "the value of " + shown(strings.TrimSpace(key))
-			}
+		if key := identity.Placeholder(r.text, bracketed); key != "" {
+			found = "the value of " + key
 		}
 	case "ApimUrl":
 		// Braces are expressions there, whose names hold no blank.

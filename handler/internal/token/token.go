@@ -108,6 +108,11 @@ func (e *Error) with(err error) *Error {
 	return &wrapped
 }
 
+// With returns e with what was being done put in front of its text.
+func (e *Error) With(format string, args ...any) *Error {
+	return e.with(fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), e.Err))
+}
+
 // asError makes an *Error of whatever a Fetch returned.
 func asError(err error) *Error {
 	var e *Error
