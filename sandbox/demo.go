@@ -62,18 +62,22 @@ func (s *sandbox) title() string {
 	} else {
 		parts = append(parts, "the real API Management")
 	}
-	return "sandbox: " + strings.Join(parts, ", ")
+	text := "sandbox: " + strings.Join(parts, ", ")
+	if s.sources != "" {
+		text += "\n" + s.sources
+	}
+	return text
 }
 
 // invite says how to go on.
 func (s *sandbox) invite(stdout io.Writer) {
 	fmt.Fprintf(stdout, "\nTry it:   ")
 	if f, ok := s.httpFunction(); ok {
-		curl := "curl -i -H 'x-functions-key: %s' '%s%s?who=you'"
+		curl := "curl -i -H 'x-functions-key: %s' '%s%s'"
 		if runtime.GOOS == "windows" { // where quotes are double, and curl another program in PowerShell
-			curl = `curl.exe -i -H "x-functions-key: %s" "%s%s?who=you"`
+			curl = `curl.exe -i -H "x-functions-key: %s" "%s%s"`
 		}
-		fmt.Fprintf(stdout, curl, s.keys.function, s.base(), f.Path)
+		fmt.Fprintf(stdout, curl, s.keys.function, s.base(), s.callPath(f))
 	}
 	fmt.Fprintf(stdout, "\nConsole:  %s\nCtrl-C stops everything.\n\n", s.consoleAt)
 }
@@ -111,10 +115,14 @@ func (s *sandbox) demonstrate(ctx context.Context, stdout io.Writer) error {
 	}
 	function, hasHTTP := s.httpFunction()
 	if hasHTTP {
-		show("an HTTP request to "+function.Name, false, func() (console.Invocation, error) { return s.callHTTP(ctx, s.host, function) }, wantSuccess)
+		want := wantSuccess
+		if s.gateway == nil {
+			want = wantReached
+		}
+		show("an HTTP request to "+function.Name, false, func() (console.Invocation, error) { return s.callHTTP(ctx, s.host, function) }, want)
 	}
-	if i := slices.IndexFunc(s.functions, func(f console.Function) bool { return f.Trigger == "timer" }); i >= 0 {
-		timer := s.functions[i]
+	// A timer of a real gateway may write: it runs when somebody fires it.
+	if timer, ok := s.timer(); ok && s.gateway != nil {
 		show("a timer tick of "+timer.Name, true, func() (console.Invocation, error) { return s.awaitTick(ctx, timer) }, wantSuccess)
 	}
 	if hasHTTP && s.identity != nil && s.gateway != nil {
@@ -136,6 +144,43 @@ func wantSuccess(inv console.Invocation) error {
 		return errors.New("want success, got " + inv.Result())
 	}
 	return nil
+}
+
+// wantReached is content with any answer of the API behind the gateway's checks of key and token.
+func wantReached(inv console.Invocation) error {
+	reached := inv.Status == http.StatusNotFound || inv.Status == http.StatusForbidden || inv.Status == http.StatusMethodNotAllowed
+	switch {
+	case reached && inv.Unrouted:
+		return errors.New("the gateway has no operation for this path, so neither key nor token was looked at: name one with CALL=/path")
+	case reached && len(inv.Calls) > 0:
+		return nil
+	}
+	return wantSuccess(inv)
+}
+
+// timer is the one to show: poll, or else the first.
+func (s *sandbox) timer() (console.Function, bool) {
+	var found console.Function
+	for _, f := range s.functions {
+		if f.Trigger == "timer" && (found.Name == "" || f.Name == "poll") {
+			found = f
+		}
+	}
+	return found, found.Name != ""
+}
+
+// callPath is what the first calls ask of f: what the flag says behind ApimUrl, or a path of the
+// sample backend's, or ApimUrl itself where the gateway is real.
+func (s *sandbox) callPath(f console.Function) string {
+	switch base := strings.TrimSuffix(f.Path, "/hello"); {
+	case strings.HasPrefix(s.call, "?"):
+		return base + s.call
+	case s.call != "":
+		return base + "/" + strings.TrimPrefix(s.call, "/")
+	case s.gateway == nil:
+		return base
+	}
+	return f.Path + "?who=you"
 }
 
 func wantRefusal(inv console.Invocation) error {
@@ -168,7 +213,7 @@ func (s *sandbox) callHTTP(ctx context.Context, h *host.Host, f console.Function
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	before := len(h.History())
-	answer, err := request(ctx, h, host.Firing{Method: http.MethodGet, Path: f.Path + "?who=you"})
+	answer, err := request(ctx, h, host.Firing{Method: http.MethodGet, Path: s.callPath(f)})
 	if err != nil {
 		return console.Invocation{}, err
 	}
@@ -176,7 +221,10 @@ func (s *sandbox) callHTTP(ctx context.Context, h *host.Host, f console.Function
 	if len(seen) == before {
 		return console.Invocation{}, fmt.Errorf("the host answered %d without running the function: %s", answer.Status, firstLine(answer.Body))
 	}
-	return s.joined(ctx, seen[len(seen)-1].ID)
+	inv, err := s.joined(ctx, seen[len(seen)-1].ID)
+	// API Management's words where no operation matches, see sandbox/gateway.
+	inv.Unrouted = answer.Status == http.StatusNotFound && strings.Contains(answer.Body, `"statusCode"`) && strings.Contains(answer.Body, "Resource not found")
+	return inv, err
 }
 
 // awaitTick waits for the schedule's first tick; where it is too far off (a schedule of somebody's own) the timer is fired by hand.
@@ -191,7 +239,8 @@ func (s *sandbox) awaitTick(ctx context.Context, f console.Function) (console.In
 		}
 		return "", false
 	}
-	scheduled := strings.EqualFold(f.Detail, "%PollSchedule%") && s.identity != nil
+	_, own := s.lookup("PollSchedule")
+	scheduled := strings.EqualFold(f.Detail, "%PollSchedule%") && !own
 	if !scheduled {
 		if _, err := s.host.Fire(f.Name, host.Event{}); err != nil {
 			return console.Invocation{}, err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -137,4 +138,73 @@ func examplePath(prefix, route string) string {
 		}
 	}
 	return "/" + strings.Join(segments, "/")
+}
+
+// resolved shows a timer's or queue's detail with the values of its app settings.
+func resolved(functions []console.Function, lookup func(string) (string, bool)) []console.Function {
+	for i, f := range functions {
+		names := percentNames.FindAllStringSubmatch(f.Detail, -1)
+		for _, n := range names {
+			if value, ok := lookup(n[1]); ok && f.Trigger != "http" {
+				functions[i].Detail = strings.ReplaceAll(functions[i].Detail, n[0], value) + " (" + n[1] + ")"
+			}
+		}
+	}
+	return functions
+}
+
+var percentNames = regexp.MustCompile(`%([^%]+)%`)
+
+// hints says of each setting that a binding names and nobody gives, in which file to add what.
+func (s *sandbox) hints(lookup func(string) (string, bool)) {
+	for _, f := range s.functions {
+		object, err := hostfile.ReadObject(filepath.Join(s.root, f.Name, "function.json"))
+		if err != nil {
+			continue // the host says so
+		}
+		bindings := object.Fold("bindings")
+		if bindings == nil {
+			continue
+		}
+		said := map[string]bool{}
+		for _, b := range bindings.Items {
+			for _, m := range b.Members {
+				if m.Value.Kind != hostfile.String {
+					continue
+				}
+				for _, n := range percentNames.FindAllStringSubmatch(m.Value.Text(), -1) {
+					value := "..."
+					if strings.EqualFold(m.Name, "schedule") {
+						value = "0 */5 * * * *"
+					}
+					if _, ok := lookup(n[1]); !ok && !said[n[1]] && !strings.EqualFold(n[1], "PollSchedule") {
+						said[n[1]] = true
+						s.hint(f.Name, n[1], value)
+					}
+				}
+				if name := m.Value.Text(); strings.EqualFold(m.Name, "connection") && name != "" && !said[name] && !s.connected(name) {
+					said[name] = true
+					s.hint(f.Name, name, "UseDevelopmentStorage=true")
+				}
+			}
+		}
+	}
+}
+
+func (s *sandbox) hint(function, name, value string) {
+	fmt.Fprintf(s.stderr, "sandbox: %s needs the app setting %s: add  %q: %q  to Values in %s\n", function, name, name, value, s.options.settings)
+}
+
+// connected reports whether a connection is set, by any of the names that the host looks for.
+func (s *sandbox) connected(name string) bool {
+	for _, full := range []string{name, "ConnectionStrings:" + name, "AzureWebJobs" + name} {
+		if _, ok := s.lookup(full); ok {
+			return true
+		}
+	}
+	under := strings.ToLower(strings.ReplaceAll(name, "__", ":")) + ":"
+	return slices.ContainsFunc(s.environ, func(pair string) bool {
+		have, _, _ := strings.Cut(pair, "=")
+		return strings.HasPrefix(strings.ToLower(strings.ReplaceAll(have, "__", ":")), under)
+	})
 }

@@ -82,10 +82,11 @@ func (s *sandbox) fire(ctx context.Context, name string, f host.Firing) (console
 	}
 	function := s.functions[i]
 	if function.Trigger != "http" {
-		if _, err := s.host.Fire(function.Name, f.Event()); err != nil {
+		run, err := s.host.Fire(function.Name, f.Event())
+		if err != nil {
 			return console.Fired{}, err
 		}
-		return console.Fired{Status: http.StatusAccepted}, nil
+		return console.Fired{Status: http.StatusAccepted, ID: run.ID}, nil
 	}
 	if f.Path == "" {
 		f.Path = function.Path
@@ -98,8 +99,8 @@ func (s *sandbox) fire(ctx context.Context, name string, f host.Firing) (console
 
 // request calls a host as a caller with the master key does, which fits every level.
 func request(ctx context.Context, h *host.Host, f host.Firing) (console.Fired, error) {
-	status, body, err := h.Call(ctx, f)
-	return console.Fired{Status: status, Body: body}, err
+	status, header, body, err := h.Call(ctx, f)
+	return console.Fired{Status: status, Header: header, Body: body}, err
 }
 
 // showKey prints a key that was rotated where the first one was printed: on the terminal.

@@ -31,6 +31,7 @@ type options struct {
 	addr, consoleAddr         string
 	identity, gateway         string // sandbox, or az and real
 	settings, metadata        string
+	tenant, call              string
 	once, quiet               bool
 }
 
@@ -96,7 +97,9 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.consoleAddr, "console-addr", "", "`host:port` of the console; 127.0.0.1:7070, or a free port, when empty")
 	f.StringVar(&o.identity, "identity", "sandbox", "who hands out tokens: sandbox, or az for the real Azure CLI")
 	f.StringVar(&o.gateway, "gateway", "sandbox", "who takes the calls: sandbox, or real for API Management")
-	f.StringVar(&o.settings, "settings", "local.settings.json", "`file` with the app settings for -identity az and -gateway real")
+	f.StringVar(&o.settings, "settings", "local.settings.json", "`file` with app settings; the environment wins, and the stand-ins' own replace what would lead past them")
+	f.StringVar(&o.tenant, "tenant", "", "`file` of JSON with identities and resources to add to the stand-in's tenant")
+	f.StringVar(&o.call, "call", "", "`path` and query behind ApimUrl for the first call; ApimUrl itself when empty and -gateway is real")
 	f.StringVar(&o.metadata, "openid-config-url", "", "`URL` of the issuer's metadata for the gateway's policy with -identity az; the v2.0 document of TargetTenantID when empty")
 	f.BoolVar(&o.once, "once", false, "show the first calls and end; the exit status tells")
 	if err := f.Parse(args); err != nil {

@@ -42,10 +42,12 @@ const firstTick = 2 * time.Second
 type sandbox struct {
 	options
 	functions []console.Function
-	environ   []string // of the host
-	settings  map[string]string
-	identity  *identity.Server // nil: az
-	gateway   *gateway.Gateway // nil: real
+	environ   []string          // of the host
+	user      []setting         // the user's own, of file and environment
+	settings  map[string]string // the stand-ins', in their place
+	sources   string            // one line
+	identity  *identity.Server  // nil: az
+	gateway   *gateway.Gateway  // nil: real
 	host      *host.Host
 	board     *console.Board
 	collector *console.Collector
@@ -75,13 +77,20 @@ func (s *sandbox) startAll(ctx context.Context, environ []string) error {
 	if s.functions, err = readApp(s.root); err != nil {
 		return err
 	}
-	base := map[string]string{}
-	if s.options.identity == "az" {
-		if base, err = readLocalSettings(s.options.settings); err != nil {
+	if s.user, err = userSettings(s.options.settings, environ); err != nil {
+		return err
+	}
+	if err := s.checkReal(); err != nil {
+		return err
+	}
+	in := &standIns{}
+	if s.options.identity != "az" {
+		if in.tenant, err = readTenant(s.tenant); err != nil {
 			return err
 		}
+		in.replace(s.user) // registers the functions' own identities, for the start
 	}
-	if err := s.startIdentity(base); err != nil {
+	if err := s.startIdentity(in); err != nil {
 		return err
 	}
 	backend := backendName
@@ -89,10 +98,22 @@ func (s *sandbox) startAll(ctx context.Context, environ []string) error {
 		backend = ""
 	}
 	s.collector = console.NewCollector(s.board, s.identity, backend)
-	if err := s.startGateway(base); err != nil {
+	if err := s.startGateway(in); err != nil {
 		return err
 	}
-	s.environ = hostEnvironment(environ, merge(base, s.settings))
+	kept, replaced := in.replace(s.user)
+	s.environ = pairs(kept)
+	for _, name := range slices.Sorted(maps.Keys(s.settings)) {
+		s.environ = with(s.environ, name+"="+s.settings[name])
+	}
+	for name, value := range map[string]string{"AzureWebJobsStorage": "UseDevelopmentStorage=true", "FUNCTIONS_WORKER_RUNTIME": "custom"} {
+		if have, _ := find(kept, name); have == "" {
+			s.environ = with(s.environ, name+"="+value)
+		}
+	}
+	s.sources = sources(s.options.settings, s.user, replaced)
+	s.functions = resolved(s.functions, s.lookup)
+	s.hints(s.lookup)
 	if err := s.takeTraces(); err != nil {
 		return err
 	}
@@ -103,22 +124,57 @@ func (s *sandbox) startAll(ctx context.Context, environ []string) error {
 	return s.startConsole()
 }
 
-func (s *sandbox) startIdentity(base map[string]string) error {
-	if s.options.identity == "az" {
-		if !strings.Contains(strings.ToLower(strings.ReplaceAll(base["FunctionIdentity"], " ", "")), "runas=developer") {
-			s.settings["FunctionIdentity"] = "RunAs=Developer;DeveloperTool=AzureCli"
+// checkReal finds what the real things need and is not there.
+func (s *sandbox) checkReal() error {
+	if s.options.identity != "az" {
+		return nil
+	}
+	need := []string{"TargetApp", "TargetTenantID"}
+	if s.options.gateway == "real" {
+		need = append(need, "ApimUrl")
+	}
+	for _, name := range need {
+		if _, ok := find(s.user, name); ok {
+			continue
 		}
-		if base["FUNCTIONS_WORKER_RUNTIME"] == "" {
-			s.settings["FUNCTIONS_WORKER_RUNTIME"] = "custom"
+		if _, err := os.Stat(s.options.settings); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading the settings: no %s: copy local.settings.json.example to %[1]s and fill it in", s.options.settings)
+		}
+		return fmt.Errorf("reading the settings: %s: %s is missing: add it under Values", s.options.settings, name)
+	}
+	identity, _ := find(s.user, "FunctionIdentity")
+	tool, where := "az", "the Azure CLI: https://aka.ms/azure-cli"
+	if strings.EqualFold(connection(identity)["developertool"], "AzureDeveloperCli") {
+		tool, where = "azd", "the Azure Developer CLI: https://aka.ms/azd"
+	}
+	if !haveCommand(pairs(s.user), tool) {
+		return fmt.Errorf("-identity az needs %s, which is not on PATH: install %s", tool, where)
+	}
+	return nil
+}
+
+// readTenant is the default tenant and what a file of the user's adds to it.
+func readTenant(file string) (*identity.Config, error) {
+	c, err := identity.ReadConfig(file)
+	c.Identities = append(identity.DefaultIdentities(), c.Identities...)
+	c.Resources = append(identity.DefaultResources(), c.Resources...)
+	return &c, err
+}
+
+func (s *sandbox) startIdentity(in *standIns) error {
+	if in.tenant == nil {
+		if have, _ := find(s.user, "FunctionIdentity"); !strings.EqualFold(runAs(have), "Developer") {
+			s.settings["FunctionIdentity"] = "RunAs=Developer;DeveloperTool=AzureCli"
 		}
 		return nil
 	}
-	s.identity = identity.New(identity.Config{})
+	s.identity = identity.New(*in.tenant)
 	at, err := s.serve("127.0.0.1:0", s.identity.Handler())
 	if err != nil {
 		return err
 	}
 	maps.Copy(s.settings, sandboxSettings())
+	s.settings["TargetTenantID"] = s.identity.TenantID()
 	for _, pair := range s.identity.Environment("http://" + at) {
 		name, value, _ := strings.Cut(pair, "=")
 		s.settings[name] = value
@@ -127,7 +183,7 @@ func (s *sandbox) startIdentity(base map[string]string) error {
 	return nil
 }
 
-func (s *sandbox) startGateway(base map[string]string) error {
+func (s *sandbox) startGateway(in *standIns) error {
 	metadata := s.settings["metadata"]
 	delete(s.settings, "metadata")
 	if s.options.gateway == "real" {
@@ -136,8 +192,10 @@ func (s *sandbox) startGateway(base map[string]string) error {
 	namedValues := map[string]string{"openid-config-url": metadata, "client-id": identity.APIClientID, "app-id-uri": identity.APIURI}
 	if s.identity == nil {
 		// The real tenant's tokens: version 2 of the metadata, as the deployment registers the API.
-		app := strings.TrimSuffix(strings.TrimSpace(base["TargetApp"]), "/.default")
-		metadata = "https://login.microsoftonline.com/" + strings.TrimSpace(base["TargetTenantID"]) + "/v2.0/.well-known/openid-configuration"
+		target, _ := find(s.user, "TargetApp")
+		tenant, _ := find(s.user, "TargetTenantID")
+		app := strings.TrimSuffix(strings.TrimSpace(target), "/.default")
+		metadata = "https://login.microsoftonline.com/" + strings.TrimSpace(tenant) + "/v2.0/.well-known/openid-configuration"
 		if s.metadata != "" {
 			metadata = s.metadata
 		}
@@ -158,8 +216,11 @@ func (s *sandbox) startGateway(base map[string]string) error {
 	for name, method := range map[string]string{"create": "POST", "replace": "PUT", "change": "PATCH", "remove": "DELETE"} {
 		api.Operations = append(api.Operations, gateway.Operation{Name: name, Method: method, Template: "/*", Policy: write})
 	}
+	// A function's own URL keeps its path: an API at the root takes it, as it takes the first one's.
+	whole := api
+	whole.Name, whole.Path = "root", ""
 	s.gateway, err = gateway.New(gateway.Config{
-		APIs: []gateway.API{api}, NamedValues: namedValues, OnRecord: s.collector.OnRecord,
+		APIs: []gateway.API{api, whole}, NamedValues: namedValues, OnRecord: s.collector.OnRecord,
 		// A person rotates keys and wants to see what comes of it now, not in five minutes.
 		MetadataRetry: time.Second,
 	})
@@ -170,8 +231,9 @@ func (s *sandbox) startGateway(base map[string]string) error {
 	if err != nil {
 		return err
 	}
-	s.settings["ApimUrl"] = "http://" + at + "/" + apiPath
-	return s.takeKeys()
+	in.gateway = "http://" + at
+	s.settings["ApimUrl"] = in.gateway + "/" + apiPath
+	return s.takeKeys(in)
 }
 
 func readPolicy(file, flagName string) (*policy.Document, error) {
@@ -191,12 +253,13 @@ func readPolicy(file, flagName string) (*policy.Document, error) {
 }
 
 // takeKeys puts the gateway's keys into the settings; the handler reads them at its start.
-func (s *sandbox) takeKeys() error {
+func (s *sandbox) takeKeys(in *standIns) error {
 	primary, secondary, err := s.gateway.Keys("sandbox")
 	if err != nil {
 		return err
 	}
-	s.settings["ApimKey"], s.settings["ApimKeySecondary"] = primary.Reveal(), secondary.Reveal()
+	in.primary, in.secondary = primary.Reveal(), secondary.Reveal()
+	s.settings["ApimKey"], s.settings["ApimKeySecondary"] = in.primary, in.secondary
 	return nil
 }
 
@@ -230,7 +293,7 @@ func (s *sandbox) startHost() error {
 		addr = "127.0.0.1:0"
 	}
 	environ := s.environ
-	if s.identity != nil {
+	if _, ok := s.lookup("PollSchedule"); !ok {
 		environ = with(environ, "PollSchedule="+minuteFrom(time.Now(), firstTick))
 	}
 	h, err := s.newHost(addr, environ)
@@ -244,7 +307,8 @@ func (s *sandbox) startHost() error {
 // newHost starts a host on the script root. Its invocations appear in the store.
 func (s *sandbox) newHost(addr string, environ []string) (*host.Host, error) {
 	h, err := host.New(host.Config{
-		Root: s.root, Addr: addr, Environ: environ, FunctionKey: secret.New(s.keys.function), MasterKey: secret.New(s.keys.master), OnLog: s.onLog,
+		Root: s.root, Addr: addr, Environ: environ, NoTicks: s.gateway == nil, OnRefusal: s.collector.OnRefusal,
+		FunctionKey: secret.New(s.keys.function), MasterKey: secret.New(s.keys.master), OnLog: s.onLog,
 		// Ctrl-C should not take half a minute.
 		Durations: host.Durations{Shutdown: lastCalls},
 	})
@@ -274,6 +338,9 @@ func (s *sandbox) onLog(e host.LogEntry) {
 
 func (s *sandbox) startConsole() error {
 	m := s.api()
+	if s.identity == nil || s.gateway == nil {
+		m.Token = randomKey()
+	}
 	addr := s.consoleAddr
 	if addr == "" {
 		addr = "127.0.0.1:7070"
@@ -286,6 +353,9 @@ func (s *sandbox) startConsole() error {
 		return fmt.Errorf("%w: give another address with -console-addr", err)
 	}
 	s.consoleAt = "http://" + at + "/"
+	if m.Token != "" {
+		s.consoleAt += "?token=" + m.Token
+	}
 	return nil
 }
 
@@ -320,6 +390,17 @@ func (s *sandbox) close() {
 	if s.gateway != nil {
 		s.gateway.Close()
 	}
+}
+
+// lookup finds an app setting of the host's as the host does: without case, __ for a colon.
+func (s *sandbox) lookup(name string) (string, bool) {
+	for _, pair := range s.environ {
+		have, value, _ := strings.Cut(pair, "=")
+		if strings.EqualFold(strings.ReplaceAll(have, "__", ":"), strings.ReplaceAll(name, "__", ":")) && strings.TrimSpace(value) != "" {
+			return value, true
+		}
+	}
+	return "", false
 }
 
 // base is where callers reach the host.

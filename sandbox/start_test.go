@@ -55,8 +55,12 @@ func plainHandler() {
 		req.Header.Set("Authorization", "Bearer "+token.Value)
 		req.Header.Set("Ocp-Apim-Subscription-Key", os.Getenv("ApimKey"))
 		req.Header.Set("traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
-		defer fmt.Printf("{\"level\":\"INFO\",\"msg\":\"invocation\",\"invocation_id\":%q,\"trace_id\":%q}\n", id, trace)
 		res, err := http.DefaultClient.Do(req)
+		upstream := 0
+		if err == nil {
+			upstream = res.StatusCode
+		}
+		defer fmt.Printf("{\"level\":\"INFO\",\"msg\":\"invocation\",\"invocation_id\":%q,\"trace_id\":%q,\"attempts\":1,\"upstream_status\":%d}\n", id, trace, upstream)
 		if err != nil {
 			return http.StatusBadGateway, []byte(err.Error())
 		}
@@ -74,11 +78,17 @@ func plainHandler() {
 		}
 		io.WriteString(w, `{"Outputs":{},"Logs":[],"ReturnValue":null}`)
 	})
-	mux.HandleFunc("/api/relay/{path...}", func(w http.ResponseWriter, r *http.Request) {
-		status, body := call(w, r, "/"+r.PathValue("path"))
+	relay := func(w http.ResponseWriter, r *http.Request) {
+		path := "/" + r.PathValue("path")
+		if r.URL.RawQuery != "" {
+			path += "?" + r.URL.RawQuery
+		}
+		status, body := call(w, r, path)
 		w.WriteHeader(status)
 		w.Write(body)
-	})
+	}
+	mux.HandleFunc("/api/relay", relay)
+	mux.HandleFunc("/api/relay/{path...}", relay)
 	http.ListenAndServe("127.0.0.1:"+os.Getenv("FUNCTIONS_CUSTOMHANDLER_PORT"), mux)
 	os.Exit(1)
 }
@@ -100,7 +110,7 @@ func stage(t *testing.T) (root string, flags []string) {
 		copyFile(t, filepath.Join(project, "functions", name, "function.json"), filepath.Join(root, name, "function.json"))
 	}
 	policies := filepath.Join(project, "deploy", "policies")
-	return root, []string{"-root", root, "-addr", "127.0.0.1:0", "-console-addr", "127.0.0.1:0",
+	return root, []string{"-root", root, "-settings", filepath.Join(root, "local.settings.json"), "-addr", "127.0.0.1:0", "-console-addr", "127.0.0.1:0",
 		"-policy", filepath.Join(policies, "api.xml"), "-write-policy", filepath.Join(policies, "operation-write.xml")}
 }
 
@@ -279,7 +289,7 @@ func TestConsoleDrivesEverything(t *testing.T) {
 	if strings.Contains(body, "eyJ") {
 		t.Error("the API holds a token")
 	}
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stdout.String(), "->  401 Unauthorized: the policy refused"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stdout.String(), "ms: the policy refused at validate-jwt"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the terminal shows no line for a refused call:\n%s", stdout.String())
 		}
@@ -389,7 +399,12 @@ func TestRealIdentityAndGatewayTakeTheUsersSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := start(o, environ(), io.Discard)
+	tools := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tools, "az"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing but the settings that lead to the real things is given.
+	b, err := start(o, []string{"PATH=" + tools, "SANDBOX_TEST_HANDLER=1", "IDENTITY_ENDPOINT=http://192.0.2.1/"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,16 +415,16 @@ func TestRealIdentityAndGatewayTakeTheUsersSettings(t *testing.T) {
 			t.Errorf("the handler's environment lacks %q", want)
 		}
 	}
-	if strings.Contains(got, "IDENTITY_ENDPOINT=") || strings.Contains(got, "api://elsewhere") {
+	if strings.Contains(got, "IDENTITY_ENDPOINT=") {
 		t.Errorf("leftovers of the shell reach the handler")
 	}
 }
 
 func TestBrokenSettingsFile(t *testing.T) {
-	for name, text := range map[string]string{"encrypted": `{"IsEncrypted":true,"Values":{}}`, "not JSON": `Values`, "an object": `{"Values":{"A":{}}}`} {
+	for name, text := range map[string]string{"encrypted": `{"IsEncrypted":true,"Values":{}}`, "not JSON": `Values`, "a list": `{"Values":{"A":[]}}`} {
 		file := filepath.Join(t.TempDir(), "local.settings.json")
 		os.WriteFile(file, []byte(text), 0o644)
-		if _, err := readLocalSettings(file); err == nil || !strings.Contains(err.Error(), file) {
+		if _, err := userSettings(file, nil); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

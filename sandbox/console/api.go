@@ -3,10 +3,12 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -32,6 +34,9 @@ type API struct {
 	Actions   []Action
 	Fire      func(context.Context, string, host.Firing) (Fired, error)
 	Reset     func()
+	// Token, where set, is wanted of each caller: in the query of the first request, which makes it a
+	// cookie, or in the header X-Console-Token.
+	Token string
 	// tick is how often a reader of /events learns of a changed overview; a second when zero.
 	tick time.Duration
 }
@@ -57,8 +62,10 @@ type Action struct {
 
 // Fired is what came of firing a function.
 type Fired struct {
-	Status int    `json:"status"`
-	Body   string `json:"body,omitempty"` // the first 4 KiB
+	Status int         `json:"status"`
+	Header http.Header `json:"header,omitempty"`
+	Body   string      `json:"body,omitempty"` // the first 4 KiB
+	ID     string      `json:"id,omitempty"`   // of an event's first invocation
 }
 
 // ErrNoFunction is answered with 404.
@@ -106,7 +113,31 @@ func (m *API) Handler() http.Handler {
 		m.Board.reset()
 		w.WriteHeader(http.StatusNoContent)
 	})
-	return loopback.Guard(mux)
+	return loopback.Guard(m.known(mux))
+}
+
+// known lets pass who has the token: other users of the machine reach loopback as well.
+func (m *API) known(next http.Handler) http.Handler {
+	if m.Token == "" {
+		return next
+	}
+	same := func(text string) bool { return subtle.ConstantTimeCompare([]byte(text), []byte(m.Token)) == 1 }
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A cookie is sent to every port of a host, so its name tells consoles apart.
+		_, port, _ := net.SplitHostPort(r.Host)
+		name := "sandbox-console-" + port
+		cookie, err := r.Cookie(name)
+		switch query := r.URL.Query(); {
+		case err == nil && same(cookie.Value), same(r.Header.Get("X-Console-Token")):
+			next.ServeHTTP(w, r)
+		case r.Method == http.MethodGet && same(query.Get("token")):
+			http.SetCookie(w, &http.Cookie{Name: name, Value: m.Token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+			w.Header().Set("Referrer-Policy", "no-referrer")
+			http.Redirect(w, r, r.URL.Path, http.StatusSeeOther)
+		default:
+			http.Error(w, "open the console by the URL that the terminal shows: real identity or gateway is in use, so it has a token", http.StatusForbidden)
+		}
+	})
 }
 
 type overview struct {
@@ -117,13 +148,15 @@ type overview struct {
 	Roles     []string          `json:"roles"`
 	Resource  string            `json:"resource"`
 	Actions   []Action          `json:"actions"`
+	Outputs   int               `json:"outputs"` // how many there are
 }
 
 type standInState struct {
-	Name   string   `json:"name"`
-	Faults []string `json:"faults"`
-	Places []string `json:"places,omitempty"`
-	On     any      `json:"on"`
+	Name   string            `json:"name"`
+	Faults []string          `json:"faults"`
+	Help   map[string]string `json:"help"` // what each fault does
+	Places []string          `json:"places,omitempty"`
+	On     any               `json:"on"`
 }
 
 func (m *API) overview() overview {
@@ -134,13 +167,16 @@ func (m *API) overview() overview {
 	if m.Identity != nil {
 		o.People = m.Identity.People()
 	}
+	if m.Host != nil {
+		o.Outputs = len(m.Host.Outputs())
+	}
 	return o
 }
 
 func (m *API) faults() []standInState {
 	out := []standInState{}
 	for _, s := range m.StandIns {
-		out = append(out, standInState{s.name, s.names(), s.places, s.on()})
+		out = append(out, standInState{s.name, s.names(), FaultHelp[s.name], s.places, s.on()})
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"apimrelay/sandbox/gateway"
@@ -25,6 +26,8 @@ type Collector struct {
 	identity *identity.Server // nil: tokens come from elsewhere
 	backend  string           // what the stand-in's backend is called; "": the gateway is the real one
 	wake     chan struct{}
+
+	refusals atomic.Int64
 
 	mu      sync.Mutex
 	hosts   []func() []host.Invocation
@@ -207,6 +210,8 @@ func (c *Collector) buildLocked(key string, seen host.Invocation) Invocation {
 		DurationMS: float64(seen.Duration.Microseconds()) / 1000, Outcome: string(seen.Status), Status: seen.HTTP, Faults: seen.Faults, Calls: []Call{}, Log: []LogLine{},
 	}
 	inv.Request = requestText(seen)
+	inv.Tick = seen.Trigger == "timerTrigger" && strings.HasPrefix(seen.Reason, "Timer fired at")
+	inv.Group, inv.Turn = turnOf(seen)
 	end := seen.Started.Add(seen.Duration)
 	if seen.Status == host.Running {
 		end = time.Now()
@@ -235,6 +240,9 @@ func (c *Collector) buildLocked(key string, seen host.Invocation) Invocation {
 	}
 	tokens := c.addTokenLocked(&inv, end)
 	inv.Cause = causeOf(&inv, seen, lines)
+	if c.identity != nil {
+		adviseRole(&inv)
+	}
 	inv.Spans = inv.spans(append(tokens, c.handlerSpansLocked(&inv, seen.ID, end)...))
 	return inv
 }
@@ -276,6 +284,10 @@ func realCalls(inv *Invocation, lines []wideLine) []Call {
 // addTokenLocked says where the token came from: an answer of the identity endpoint during the invocation, or the handler's hand. The
 // spans are the requests for that token.
 func (c *Collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
+	if inv.Token == nil && c.backend == "" && slices.ContainsFunc(inv.Calls, func(call Call) bool { return call.Status > 0 }) {
+		// A real gateway tells nothing of the token; without one the handler would not have called.
+		inv.Token = &Token{Roles: []string{}, Unread: true}
+	}
 	if inv.Token == nil {
 		return nil
 	}
@@ -356,6 +368,20 @@ func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
 	return first
 }
 
+// adviseRole says how a function of one's own comes to the app role that the policy asks for, here.
+func adviseRole(inv *Invocation) {
+	for _, call := range inv.Calls {
+		for i, rule := range call.Rules {
+			if rule.Result != "refuse" || rule.Check != "claim roles" || !strings.Contains(rule.Want, "Api.Write") {
+				continue
+			}
+			name := strings.ReplaceAll(inv.Function, "-", "_")
+			call.Rules[i].Fixes = append(slices.Clone(rule.Fixes), "sandbox: in local.settings.json, under Values, add \""+
+				name+"__FunctionIdentity\": \"RunAs=App;AppId=writer\", and start again")
+		}
+	}
+}
+
 // hostFault is the fault of the host that an invocation suffers from: while it is held, when it has failed, and where the caller did not get the
 // answer that the handler gave.
 func hostFault(inv *Invocation) string {
@@ -372,6 +398,37 @@ func hostFault(inv *Invocation) string {
 	return strings.Join(suffered, ", ")
 }
 
+// turnOf says which delivery of a message, or attempt of a retry policy, a run is.
+func turnOf(seen host.Invocation) (group, turn string) {
+	var turns []string
+	group = seen.ID
+	if seen.Message != "" {
+		group = seen.Message
+		turns = append(turns, fmt.Sprintf("delivery %d of %d", seen.Delivery, seen.Most))
+	}
+	switch {
+	case seen.Attempts > 1:
+		turns = append(turns, fmt.Sprintf("attempt %d of %d", seen.Attempt+1, seen.Attempts))
+	case seen.Attempt > 0:
+		turns = append(turns, fmt.Sprintf("attempt %d", seen.Attempt+1))
+	}
+	return group, strings.Join(turns, ", ")
+}
+
+// refused is the outcome of a request that no function got.
+const refused = "refused"
+
+// OnRefusal shows a request that the host itself refused.
+func (c *Collector) OnRefusal(r host.Refusal) {
+	id := fmt.Sprintf("refused-%d", c.refusals.Add(1))
+	c.board.change(id, func(i *Invocation) {
+		*i = Invocation{
+			ID: id, Function: r.Function, Trigger: "http", Request: r.Method + " " + r.Path, Started: r.Time, Outcome: refused, Status: r.Status,
+			Cause: "the host refused: " + r.Reason, Group: id, Calls: []Call{}, Log: []LogLine{}, Spans: []Span{},
+		}
+	})
+}
+
 func triggerName(kind string) string { return strings.TrimSuffix(kind, "Trigger") }
 
 func requestText(seen host.Invocation) string {
@@ -381,9 +438,6 @@ func requestText(seen host.Invocation) string {
 	text := triggerName(seen.Trigger) + ": " + seen.Reason
 	if strings.Contains(seen.Reason, "programmatically called") {
 		text = triggerName(seen.Trigger) + ": fired by hand"
-	}
-	if seen.Attempt > 0 {
-		text = fmt.Sprintf("retry %d, %s", seen.Attempt, text)
 	}
 	return text
 }

@@ -43,8 +43,8 @@ func TestCollectorTellsAttemptsApart(t *testing.T) {
 	if len(first.Calls) != 1 || first.Calls[0].Status != 503 || first.Cause != "the backend answered 503" {
 		t.Errorf("first: calls %+v, cause %q", first.Calls, first.Cause)
 	}
-	if len(retry.Calls) != 1 || retry.Calls[0].Status != 200 || !strings.HasPrefix(retry.Request, "retry 1, ") || retry.Cause != "" {
-		t.Errorf("retry: calls %+v, request %q, cause %q", retry.Calls, retry.Request, retry.Cause)
+	if len(retry.Calls) != 1 || retry.Calls[0].Status != 200 || retry.Turn != "attempt 2" || retry.Cause != "" {
+		t.Errorf("retry: calls %+v, turn %q, cause %q", retry.Calls, retry.Turn, retry.Cause)
 	}
 }
 

@@ -19,11 +19,16 @@ type Invocation struct {
 	Started  time.Time `json:"started"`
 	// DurationMS is the host's view: from the trigger to the answer.
 	DurationMS float64  `json:"duration_ms"`
-	Outcome    string   `json:"outcome"`          // running, succeeded, failed
+	Outcome    string   `json:"outcome"`          // running, succeeded, failed, refused (by the host: no function ran)
 	Status     int      `json:"status,omitempty"` // of the answer to an HTTP caller
 	Cause      string   `json:"cause,omitempty"`  // one line: who refused and why
 	TraceID    string   `json:"trace_id,omitempty"`
 	Faults     []string `json:"faults,omitempty"` // of the host that it met
+	Group      string   `json:"group,omitempty"`  // the same for each delivery of a message, and each attempt of a run
+	Turn       string   `json:"turn,omitempty"`   // "delivery 2 of 5"
+	Tick       bool     `json:"tick,omitempty"`   // a timer ran by its schedule
+	// Unrouted: API Management had no operation for the call.
+	Unrouted bool `json:"-"`
 
 	Token *Token    `json:"token,omitempty"`
 	Calls []Call    `json:"calls"` // to the gateway, retries and replays included
@@ -46,6 +51,7 @@ type Token struct {
 	Expires time.Time `json:"expires,omitzero"`
 	// Source is how the handler had it: "in hand" when no request to the identity endpoint belongs to this invocation.
 	Source string `json:"source"`
+	Unread bool   `json:"unread,omitempty"` // it went to a real gateway, which tells nothing of it
 }
 
 // Call is one call of the gateway.
@@ -109,7 +115,7 @@ type Span struct {
 
 // spans draws the waterfall from what is known: the host's view first, then what began earlier, and of two that began together the one around the other.
 func (i *Invocation) spans(known []Span) []Span {
-	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: outcome(*i), Bad: i.Outcome == "failed" || i.Status >= 400}}
+	out := []Span{{Name: i.Function, Kind: "function", DurationMS: i.DurationMS, Note: outcome(*i), Bad: i.Outcome == "failed" || i.Outcome == refused || i.Status >= 400}}
 	out = append(out, known...)
 	after := func(t time.Time) float64 { return max(0, float64(t.Sub(i.Started).Microseconds())/1000) }
 	for n, c := range i.Calls {

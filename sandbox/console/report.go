@@ -5,19 +5,23 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Report writes the way of an invocation for a person: trigger, token, key, each rule of the policy, backend, answer. brief counts the rules
 // that passed instead of listing them.
 func (inv Invocation) Report(w io.Writer, brief bool) {
 	line := func(label, format string, args ...any) {
-		fmt.Fprintf(w, "  %-9s %s\n", label, fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "  %-9s %s\n", label, printable(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(w, "%s  ->  %s in %s\n", inv.Request, outcome(inv), milliseconds(inv.DurationMS))
+	fmt.Fprintf(w, "%s  ->  %s in %s\n", printable(inv.Request), outcome(inv), milliseconds(inv.DurationMS))
 	line("trigger", "%s", strings.Join(nonEmpty(inv.Trigger, inv.Way, "function "+inv.Function, "invocation "+inv.ID), ", "))
-	if t := inv.Token; t != nil {
+	if t := inv.Token; t != nil && t.Unread {
+		line("token", "sent, %s", t.Source)
+	} else if t != nil {
 		roles := "no roles"
 		if len(t.Roles) > 0 {
 			roles = "roles " + strings.Join(t.Roles, " ")
@@ -97,7 +101,29 @@ func (inv Invocation) Result() string { return strings.Join(nonEmpty(outcome(inv
 
 // Line is one line about an invocation that has ended.
 func (inv Invocation) Line() string {
-	return fmt.Sprintf("%s  %-10s %s  ->  %s in %s", inv.Started.Local().Format("15:04:05"), inv.Function, inv.Request, inv.Result(), milliseconds(inv.DurationMS))
+	name := inv.Function
+	if name == "" {
+		name = "-"
+	}
+	took := ""
+	if inv.Outcome != refused {
+		took = " in " + milliseconds(inv.DurationMS)
+	}
+	request := strings.Join(nonEmpty(inv.Request, inv.Turn), ", ")
+	return printable(fmt.Sprintf("%s  %-10s %s  ->  %s%s%s", inv.Started.Local().Format("15:04:05"), name, request, outcome(inv), took, prefixed(": ", inv.Cause)))
+}
+
+// printable writes control characters as Go does, so that a path cannot speak to the terminal.
+func printable(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			out.WriteRune(r)
+		} else {
+			out.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return out.String()
 }
 
 func outcome(inv Invocation) string {

@@ -24,7 +24,6 @@ package gateway
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -126,7 +125,7 @@ func New(c Config) (*Gateway, error) {
 	var err error
 	g.subs, err = newSubscriptions(c)
 	faults = append(faults, err)
-	if err := errors.Join(faults...); err != nil {
+	if err := distinct(faults); err != nil { // APIs share policies
 		return nil, err
 	}
 	g.metadata = newMetadataCache(c)

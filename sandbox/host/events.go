@@ -97,15 +97,15 @@ func (in *instance) start(fn *function, reason string, retries bool,
 	go func() {
 		defer in.running.done()
 		defer close(r.done)
-		r.err = in.deliverOnce(fn, r.ID, reason, "", retries, build)
+		r.err = in.deliverOnce(fn, nil, r.ID, reason, "", retries, build)
 	}()
 	return r
 }
 
-func (in *instance) deliverOnce(fn *function, id, reason, details string, retries bool,
+func (in *instance) deliverOnce(fn *function, m *queueMessage, id, reason, details string, retries bool,
 	build func(id string) (*payload, error)) error {
 	inv := &invocation{in: in, fn: fn, id: id, way: "wrapped",
-		reason: func() string { return reason }, details: details, single: !retries}
+		reason: func() string { return reason }, details: details, single: !retries, message: m}
 	p, err := build(id)
 	inv.attempt = func(ctx context.Context, inv *invocation, retry string) error {
 		if err != nil {
@@ -157,7 +157,7 @@ func (h *Host) deliverQueue(in *instance, fn *function, e Event) *Fired {
 func (in *instance) deliverQueued(fn *function, m *queueMessage, id string) error {
 	details := fmt.Sprintf("MessageId: %s, DequeueCount: %d, InsertionTime: %s", m.id, m.count,
 		m.inserted.Format("2006-01-02T15:04:05.000-07:00"))
-	return in.deliverOnce(fn, id, "New queue message detected on '"+target(fn.trigger)+"'.",
+	return in.deliverOnce(fn, m, id, "New queue message detected on '"+target(fn.trigger)+"'.",
 		details, true,
 		func(string) (*payload, error) { return m.payload(in.h, fn) })
 }

@@ -23,10 +23,12 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 		return rp, false
 	}
 	if in.fault != "" {
+		h.refused(req, "", http.StatusServiceUnavailable, "the host is not running: "+in.fault)
 		return notRunning(), false
 	}
 	release, ok := in.limits.enter()
 	if !ok {
+		h.refused(req, "", http.StatusTooManyRequests, "more requests than host.json allows (maxOutstandingRequests)")
 		return status(http.StatusTooManyRequests, "X-FUNCTION-SCALEOUT", "1"), false
 	}
 	defer release()
@@ -47,7 +49,8 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	if req.path == "/" { // by any method (HomepageMiddleware.cs)
 		rp = h.homepage(in)
 	} else {
-		rp = status(http.StatusNotFound)
+		function, reason := in.noRoute(req)
+		rp = h.refused(req, function, http.StatusNotFound, reason)
 	}
 	in.withCustom(rp.hdr)
 	return rp, false
@@ -88,10 +91,10 @@ func (in *instance) call(ctx context.Context, fn *function, params []routeValue,
 	// Who may not call it does not learn that it is disabled (FunctionInvocationMiddleware.cs,
 	// GetResultAsync).
 	if g.level < fn.level {
-		return status(http.StatusUnauthorized), false
+		return in.h.refused(req, fn.name, http.StatusUnauthorized, fn.noKey(req, g)), false
 	}
 	if fn.disabled && g.level < adminLevel {
-		return status(http.StatusNotFound), false
+		return in.h.refused(req, fn.name, http.StatusNotFound, fn.name+" is disabled"), false
 	}
 	inv := &invocation{in: in, fn: fn, id: newGUID(), way: in.way(fn),
 		reason: func() string { return byHostAPI }, req: req}

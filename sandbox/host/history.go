@@ -18,6 +18,10 @@ type Invocation struct {
 	Method   string        // of an HTTP call
 	Path     string        // of an HTTP call, with the query less "code"
 	Attempt  int           // 0 for the first, above it for a retry
+	Attempts int           // that the retry policy allows in all; 0 without one or without a limit
+	Message  string        // id of a queue's message, the same for each delivery; "" for other triggers
+	Delivery int           // of the message, from 1
+	Most     int           // deliveries of a message before it goes to the poison queue
 	Started  time.Time     // without the fault clock-skew
 	Duration time.Duration // zero while it runs
 	Status   Status

@@ -22,7 +22,8 @@ type invocation struct {
 	way     string
 	reason  func() string // computed for each attempt: a timer's holds the time
 	details string
-	single  bool // one attempt, whatever the policy
+	single  bool          // one attempt, whatever the policy
+	message *queueMessage // nil for other triggers
 	req     *request
 	// attempt makes the exchange with the handler; what it returns is success or the failure that
 	// is logged.
@@ -97,6 +98,12 @@ func (inv *invocation) once(ctx context.Context, n int, retry string) error {
 	inv.record = &Invocation{ID: inv.id, Function: inv.fn.name, Trigger: inv.fn.trigger.kind,
 		Way: inv.way, Reason: inv.reason(), Details: inv.details,
 		Attempt: n, Started: started, Status: Running}
+	if p := inv.fn.retry; p != nil && p.max >= 0 && !inv.fn.http() && !inv.single {
+		inv.record.Attempts = p.max + 1
+	}
+	if m := inv.message; m != nil {
+		inv.record.Message, inv.record.Delivery, inv.record.Most = m.id, m.count, inv.in.cfg.maxDequeue
+	}
 	if inv.req != nil {
 		inv.record.Method, inv.record.Path = inv.req.Method,
 			inv.req.path+inv.req.query.without("code")

@@ -127,20 +127,22 @@ func eventText(raw json.RawMessage) string {
 }
 
 // Call sends a request to an HTTP function through the host's own address, with the key that fits
-// every level, and returns the status and the first 4 KiB of the body. Redirects are not followed.
+// every level, and returns the status, the header and the first 4 KiB of the body. Redirects are not followed.
 // A caller's fault is the error that any caller sees.
-func (h *Host) Call(ctx context.Context, f Firing) (status int, body string, err error) {
+func (h *Host) Call(ctx context.Context, f Firing) (
+	status int, header http.Header, body string, err error,
+) {
 	if f.Method == "" {
 		f.Method = http.MethodGet
 	}
 	if !strings.HasPrefix(f.Path, "/") {
-		return 0, "", fmt.Errorf("calling the host: path is %q: want one that begins with /",
+		return 0, nil, "", fmt.Errorf("calling the host: path is %q: want one that begins with /",
 			f.Path)
 	}
 	req, err := http.NewRequestWithContext(ctx, f.Method, "http://"+h.Addr()+f.Path,
 		bytes.NewReader([]byte(f.Body)))
 	if err != nil {
-		return 0, "", fmt.Errorf("making a request: %w", err)
+		return 0, nil, "", fmt.Errorf("making a request: %w", err)
 	}
 	h.keys.mu.Lock()
 	req.Header.Set("x-functions-key", h.keys.master.Reveal())
@@ -158,14 +160,14 @@ func (h *Host) Call(ctx context.Context, f Firing) (status int, body string, err
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return 0, "", fmt.Errorf("calling the host: %w", err)
+		return 0, nil, "", fmt.Errorf("calling the host: %w", err)
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 4096))
 	if err != nil {
-		return 0, "", fmt.Errorf("reading the host's answer: %w", err)
+		return 0, nil, "", fmt.Errorf("reading the host's answer: %w", err)
 	}
-	return res.StatusCode, string(text), nil
+	return res.StatusCode, res.Header, string(text), nil
 }
 
 type fired struct {
@@ -187,7 +189,7 @@ func (h *Host) manageFire(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if in.find(name).http() {
-		status, body, err := h.Call(r.Context(), f)
+		status, _, body, err := h.Call(r.Context(), f)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return

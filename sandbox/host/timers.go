@@ -68,6 +68,9 @@ func (f *function) monitored(now time.Time) bool {
 // Extensions/Timers/Listener/TimerListener.cs; recordings C-timer-*).
 func (in *instance) listen(f *function) {
 	h := in.h
+	if h.cfg.NoTicks {
+		return
+	}
 	unlock, ok := in.lock(f)
 	if !ok {
 		return

@@ -136,13 +136,7 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.Identities == nil {
-		c.Identities = []ManagedIdentity{
-			{Name: "system", ClientID: SystemClientID, System: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
-			{Name: "reader", ClientID: ReaderClientID, Roles: Assignments{APIClientID: {"Api.Read"}}},
-			{Name: "writer", ClientID: WriterClientID, Roles: Assignments{APIClientID: {"Api.Read", "Api.Write"}}},
-			{Name: "stranger", ClientID: StrangerClientID},
-			{Name: "detached", ClientID: DetachedClientID, Detached: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
-		}
+		c.Identities = DefaultIdentities()
 	}
 	c.Identities = slices.Clone(c.Identities)
 	for i := range c.Identities {
@@ -156,10 +150,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.Resources == nil {
-		c.Resources = []Resource{{
-			Name: "api", ClientID: APIClientID, URIs: []string{APIURI}, Version: 2,
-			Scopes: []string{"user_impersonation"}, PreAuthorized: []string{AzureCLIClientID},
-		}}
+		c.Resources = DefaultResources()
 	}
 	c.Resources = slices.Clone(c.Resources)
 	if !slices.ContainsFunc(c.Resources, func(r Resource) bool { return slices.Contains(r.URIs, managementURI) }) {
@@ -204,6 +195,25 @@ func (c Config) withDefaults() Config {
 	}
 	c.Developer = &developer
 	return c
+}
+
+// DefaultIdentities are those of the default tenant.
+func DefaultIdentities() []ManagedIdentity {
+	return []ManagedIdentity{
+		{Name: "system", ClientID: SystemClientID, System: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
+		{Name: "reader", ClientID: ReaderClientID, Roles: Assignments{APIClientID: {"Api.Read"}}},
+		{Name: "writer", ClientID: WriterClientID, Roles: Assignments{APIClientID: {"Api.Read", "Api.Write"}}},
+		{Name: "stranger", ClientID: StrangerClientID},
+		{Name: "detached", ClientID: DetachedClientID, Detached: true, Roles: Assignments{APIClientID: {"Api.Read"}}},
+	}
+}
+
+// DefaultResources are the app registrations of the default tenant: the API.
+func DefaultResources() []Resource {
+	return []Resource{{
+		Name: "api", ClientID: APIClientID, URIs: []string{APIURI}, Version: 2,
+		Scopes: []string{"user_impersonation"}, PreAuthorized: []string{AzureCLIClientID},
+	}}
 }
 
 func (a Assignments) clone() Assignments {

@@ -53,7 +53,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "sandbox identity: unknown argument %q\n", flags.Arg(0))
 		return 2
 	}
-	cfg, err := readConfig(*configFile, certificates)
+	cfg, err := ReadConfig(*configFile)
+	if err == nil {
+		err = cfg.addCertificates(certificates)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "sandbox identity:", err)
 		return 2
@@ -85,43 +88,51 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func readConfig(file string, certificates []string) (Config, error) {
+// ReadConfig reads a tenant from a file of JSON with the fields of Config; the zero Config where file
+// is "".
+func ReadConfig(file string) (Config, error) {
 	var cfg Config
-	if file != "" {
-		f, err := os.Open(file)
-		if err != nil {
-			return cfg, fmt.Errorf("reading the tenant: %w", err)
-		}
-		defer f.Close()
-		d := json.NewDecoder(f)
-		d.DisallowUnknownFields()
-		if err := d.Decode(&cfg); err != nil {
-			return cfg, fmt.Errorf("reading the tenant: %s: %w", file, err)
-		}
+	if file == "" {
+		return cfg, nil
 	}
+	f, err := os.Open(file)
+	if err != nil {
+		return cfg, fmt.Errorf("reading the tenant: %w", err)
+	}
+	defer f.Close()
+	d := json.NewDecoder(f)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&cfg); err != nil {
+		return cfg, fmt.Errorf("reading the tenant: %s: %w", file, err)
+	}
+	return cfg, nil
+}
+
+// addCertificates registers certificates, each client-id=file, with applications.
+func (c *Config) addCertificates(certificates []string) error {
 	if len(certificates) > 0 {
-		cfg.Applications = cfg.withDefaults().Applications
+		c.Applications = c.withDefaults().Applications
 	}
 	for _, pair := range certificates {
 		id, name, ok := strings.Cut(pair, "=")
 		if !ok {
-			return cfg, fmt.Errorf("registering a certificate: got %q, want client-id=file", pair)
+			return fmt.Errorf("registering a certificate: got %q, want client-id=file", pair)
 		}
 		cert, err := readCertificate(name)
 		if err != nil {
-			return cfg, err
+			return err
 		}
 		found := false
-		for i := range cfg.Applications {
-			if cfg.Applications[i].ClientID == id {
-				cfg.Applications[i].Certificates, found = append(cfg.Applications[i].Certificates, cert), true
+		for i := range c.Applications {
+			if c.Applications[i].ClientID == id {
+				c.Applications[i].Certificates, found = append(c.Applications[i].Certificates, cert), true
 			}
 		}
 		if !found {
-			return cfg, fmt.Errorf("registering a certificate: no application has the client id %q", id)
+			return fmt.Errorf("registering a certificate: no application has the client id %q", id)
 		}
 	}
-	return cfg, nil
+	return nil
 }
 
 func readCertificate(name string) (*x509.Certificate, error) {
@@ -139,6 +150,11 @@ func readCertificate(name string) (*x509.Certificate, error) {
 
 func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manage, azDir string, stdout io.Writer) error {
 	failed := make(chan error, 3)
+	if azDir != "" {
+		if err := os.MkdirAll(azDir, 0o755); err != nil {
+			return fmt.Errorf("making the folder of az: %w", err)
+		}
+	}
 	start := func(addr string, h http.Handler, wrap func(net.Listener) net.Listener) (string, *http.Server, error) {
 		l, err := loopback.Listen(addr)
 		if err != nil {
