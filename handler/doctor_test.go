@@ -13,8 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"apimrelay/internal/poll"
 	"apimrelay/sandbox/gateway"
 	sandbox "apimrelay/sandbox/identity"
 
@@ -369,15 +369,14 @@ func loopbackPort(t *testing.T) string {
 
 func awaitHandler(t *testing.T, url string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	poll.Until(t, "the handler to listen", func() bool {
 		res, err := http.Get(url)
-		if err == nil {
-			_ = res.Body.Close()
-			return
+		if err != nil {
+			return false
 		}
-		time.Sleep(5 * time.Millisecond) // polling, with the deadline above
-	}
-	t.Fatal("the handler does not listen")
+		_ = res.Body.Close()
+		return true
+	})
 }
 
 func getFrom(t *testing.T, url string) []byte {

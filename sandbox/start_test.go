@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/internal/poll"
 	"apimrelay/sandbox/identity"
 )
 
@@ -204,16 +205,9 @@ func up(t *testing.T, flags []string) (console string, stdout *buffer, stop func
 // eventually reads an address until what it answers fits.
 func eventually(t *testing.T, address string, fits func(string) bool) string {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
 	body := ""
-	for time.Now().Before(deadline) {
-		if _, body = send(t, "GET", address, ""); fits(body) {
-			return body
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("GET %s: %s", address, body)
-	return ""
+	poll.Until(t, "GET "+address, func() bool { _, body = send(t, "GET", address, ""); return fits(body) })
+	return body
 }
 
 func TestConsoleDrivesEverything(t *testing.T) {
@@ -289,11 +283,7 @@ func TestConsoleDrivesEverything(t *testing.T) {
 	if strings.Contains(body, "eyJ") {
 		t.Error("the API holds a token")
 	}
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stdout.String(), "ms: the policy refused at validate-jwt"); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the terminal shows no line for a refused call:\n%s", stdout.String())
-		}
-	}
+	poll.Until(t, "the line of a refused call", func() bool { return strings.Contains(stdout.String(), "ms: the policy refused at validate-jwt") })
 	if status, _ := send(t, "POST", console+"/reset", ""); status != 204 {
 		t.Errorf("reset: %d", status)
 	}

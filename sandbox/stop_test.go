@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"apimrelay/internal/poll"
 	"apimrelay/sandbox/gateway"
 	"apimrelay/sandbox/host"
 )
@@ -55,13 +56,7 @@ func TestStopLeavesNoHandlerBehind(t *testing.T) {
 	if status := stop(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for len(running(t, root)) > 0 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if left := running(t, root); len(left) > 0 {
-		t.Errorf("processes left: %v", left)
-	}
+	poll.Until(t, "the end of the handler", func() bool { return len(running(t, root)) == 0 })
 }
 
 // running lists processes whose command line or working directory is in root.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"apimrelay/internal/policy"
+	"apimrelay/internal/poll"
 	"apimrelay/internal/secret"
 	"apimrelay/sandbox/gateway"
 
@@ -158,11 +159,7 @@ var inFlight atomic.Int32
 // idle waits until every request has its record.
 func idle(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); inFlight.Load() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a request does not end")
-		}
-	}
+	poll.Until(t, "the end of each request", func() bool { return inFlight.Load() == 0 })
 }
 
 // start serves a gateway on loopback. A configuration without subscriptions gets the two known keys.

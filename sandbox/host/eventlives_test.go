@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 func init() {
@@ -57,7 +59,7 @@ var (
 // putMessage puts the message that the recording's note names, and compares what is on the output
 // queue afterwards.
 func putMessage(l *stage) {
-	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
+	poll.Until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	text := ""
 	if m := putText.FindStringSubmatch(l.r.Note); m != nil {
 		text = m[1]

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // The three ways in, by the flags of customHandler.
@@ -165,7 +167,7 @@ func TestCallsThatHangGoOnOnceTheFaultIsCleared(t *testing.T) {
 						}
 					})
 				}
-				until(t, "two calls that hang",
+				poll.Until(t, "two calls that hang",
 					func() bool { return len(h.Faults()) == 0 && len(h.History()) == 2 })
 				if got := handler.calls.Load(); side == ToHandler && got != 0 {
 					t.Errorf("the handler was called %d times", got)
@@ -228,7 +230,7 @@ func TestFaultsOfTheHandlersSide(t *testing.T) {
 					got := post()
 					// the head had arrived, so the body must be at fault
 					if handler.calls.Load() > 0 {
-						until(t, "the handler's reading",
+						poll.Until(t, "the handler's reading",
 							func() bool { _, ok := bodies.Load(int32(1)); return ok })
 						if err, _ := bodies.Load(int32(1)); err == nil {
 							t.Error("the handler read a whole body")
@@ -276,7 +278,7 @@ func TestAKilledHandlerFailsItsCallAndCounts(t *testing.T) {
 	g.start(g.config())
 	mustSet(t, g.host, Fault{Name: FaultKill, DelayMS: 20})
 	for i := range maxErrors {
-		until(t, "the handler", func() bool {
+		poll.Until(t, "the handler", func() bool {
 			return len(kindsOf(g.events(), "start")) == i+1 &&
 				len(requests(g.events(), true)) == 2*i+1
 		})

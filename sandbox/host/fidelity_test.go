@@ -151,18 +151,6 @@ func requests(events []event, probes bool) []*received {
 	return out
 }
 
-// until polls for a condition, with a deadline.
-func until(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 type clientGot struct {
 	statusLine string
 	headers    [][2]string

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"apimrelay/internal/poll"
 	"apimrelay/internal/secret"
 )
 
@@ -223,7 +224,7 @@ func TestOneCallFailsAtItsTimeAndTakesTheHandlerAlong(t *testing.T) {
 	if got.statusLine != "HTTP/1.1 500 Internal Server Error" {
 		t.Errorf("got %q, %v", got.statusLine, got.err)
 	}
-	until(t, "the next handler", func() bool { return len(requests(g.events(), true)) == 3 })
+	poll.Until(t, "the next handler", func() bool { return len(requests(g.events(), true)) == 3 })
 	h := g.host.History()
 	if len(h) != 1 || h[0].Status != Failed || !strings.Contains(h[0].Error,
 		"Timeout value of 00:00:10 was exceeded") || h[0].HTTP != 500 {
@@ -245,7 +246,7 @@ func TestAnExitWithZeroIsNoticedByLaterHosts(t *testing.T) {
 		if string(got.body) != "ok" {
 			t.Fatalf("call %d: %q, %v", i, got.statusLine, got.err)
 		}
-		until(t, "the next handler", func() bool {
+		poll.Until(t, "the next handler", func() bool {
 			return len(kindsOf(g.events(), "start")) == i+2 &&
 				len(requests(g.events(), true)) == 2*i+3
 		})
@@ -280,7 +281,7 @@ func TestAFileThatCannotBeRunIsNoHandler(t *testing.T) {
 				5*time.Second); got.statusLine != "HTTP/1.1 500 Internal Server Error" {
 				t.Errorf("got %q, %v", got.statusLine, got.err)
 			}
-			until(t, "the end of the host", func() bool { return g.host.stopping() })
+			poll.Until(t, "the end of the host", func() bool { return g.host.stopping() })
 			found := false
 			for _, e := range g.entries() {
 				found = found || e.Level == Error && strings.HasPrefix(e.Text,
@@ -355,7 +356,7 @@ func TestTheAdminAPIMakesOneAttempt(t *testing.T) {
 	if got.statusLine != "HTTP/1.1 202 Accepted" {
 		t.Fatalf("got %q, %v", got.statusLine, got.err)
 	}
-	until(t, "the end of the run",
+	poll.Until(t, "the end of the run",
 		func() bool { return strings.Contains(strings.Join(entryLines(r.entries()), "\n"), "(Failed,") })
 	fired, err := r.host.Fire("again", Event{})
 	if err != nil {
@@ -442,7 +443,7 @@ func TestAnUploadThatBreaksOffFailsItsInvocation(t *testing.T) {
 		_, _ = io.WriteString(conn,
 			"POST /api/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
 		_ = conn.Close()
-		until(t, "the failure", func() bool {
+		poll.Until(t, "the failure", func() bool {
 			return strings.Contains(strings.Join(entryLines(r.entries()), "\n"),
 				"Unexpected end of request content.")
 		})

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // life is how a recording that is a host's life of its own is played: what is set before the start,
@@ -76,13 +78,13 @@ func (l *stage) playClients() {
 		l.waitForAll()
 		return
 	}
-	until(l.t, "the handler", func() bool {
+	poll.Until(l.t, "the handler", func() bool {
 		return len(requests(l.events(), true)) > 0 || l.host.inside().worker == nil ||
 			l.host.inside().fault != ""
 	})
 	for i, c := range l.r.Client {
 		if c.RequestLine == "" {
-			until(l.t, "the end of the host", func() bool {
+			poll.Until(l.t, "the end of the host", func() bool {
 				select {
 				case <-l.host.Done():
 					return true
@@ -116,12 +118,12 @@ func (l *stage) settle() {
 		!strings.HasPrefix(l.r.Name, "E-crash") {
 		return
 	}
-	until(l.t, "the exit", func() bool {
+	poll.Until(l.t, "the exit", func() bool {
 		events := l.events()
 		return len(events) > 0 && slices.ContainsFunc(events,
 			func(e event) bool { return e.Ev == "exit" || e.Ev == "selfsignal" })
 	})
-	until(l.t, "the end of the process", func() bool { return !isAlive(l.events()[0].Pid) })
+	poll.Until(l.t, "the end of the process", func() bool { return !isAlive(l.events()[0].Pid) })
 	time.Sleep(60 * time.Millisecond)
 }
 
@@ -275,7 +277,7 @@ const (
 
 // sideBySide sends requests at once.
 func (l *stage) sideBySide(n int, target string) []*clientGot {
-	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
+	poll.Until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	out := make([]*clientGot, n)
 	var wg sync.WaitGroup
 	for i := range out {
@@ -312,14 +314,14 @@ func consoleScript(l *stage) {
 }
 
 func (l *stage) stopInFlight() {
-	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
+	poll.Until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 	got := make(chan *clientGot, 1)
 	go func() {
 		got <- ask(l.host.Addr(), clientRequest{RequestLine: "GET /api/hello HTTP/1.1",
 			Headers: [][2]string{{"Host", "localhost:7120"}}},
 			15*time.Second)
 	}()
-	until(l.t, "the request", func() bool { return len(requests(l.events(), false)) > 0 })
+	poll.Until(l.t, "the request", func() bool { return len(requests(l.events(), false)) > 0 })
 	began := time.Now()
 	l.host.Stop()
 	took := time.Duration(float64(time.Since(began)) * l.cfg.Speed)
@@ -353,7 +355,7 @@ func (l *stage) awaitEnd(atLeast, atMost time.Duration) {
 
 // environment compares argv, working directory and the variables of E-environment*.
 func environment(l *stage) {
-	until(l.t, "the handler", func() bool { return len(l.events()) > 0 })
+	poll.Until(l.t, "the handler", func() bool { return len(l.events()) > 0 })
 	e := l.events()[0]
 	here := func(s string) string { return strings.ReplaceAll(s, l.root, "<app>") }
 	var argv []string

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // lives says what each recorded life needs beyond its host.json, its functions and its clients;
@@ -75,14 +77,14 @@ var lives = map[string]life{
 	"E-exit0-at-start": {speed: 50, before: exitWith(0, 0), play: func(l *stage) {
 		l.diffs = append(l.diffs, compareAnswer(l.r.ClientGot[0],
 			ask(l.host.Addr(), l.r.Client[0], 400*time.Millisecond))...)
-		until(l.t, "the second life", func() bool { return len(kinds(l.events())) >= 4 })
+		poll.Until(l.t, "the second life", func() bool { return len(kinds(l.events())) >= 4 })
 	}},
 	"E-exit1-at-start": {before: func(l *stage) {
 		exitWith(1, 0.1)(l)
 		l.sc.Stderr = "fatal error: cannot start\nsecond line\n"
 	}, play: func(l *stage) { l.awaitEnd(0, 20*time.Second) }},
 	"E-exit200-at-start": {before: exitWith(200, 1), play: func(l *stage) {
-		until(l.t, "the fourth life", func() bool { return len(kinds(l.events())) >= 7 })
+		poll.Until(l.t, "the fourth life", func() bool { return len(kinds(l.events())) >= 7 })
 	}, shape: firstOf(7)},
 	"E-file-change": {play: func(l *stage) {
 		l.playClients()
@@ -96,7 +98,7 @@ var lives = map[string]life{
 		port := l.host.inside().worker.port
 		for i, path := range []string{"host.json", "hello/function.json"} {
 			touch(path)
-			until(l.t, "the next handler",
+			poll.Until(l.t, "the next handler",
 				func() bool { return len(requests(l.events(), true)) >= 3+i })
 			if next := l.host.inside().worker.port; next == port {
 				l.differ("the port stayed after a change of %s", path)
@@ -124,7 +126,7 @@ var lives = map[string]life{
 		strings.TrimSuffix(anyHTTP, "}")+`,"scriptFile":"run.py"}`)},
 	"E-folder-space": {before: folder("with space/function.json", anyHTTP)},
 	"E-hang-neighbour": {loose: true, shape: withoutConnections, play: func(l *stage) {
-		until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
+		poll.Until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) > 0 })
 		done := make(chan *clientGot, 2)
 		send := func(target string) {
 			done <- ask(l.host.Addr(), clientRequest{RequestLine: "GET " + target + " HTTP/1.1",
@@ -170,7 +172,7 @@ var lives = map[string]life{
 		if closed() {
 			l.differ("the connection was not kept")
 		}
-		until(l.t, "the connection to be closed", closed)
+		poll.Until(l.t, "the connection to be closed", closed)
 		if took := time.Duration(float64(time.Since(began)) * l.cfg.Speed); took < 60*time.Second ||
 			took > 90*time.Second {
 			l.differ("the idle connection was closed after %s, want 74 s", took)
@@ -228,17 +230,17 @@ func (l *stage) twoHosts(first bool) {
 	l.cfg.StatusDir = dir
 	if first {
 		l.start(l.cfg)
-		until(l.t, "two ticks", func() bool { return len(requests(l.events(), false)) >= 2 })
+		poll.Until(l.t, "two ticks", func() bool { return len(requests(l.events(), false)) >= 2 })
 		l.host.Stop()
 		l.most = len(l.r.Received)
 		return
 	}
 	other.start(cfg)
-	until(l.t, "a tick", func() bool { return len(requests(other.events(), false)) >= 1 })
+	poll.Until(l.t, "a tick", func() bool { return len(requests(other.events(), false)) >= 1 })
 	l.start(l.cfg)
-	until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) >= 1 })
+	poll.Until(l.t, "the handler", func() bool { return len(requests(l.events(), true)) >= 1 })
 	before := len(requests(other.events(), false))
-	until(l.t, "another tick",
+	poll.Until(l.t, "another tick",
 		func() bool { return len(requests(other.events(), false)) >= before+2 })
 }
 
@@ -248,7 +250,7 @@ func (l *stage) signalHost(name string) {
 	l.clearEvents()
 	l.clearLog()
 	p := startHostProcess(l)
-	until(l.t, "the handler",
+	poll.Until(l.t, "the handler",
 		func() bool { return slices.ContainsFunc(l.events(), func(e event) bool { return e.Ev == "answered" }) })
 	time.Sleep(50 * time.Millisecond)
 	handler := l.events()[0].Pid

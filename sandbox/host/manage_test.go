@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 const managedApp = `{
@@ -116,7 +118,7 @@ func TestManage(t *testing.T) {
 			}
 		}
 		if step.check != nil {
-			until(t, step.name, step.check)
+			poll.Until(t, step.name, step.check)
 		}
 	}
 }
@@ -142,7 +144,7 @@ func managedProcess(t *testing.T, r *rig) (host, manage string, stderr *syncBuff
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	at := regexp.MustCompile(`serving \S+ on (http://\S+)\n.*management API: (http://\S+)\n`)
-	until(t, "the host", func() bool { return at.MatchString(stderr.String()) })
+	poll.Until(t, "the host", func() bool { return at.MatchString(stderr.String()) })
 	m := at.FindStringSubmatch(stderr.String())
 	return m[1], m[2], stderr, cmd
 }
@@ -203,17 +205,17 @@ func TestTheHostAloneIsManagedAndStopsWhenTold(t *testing.T) {
 	if status := statusOf(t, "POST", manage+"/keys/function/rotate", "", nil); status != 204 {
 		t.Errorf("a rotated key: %d", status)
 	}
-	until(t, "the new key",
+	poll.Until(t, "the new key",
 		func() bool { return strings.Contains(stderr.String(), "function key from now on: ") })
 	go func() { // runs when the signal comes
 		if res, err := http.Get(host + "/api/hello"); err == nil {
 			res.Body.Close()
 		}
 	}()
-	until(t, "the handler at work", func() bool { return len(requests(r.events(), false)) == 1 })
+	poll.Until(t, "the handler at work", func() bool { return len(requests(r.events(), false)) == 1 })
 	began := time.Now()
 	_ = cmd.Process.Signal(syscall.SIGINT)
-	until(t, "why it waits", func() bool {
+	poll.Until(t, "why it waits", func() bool {
 		return strings.Contains(stderr.String(),
 			"1 running: waiting up to 30s, as the host does; Ctrl-C again ends at once")
 	})

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // hostVariable makes this binary `sandbox host` with the arguments that it holds, one a line.
@@ -106,11 +108,11 @@ func TestWhatTheHandlerHasStartedEndsWithTheHost(t *testing.T) {
 	}
 	r.start(r.config())
 	pid := 0
-	until(t, "the handler's child", func() bool {
+	poll.Until(t, "the handler's child", func() bool {
 		text, _ := os.ReadFile(filepath.Join(r.root, "child"))
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return pid > 0
 	})
 	r.host.Stop()
-	until(t, "the end of the handler's child", func() bool { return !isAlive(pid) })
+	poll.Until(t, "the end of the handler's child", func() bool { return !isAlive(pid) })
 }

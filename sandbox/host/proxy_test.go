@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // On the real host (4.1037) a POST whose handler is killed meanwhile is answered after ten tries.
@@ -11,7 +13,7 @@ func TestAProxiedBodyIsSentOnceAndTriedTenTimes(t *testing.T) {
 	g := newRig(t, hostJSONOf(`,"enableProxyingHttpRequest":true`), json.RawMessage(rulesApp))
 	g.write(script{Answered: answer{Default: &answer{Close: true}, Probe: &answer{Status: 200}}})
 	g.start(g.config())
-	until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
+	poll.Until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
 	began := time.Now()
 	got := ask(g.host.Addr(), askText("POST /api/hello\n\nx"), 10*time.Second)
 	if took := time.Since(began); statusCode(got.statusLine) != "500" ||

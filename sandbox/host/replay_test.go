@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 var only = flag.String("recording", "", "replay the recordings whose name matches this expression")
@@ -198,7 +200,7 @@ func replayGroup(t *testing.T, group []*recording, report func(*recording, []str
 		cfg.Speed = 1
 	}
 	g.start(cfg)
-	until(t, "the handler",
+	poll.Until(t, "the handler",
 		func() bool { return len(requests(g.events(), true)) > 0 || g.host.inside().worker == nil })
 	for _, r := range group {
 		g.write(script{Speed: replaySpeed, Answered: parseAnswer(t, r)})

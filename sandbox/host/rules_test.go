@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // Rules of the real host that were recorded, or read in its code, without an exchange in testdata.
@@ -64,7 +66,7 @@ func playRules(t *testing.T, flags string, rules []rule) {
 	cfg := g.config()
 	cfg.Speed = replaySpeed
 	g.start(cfg)
-	until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
+	poll.Until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			g.write(script{Speed: replaySpeed, Answered: r.answer})
@@ -103,7 +105,7 @@ func playRules(t *testing.T, flags string, rules []rule) {
 					t.Errorf("want the handler to get %q, got\n%s", want, short(text))
 				}
 			}
-			until(t, "the end of the invocation", func() bool {
+			poll.Until(t, "the end of the invocation", func() bool {
 				return r.none || strings.Contains(strings.Join(entryLines(g.entries()), "\n"),
 					"Executed 'Functions.")
 			})

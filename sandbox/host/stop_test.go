@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 func TestStopWaitsForNoPause(t *testing.T) {
@@ -30,7 +32,7 @@ func TestStopWaitsForNoPause(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the first failure",
+			poll.Until(t, "the first failure",
 				func() bool { h := r.host.History(); return len(h) == 1 && h[0].Status == Failed })
 			began := time.Now()
 			r.host.Stop()
@@ -61,7 +63,7 @@ func TestAHurriedStopCutsWhatRuns(t *testing.T) {
 		_, _, _, err := call(t.Context(), h, "/api/hello")
 		result <- err
 	}()
-	until(t, "the call", func() bool { return len(h.History()) == 1 })
+	poll.Until(t, "the call", func() bool { return len(h.History()) == 1 })
 	h.Hurry()
 	began := time.Now()
 	h.Stop()
@@ -85,7 +87,7 @@ func TestOneSignalIsNotTakenForTwo(t *testing.T) {
 		}
 		result <- err
 	}()
-	until(t, "the call", func() bool { return h.Running() == 1 })
+	poll.Until(t, "the call", func() bool { return h.Running() == 1 })
 	signals := make(chan os.Signal, 1)
 	signals <- os.Interrupt
 	stderr := &syncBuffer{}
@@ -94,7 +96,7 @@ func TestOneSignalIsNotTakenForTwo(t *testing.T) {
 		h.stopFor(signals, stderr)
 		close(stopped)
 	}()
-	until(t, "why it waits",
+	poll.Until(t, "why it waits",
 		func() bool { return strings.Contains(stderr.String(), "1 running: waiting up to 30s") })
 	close(release)
 	<-stopped
@@ -115,7 +117,7 @@ func TestAMessageOutlivesTheInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the delivery", func() bool { return len(requests(r.events(), false)) == 1 })
+	poll.Until(t, "the delivery", func() bool { return len(requests(r.events(), false)) == 1 })
 	r.write(script{Answered: wrappedAnswer("{}")})
 	r.host.Restart()
 	if err := fired.Err(); err != nil {
@@ -138,7 +140,7 @@ func TestAHeldCallDoesNotHoldTheStop(t *testing.T) {
 				_, _, _, _ = call(t.Context(), h, "/api/hello")
 				close(ended)
 			}()
-			until(t, "the call",
+			poll.Until(t, "the call",
 				func() bool { return len(h.History()) == 1 && h.History()[0].Faults != nil })
 			began := time.Now()
 			h.Stop()
@@ -158,7 +160,7 @@ func TestARestartLetsHeldCallsFail(t *testing.T) {
 		status, _, _, _ := call(t.Context(), h, "/api/hello")
 		result <- status
 	}()
-	until(t, "the call", func() bool { return len(h.Faults()) == 0 })
+	poll.Until(t, "the call", func() bool { return len(h.Faults()) == 0 })
 	h.Restart()
 	select {
 	case status := <-result:

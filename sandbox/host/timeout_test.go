@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // The real host of 4.1037 was seen to do this with a proxied stream, a slow reader and a neighbour;
@@ -41,7 +43,7 @@ func TestTwoSecondsBehindAFunctionsTimeOutTheHandlerIsKilledInEveryWay(t *testin
 			cfg := g.config()
 			cfg.Speed = 4 * replaySpeed
 			g.start(cfg)
-			until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
+			poll.Until(t, "the handler", func() bool { return len(requests(g.events(), true)) > 0 })
 			g.write(script{Speed: cfg.Speed, Answered: answer{Default: &c.answer,
 				Probe: &answer{Status: 200}}})
 			got := make(chan *clientGot, 1)
@@ -62,9 +64,9 @@ func TestTwoSecondsBehindAFunctionsTimeOutTheHandlerIsKilledInEveryWay(t *testin
 				}
 				return b.String()
 			}
-			until(t, "the kill",
+			poll.Until(t, "the kill",
 				func() bool { return strings.Contains(log(), "Restarting worker process executing invocationId") })
-			until(t, "another handler", func() bool {
+			poll.Until(t, "another handler", func() bool {
 				pids := map[int]bool{}
 				for _, e := range g.events() {
 					if e.Ev == "listening" {

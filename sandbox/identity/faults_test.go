@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"apimrelay/internal/poll"
 )
 
 // raw asks the endpoint and returns what came, errors of the transport included.
@@ -103,10 +105,7 @@ func TestClearingLetsHangingRequestsGo(t *testing.T) {
 	s.SetFault(Fault{Name: Hang})
 	done := make(chan error, 1)
 	go func() { _, _, _, err := raw(s, server.URL, time.Minute); done <- err }()
-	deadline := time.Now().Add(5 * time.Second)
-	for len(s.History(0)) == 0 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
+	poll.Until(t, "the request", func() bool { return len(s.History(0)) > 0 })
 	s.SetFault(Fault{Name: ClockSkew, DelayMS: 1}) // another fault frees nothing
 	s.ClearFault(ClockSkew)
 	select {

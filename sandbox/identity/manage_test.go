@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"apimrelay/internal/poll"
 )
 
 func TestManage(t *testing.T) {
@@ -71,10 +72,7 @@ func TestRunServesUntilTold(t *testing.T) {
 	go func() {
 		exit <- Run(ctx, []string{"-addr", ":0", "-tls-addr", ":0", "-manage", ":0", "-header", "h", "-config", config, "-ca", filepath.Join(dir, "ca.pem"), "-az", dir}, &stdout, &stderr)
 	}()
-	deadline := time.Now().Add(10 * time.Second)
-	for !strings.Contains(stdout.String(), "# az and azd") && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
+	poll.Until(t, "the lines of the start", func() bool { return strings.Contains(stdout.String(), "# az and azd") })
 	endpoint, _, ok := strings.Cut(strings.TrimPrefix(stdout.String(), "IDENTITY_ENDPOINT="), "\n")
 	if !ok {
 		t.Fatalf("stdout %s, stderr %s", stdout.String(), stderr.String())

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"apimrelay/internal/poll"
 )
 
 // forgetful is a gateway on loopback that answers the first request of its first connection, and closes that connection without an answer when the second
@@ -278,15 +280,6 @@ func (g *shaking) relayTo(t *testing.T) func() error {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // A cold start shakes hands once for each connection that it uses, and the next burst finds them.
 func TestOneHandshakeForEachConnection(t *testing.T) {
 	g := newShaking(t)
@@ -314,7 +307,7 @@ func TestOneHandshakeForEachConnection(t *testing.T) {
 		for range handshakes {
 			g.handshaking <- true
 		}
-		eventually(t, "all calls are in hand", func() bool { return g.requests.Load() == before+callers })
+		poll.Until(t, "all calls are in hand", func() bool { return g.requests.Load() == before+callers })
 		g.hold.Store(false)
 		for range callers {
 			g.answering <- true
@@ -341,9 +334,9 @@ func TestACallWaitsForNoDialOfItsOwn(t *testing.T) {
 	g.hold.Store(true)
 	ended := make(chan error, 2)
 	go func() { ended <- call() }()
-	eventually(t, "the first call is in hand", func() bool { return g.requests.Load() == 2 })
+	poll.Until(t, "the first call is in hand", func() bool { return g.requests.Load() == 2 })
 	go func() { ended <- call() }()
-	eventually(t, "the second call dials", func() bool { return g.handshakes.Load() == 2 })
+	poll.Until(t, "the second call dials", func() bool { return g.handshakes.Load() == 2 })
 	g.answering <- true // the first call's connection is free now; no handshake has ended
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/header"
+	"apimrelay/internal/poll"
 )
 
 func TestCredentialsOfACallAreOursAlone(t *testing.T) {
@@ -306,7 +307,7 @@ func TestACallersPostIsSentOnceWhateverARefusalSays(t *testing.T) {
 		if w.Code != 401 || w.Body.String() != body || len(call.Outcome.Replays) > 0 {
 			t.Errorf("answer %d %q, replays %v", w.Code, w.Body, call.Outcome.Replays)
 		}
-		waitFor(t, func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
+		poll.Until(t, "the renewed token", func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
 
 		answer, call, err := b.event("POST", "data", nil)
 		if err != nil {
@@ -359,21 +360,12 @@ func TestALongUploadIsNotReplayed(t *testing.T) {
 			t.Fatalf("answer %d, %d bytes sent", w.Code, len(sent[0].body))
 		}
 		// The next call has the new token: the renewal goes on aside.
-		waitFor(t, func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
+		poll.Until(t, "the renewed token", func() bool { tok, _ := b.tokens.Token(context.Background()); return tok == "token-2" })
 	}
 	exact := strings.Repeat("x", keptBody)
 	b.tokens.n, b.gateway.seen = 1, nil
 	if w, _ := b.call(httptest.NewRequest("PUT", "/api/orders", strings.NewReader(exact)), func(c *Call) { c.InvocationID = "" }); w.Code != 200 || b.gateway.requests(t, 2)[1].body != exact {
 		t.Errorf("a body of %d bytes was not replayed whole: %d", keptBody, w.Code)
-	}
-}
-
-func waitFor(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 5 s")
-		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"apimrelay/handler/internal/target"
+	"apimrelay/internal/poll"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -80,16 +81,6 @@ func (r *rig) instead(gateway http.HandlerFunc) {
 	r.t.Cleanup(s.Close)
 	for _, f := range r.all {
 		f.Target, _ = target.Parse(s.URL)
-	}
-}
-
-// eventually waits until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
 	}
 }
 
@@ -225,7 +216,7 @@ func TestACallerThatLeavesEndsTheCallWhereverItIs(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("the gateway's call goes on")
 			}
-			eventually(t, "the call has its line", func() bool { return strings.Contains(r.log.String(), `"msg":"invocation"`) })
+			poll.Until(t, "the call has its line", func() bool { return strings.Contains(r.log.String(), `"msg":"invocation"`) })
 		})
 	}
 }
@@ -334,8 +325,8 @@ func TestCallersThatLeaveLeaveNothingBehind(t *testing.T) {
 		_ = c.Close()
 	}
 	// The gateway's connections are kept: one for each of the few calls that were in progress at once.
-	eventually(t, "goroutines are as few as before", func() bool { return runtime.NumGoroutine() <= before+20 })
-	eventually(t, "descriptors are as few as before", func() bool { return descriptors() <= files+10 })
+	poll.Until(t, "goroutines are as few as before", func() bool { return runtime.NumGoroutine() <= before+20 })
+	poll.Until(t, "descriptors are as few as before", func() bool { return descriptors() <= files+10 })
 	if strings.Contains(r.log.String(), `"msg":"panic"`) {
 		t.Errorf("log: %s", r.log.String())
 	}

@@ -22,6 +22,7 @@ import (
 	"apimrelay/handler/internal/settings"
 	"apimrelay/handler/internal/target"
 	"apimrelay/handler/internal/token"
+	"apimrelay/internal/poll"
 )
 
 const restFunction = `{"bindings":[{"type":"httpTrigger","direction":"in","name":"req","authLevel":"anonymous","route":"rest/{*path}"},{"type":"http","direction":"out","name":"res"}]}`
@@ -300,11 +301,7 @@ func TestACallerThatLeavesEndsTheCall(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("the gateway's call goes on")
 	}
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(r.log.String(), `"problem":"caller-left"`); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("log: %s", r.log.String())
-		}
-	}
+	poll.Until(t, "the line of a caller that left", func() bool { return strings.Contains(r.log.String(), `"problem":"caller-left"`) })
 }
 
 func TestAnEarlyAnswerDoesNotWaitForTheUpload(t *testing.T) {
