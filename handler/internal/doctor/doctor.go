@@ -85,9 +85,6 @@ func (o Options) withDefaults() Options {
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
 	}
-	if o.Transport == nil {
-		o.Transport = newTransport()
-	}
 	if o.times == (times{}) {
 		o.times = defaultTimes
 	}

@@ -32,7 +32,7 @@ func (v *visit) host() (name, port string, known outcome) {
 
 // proxied names the proxy that calls take, "" where there is none.
 func (v *visit) proxied() string {
-	t, ok := v.o.Transport.(*http.Transport)
+	t, ok := v.transport().(*http.Transport)
 	if !ok || t.Proxy == nil || v.f.Target == nil {
 		return ""
 	}
@@ -104,11 +104,11 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 		return one(find(cause.GatewayConnection, address+": "+plainError(err), v.fill()))
 	}
 	defer raw.Close()
-	config := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
+	config := v.f.Trust.Config()
 	if t, ok := v.o.Transport.(*http.Transport); ok && t.TLSClientConfig != nil {
 		config = t.TLSClientConfig.Clone()
-		config.ServerName = name
 	}
+	config.ServerName = name
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		anchor := cause.GatewayCertificate

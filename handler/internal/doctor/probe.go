@@ -66,8 +66,12 @@ func (a answer) saw() string {
 	return what
 }
 
-func newTransport() http.RoundTripper {
-	t := relay.NewTransport()
+// transport sends the probes of a function.
+func (v *visit) transport() http.RoundTripper {
+	if v.o.Transport != nil {
+		return v.o.Transport
+	}
+	t := relay.NewTransport(v.f.Trust)
 	t.DisableKeepAlives = true // each probe stands for itself, and a run ends with nothing open
 	return t
 }
@@ -92,7 +96,7 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 	if tok != "" {
 		req.Header.Set("Authorization", "Bearer "+tok)
 	}
-	res, err := v.o.Transport.RoundTrip(req)
+	res, err := v.transport().RoundTrip(req)
 	if err != nil {
 		return answer{kind: nothing, err: err}
 	}

@@ -141,7 +141,7 @@ func (r *route) key(p part) string {
 		if f.Target == nil {
 			return ""
 		}
-		return f.Target.Scheme() + "://" + f.Target.Host()
+		return f.Target.Scheme() + "://" + f.Target.Host() + " " + f.Trust.ID()
 	case ofURL:
 		u := "" // with query
 		if f.Target != nil {

@@ -89,7 +89,7 @@ func (a *attempts) send(body io.ReadCloser) (*http.Response, error) {
 	span.Inject(req.Header)
 	a.call.Outcome.Attempts++
 	a.call.Outcome.Key = keyName(a.key)
-	res, err := a.transport.RoundTrip(req)
+	res, err := a.of(a.call.Function).RoundTrip(req)
 	switch {
 	case err != nil:
 		span.End(0, "gateway-unreachable")

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"apimrelay/handler/internal/cause"
@@ -109,7 +110,7 @@ func (a *Answer) Trailer() http.Header { return a.res.Trailer }
 
 // Options are what a Relay is made of. The zero value works.
 type Options struct {
-	// Transport sends the requests; nil = [NewTransport].
+	// Transport sends the requests of all functions; nil = one of [NewTransport] for each Trust.
 	Transport http.RoundTripper
 	// Facts are what may be said of a token in a log; nil = nothing.
 	Facts func(token string) observe.Token
@@ -119,28 +120,39 @@ type Options struct {
 
 // Relay sends authorized calls. It is safe for concurrent use.
 type Relay struct {
-	transport http.RoundTripper
-	facts     func(string) observe.Token
-	counters  *observe.Counters
-	now       func() time.Time
-	budgets   retryBudgets
-	sent      sent
+	transport  http.RoundTripper // of all; nil = transports has one for each Trust
+	transports sync.Map          // of *http.Transport, by the id of a Trust
+	facts      func(string) observe.Token
+	counters   *observe.Counters
+	now        func() time.Time
+	budgets    retryBudgets
+	sent       sent
 }
 
 // New makes a Relay.
 func New(o Options) *Relay {
-	if o.Transport == nil {
-		o.Transport = NewTransport()
-	}
 	return &Relay{transport: o.Transport, facts: o.Facts, counters: o.Counters, now: time.Now}
+}
+
+// of returns the transport for a function: functions that trust the same share connections.
+func (r *Relay) of(f *settings.Function) http.RoundTripper {
+	if r.transport != nil {
+		return r.transport
+	}
+	known, ok := r.transports.Load(f.Trust.ID())
+	if !ok {
+		known, _ = r.transports.LoadOrStore(f.Trust.ID(), NewTransport(f.Trust))
+	}
+	return known.(*http.Transport)
 }
 
 // NewTransport is a transport for calls to the gateway. It goes through HTTPS_PROXY where that is
 // set, adds nothing to requests, unpacks nothing in answers and follows nothing. Idle connections are
 // dropped before front ends drop them, which they do silently after four minutes
 // (learn.microsoft.com "Troubleshoot intermittent outbound connection errors in Azure App Service").
-func NewTransport() *http.Transport {
+func NewTransport(trust *settings.Trust) *http.Transport {
 	return &http.Transport{
+		TLSClientConfig:        trust.Config(),
 		OnProxyConnectResponse: cause.OnProxyConnect,
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,

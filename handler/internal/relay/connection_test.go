@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +21,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"apimrelay/handler/internal/app"
+	"apimrelay/handler/internal/cause"
+	"apimrelay/handler/internal/settings"
 	"apimrelay/internal/poll"
 )
 
@@ -185,7 +191,7 @@ func TestASilentHTTP2ConnectionIsGivenUp(t *testing.T) {
 		}
 		served := make(chan error, 1)
 		go func() { served <- srv.ServeTLS(listener, "", "") }()
-		transport := NewTransport()
+		transport := NewTransport(nil)
 		transport.Proxy = nil
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
@@ -258,7 +264,7 @@ func newShaking(t *testing.T) *shaking {
 // relayTo is a relay as it is deployed that trusts the gateway.
 func (g *shaking) relayTo(t *testing.T) func() error {
 	t.Helper()
-	transport := NewTransport()
+	transport := NewTransport(nil)
 	transport.TLSClientConfig = g.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	t.Cleanup(transport.CloseIdleConnections)
 	b := newBench(t, g.URL+"/orders", nil)
@@ -347,4 +353,44 @@ func TestACallWaitsForNoDialOfItsOwn(t *testing.T) {
 	}
 	g.hold.Store(false)
 	g.handshaking <- true
+}
+
+// A gateway with a certificate of a private authority that wants one of its callers.
+func TestPrivateGateways(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%d certificates", len(r.TLS.PeerCertificates))
+	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	der, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := authority + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	for _, row := range []struct {
+		name      string
+		environ   []string
+		want      int
+		certainly cause.Code
+	}{
+		{"neither", nil, 599, cause.GatewayCertificate},
+		{"the authority alone", []string{"ApimCertificateAuthority=" + authority}, 599, ""},
+		{"both", []string{"ApimCertificateAuthority=" + authority, "ApimClientCertificate=" + own}, 200, ""},
+	} {
+		b := newBench(t, s.URL, nil)
+		b.relay = New(Options{})
+		a := &app.App{Functions: []*app.Function{{Name: "orders"}}}
+		b.function.Trust = settings.Load(settings.Index(row.environ), a).Functions[0].Trust
+		b.function.Attempts = 1
+		w, _ := b.call(get(), nil)
+		if w.Code != row.want || row.want == 200 && w.Body.String() != "1 certificates" {
+			t.Errorf("%s: answered %d %q, %v", row.name, w.Code, w.Body, b.problems)
+		}
+		if row.certainly != "" && cause.OfNetwork(errors.Unwrap(b.problems[0])) != row.certainly {
+			t.Errorf("%s: want the cause %s of %v", row.name, row.certainly, b.problems[0])
+		}
+	}
 }

@@ -840,7 +840,7 @@ func TestARepeatOfTheHostIsNotSentTwice(t *testing.T) {
 		for _, body := range []string{"", "x"} {
 			t.Run(name+", body "+body, func(t *testing.T) {
 				b := newBench(t, gatewayServer.URL+"/orders", ok)
-				b.relay.transport = NewTransport()
+				b.relay.transport = NewTransport(nil)
 				b.function.Attempts = 1
 				b.call(get(), nil) // its connection is kept
 				repeat := func() {
@@ -868,7 +868,7 @@ func TestARepeatOfTheHostIsNotSentTwice(t *testing.T) {
 
 func TestAPostThatNeverLeftMayBeRepeated(t *testing.T) {
 	b := newBench(t, "http://127.0.0.1:1/orders", ok)
-	b.relay.transport = NewTransport()
+	b.relay.transport = NewTransport(nil)
 	b.function.Attempts = 1
 	b.call(post("x"), nil)
 	b.call(post("x"), nil)

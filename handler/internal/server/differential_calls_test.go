@@ -84,6 +84,8 @@ func rewrittenQuery(raw string) string {
 		key := strings.ToLower(name)
 		if values[key] == nil {
 			names = append(names, name)
+		} else if len(values[key]) == 1 { // the second spelling of a name stays
+			names[slices.IndexFunc(names, func(n string) bool { return strings.ToLower(n) == key })] = name
 		}
 		values[key] = append(values[key], strings.ReplaceAll(value, "+", "%20"))
 	}

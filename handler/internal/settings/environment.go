@@ -22,6 +22,8 @@ type texts struct {
 	ApimKeyHeader    string `envconfig:"ApimKeyHeader"`
 	ApimHeaders      hidden `envconfig:"ApimHeaders"`
 	ApimMethod       string `envconfig:"ApimMethod"`
+	ApimAuthority    string `envconfig:"ApimCertificateAuthority"`
+	ApimCertificate  hidden `envconfig:"ApimClientCertificate"`
 	ApimTimeout      string `envconfig:"ApimTimeout"`
 	ApimAttempts     string `envconfig:"ApimAttempts"`
 	ApimAcknowledge  string `envconfig:"ApimAcknowledge"`
@@ -47,12 +49,14 @@ const (
 	keySecondarySetting = "ApimKeySecondary"
 	keyHeaderSetting    = "ApimKeyHeader"
 	headersSetting      = "ApimHeaders"
+	authoritySetting    = "ApimCertificateAuthority"
+	certificateSetting  = "ApimClientCertificate"
 	logLevelSetting     = "RelayLogLevel"
 )
 
 // secretNames are the settings whose values are never shown, and which Scrub removes. A fixed header
 // may hold a secret of the backend's.
-var secretNames = []string{keySetting, keySecondarySetting, identitySetting, headersSetting}
+var secretNames = []string{keySetting, keySecondarySetting, identitySetting, headersSetting, certificateSetting}
 
 var names = func() []string {
 	var list []string

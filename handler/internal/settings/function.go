@@ -115,6 +115,7 @@ func (f *Function) check(shared, own *scope) {
 	if r := read("ApimHeaders"); usable(r) {
 		f.Headers = r.headers()
 	}
+	f.trust(read(authoritySetting), read(certificateSetting), usable)
 	f.Method = f.defaultMethod()
 	if r := read("ApimMethod"); usable(r) {
 		f.method(r)

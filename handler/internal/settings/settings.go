@@ -43,6 +43,7 @@ type Function struct {
 	Keys           []secret.String // in order of preference; empty where the API needs none
 	KeyHeader      string          // "" = the API needs no key
 	Headers        http.Header     // fixed extra headers; never a credential
+	Trust          *Trust          // for TLS with the gateway; nil = the system's authorities, no certificate
 	Method         string          // for triggers that bring none; "" for HTTP functions, which use the caller's
 	Timeout        time.Duration   // upper bound of the budget; 0 = not set
 	Attempts       int             // in all, at least 1

@@ -61,6 +61,10 @@ func (r reading) placeholder() bool {
 		if bracketed(r.text) {
 			found = "the whole value"
 		}
+	case authoritySetting, certificateSetting:
+		if bracketed(r.text) {
+			found = "the whole value"
+		}
 	case headersSetting: // braces are JSON there
 		if strings.Contains(r.text, "<") && angled().MatchString(r.text) {
 			found = "a part of the value"
