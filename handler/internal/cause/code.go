@@ -93,6 +93,7 @@ const (
 	OperationUnknown         Code = "operation-unknown"
 	KeyMissing               Code = "key-missing"
 	KeyInvalid               Code = "key-invalid"
+	KeyUnproven              Code = "key-unproven"
 	TokenUnchecked           Code = "token-unchecked"
 	NotTheGateways           Code = "not-the-gateways"
 	RefusalUnclear           Code = "refusal-unclear"

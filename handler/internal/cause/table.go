@@ -947,6 +947,21 @@ var Table = []Cause{
 		Refusals: []string{"key-invalid"},
 	},
 	{
+		Code:  KeyUnproven,
+		Title: "whether the gateway accepts the key cannot be told",
+		Means: []string{
+			"An on-error of a policy writes every refusal alike, so that a wrong key looks like a " +
+				"right one.",
+			"The API asks for no key.",
+			"The backend, or something before the gateway, answers every call alike.",
+		},
+		Tells: "the call's trace in the portal; the on-error section of the policies: " +
+			"handler doctor -policy FILE -global-policy FILE",
+		Fix: "let the API's owner keep the gateway's own 401 in on-error while you look, or compare " +
+			"the key: az rest --method post --url <subscription of API " +
+			"Management>/listSecrets?api-version=2024-05-01; set ApimKeyHeader=none where the API asks for none",
+	},
+	{
 		Code:  TokenUnchecked,
 		Title: "the API does not ask for a token",
 		Means: []string{"It has no policy that checks one: everybody with a key may call."},
@@ -960,7 +975,7 @@ var Table = []Cause{
 				"its own.",
 			"A front door or proxy does.",
 		},
-		Fix:      "look at the backend: the gateway has accepted key and token",
+		Fix:      "look at the backend, at an on-error of the policy, and at what stands before the gateway",
 		Refusals: []string{"not-the-gateways"},
 	},
 	{

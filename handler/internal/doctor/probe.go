@@ -49,6 +49,7 @@ type answer struct {
 	header  http.Header
 	err     error
 	sent    time.Time
+	words   string // what it says, for comparison; see says
 }
 
 // saw is the answer in a few words. Nothing of a backend's body is shown: nobody knows what it holds.
@@ -107,6 +108,7 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 	}
 	a.status, a.header = res.StatusCode, res.Header
 	a.classify(body, v.redact)
+	a.words = wordsOf(body, key)
 	return a
 }
 
