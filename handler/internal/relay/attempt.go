@@ -65,8 +65,8 @@ func (r *Relay) attempt(ctx context.Context, call *Call, req *http.Request, body
 	}
 }
 
-// send makes one attempt. Each has a header of its own: the transport may still be reading the one
-// before.
+// send makes one attempt. The first takes the request's own header, each later one a copy: the
+// transport may still be reading the one before.
 func (a *attempts) send(body io.ReadCloser) (*http.Response, error) {
 	ctx := a.ctx
 	if a.call.guarded() {
@@ -76,7 +76,9 @@ func (a *attempts) send(body io.ReadCloser) (*http.Response, error) {
 		})
 	}
 	req := a.request.WithContext(ctx)
-	req.Header = maps.Clone(a.request.Header)
+	if a.call.Outcome.Attempts > 0 {
+		req.Header = maps.Clone(a.request.Header)
+	}
 	if body != http.NoBody {
 		req.Body = body
 	}
