@@ -104,7 +104,7 @@ FUZZTIME ?= 30s
 
 .PHONY: soak
 soak: ## callers, timers and queues in changing weather for DURATION (1h); figures at the end
-	$(GO) test ./handler -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.duration $(DURATION)
+	$(GO) test ./e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.duration $(DURATION)
 
 .PHONY: fuzz
 # Left to itself Go takes up to a minute to make each input that reached new code shorter, and tries no others meanwhile.

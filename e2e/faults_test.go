@@ -1,4 +1,4 @@
-package main_test
+package e2e
 
 import (
 	"fmt"
@@ -373,7 +373,7 @@ func count(n int, what string) string {
 
 const faultsHead = `# What becomes of a call when something breaks
 
-Written by ` + "`go test ./handler -run TestFaults -update`" + `, which runs the built handler below the Functions host's stand-in. A cell says what the caller gets, or
+Written by ` + "`go test ./e2e -run TestFaults -update`" + `, which runs the built handler below the Functions host's stand-in. A cell says what the caller gets, or
 what becomes of the event; how many calls reached the gateway, or were tried, in all its runs; and the level of the handler's log lines.
 
 An event is **lost** only where its trigger has no redelivery and its function.json no ` + "`retry`" + `: a line at start says so for each such function. No event is sent
@@ -420,6 +420,6 @@ func compareFaults(t *testing.T, cells map[string]string) {
 		return
 	}
 	if have, _ := os.ReadFile(file); string(have) != want {
-		t.Errorf("%s is not what happens: go test ./handler -run TestFaults -update writes it anew. want\n%s", file, want)
+		t.Errorf("%s is not what happens: go test ./e2e -run TestFaults -update writes it anew. want\n%s", file, want)
 	}
 }

@@ -1,4 +1,6 @@
-package main_test
+// Package e2e starts whole programs, the handler below the host, the stand-ins, doctor and the commands of the
+// documents, and looks at them from outside. It needs nothing of handler/internal, and cannot have it.
+package e2e
 
 import (
 	"bytes"
@@ -28,7 +30,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	for name, pkg := range map[string]string{"handler": ".", "sandbox": "../sandbox"} {
+	for name, pkg := range map[string]string{"handler": "../handler", "sandbox": "../sandbox"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -1,4 +1,4 @@
-package main_test
+package e2e
 
 import (
 	"bytes"
@@ -336,7 +336,7 @@ func TestTheFunctionDoctorAnswersJSONAndMakeDoctorPrintsIt(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "az"), []byte(az), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	script := exec.CommandContext(t.Context(), "./doctor.sh", filepath.Join(p.root, "handler"), "orders-app")
+	script := exec.CommandContext(t.Context(), "../handler/doctor.sh", filepath.Join(p.root, "handler"), "orders-app")
 	script.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
 	out, err := script.CombinedOutput()
 	if script.ProcessState.ExitCode() != 1 || !bytes.Contains(out, []byte("#role-missing")) || !bytes.Contains(out, []byte("since the start of this instance")) {

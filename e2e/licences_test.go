@@ -1,4 +1,4 @@
-package main_test
+package e2e
 
 import (
 	"bytes"
@@ -39,7 +39,7 @@ func TestLicences(t *testing.T) {
 	}
 	var b strings.Builder
 	const head = "| module | version | licence |\n| --- | --- | --- |\n"
-	b.WriteString("# Modules in the deployed handler\n\nWritten by `go test ./handler -run TestLicences -update` from the built binary and the licence files of its modules.\n\n" + head)
+	b.WriteString("# Modules in the deployed handler\n\nWritten by `go test ./e2e -run TestLicences -update` from the built binary and the licence files of its modules.\n\n" + head)
 	row := func(path, version string) {
 		name := licenceOf(t, filepath.Join(strings.TrimSpace(string(cache)), escaped(path)+"@"+escaped(version)))
 		if name == "" {
@@ -81,7 +81,7 @@ func TestLicences(t *testing.T) {
 		return
 	}
 	if have, _ := os.ReadFile(file); string(have) != b.String() {
-		t.Errorf("%s is not what is built: go test ./handler -run TestLicences -update writes it anew. want\n%s", file, b.String())
+		t.Errorf("%s is not what is built: go test ./e2e -run TestLicences -update writes it anew. want\n%s", file, b.String())
 	}
 }
 

@@ -1,4 +1,4 @@
-package main_test
+package e2e
 
 import (
 	"os"
@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"apimrelay/handler/internal/identity"
 )
 
 // pages are the documents by hand; docs/troubleshooting.md, triggers.md, faults.md and licences.md are held by the tests that write them.
@@ -264,7 +262,7 @@ func TestTasksOfTheDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := sources(t, ".") + sources(t, "cmd/bench") + sources(t, "../e2e/host")
+	tests := sources(t, ".") + sources(t, "host") + sources(t, "../handler") + sources(t, "../handler/cmd/bench")
 	for task, by := range ranBy {
 		switch {
 		case by == ".ci/run" && !regexp.MustCompile(`(?m)^(\w+=\S+ )?make (test|check)$`).Match(script):
@@ -288,7 +286,7 @@ var (
 	// A figure is a number with a unit of time or size, or a share.
 	figure = regexp.MustCompile("(?:^|[^\\w.`/-])(?:\\d[\\d.,]*|two|three|four|five|six|ten|thirty|half an) ?(?:ms|µs|us|ns|s|seconds?|minutes?|hours?|days?|KB|KiB|MB|MiB|GB|GiB|%|euros?)\\b")
 	// evidence is how to get it again, or where it is from: a command, a test, a page, a recording, a file of the sources.
-	evidence = regexp.MustCompile("`(?:make|go run|go test|handler|build/sandbox|azd?|curl) [^`]+`|`(?:Test|Fuzz)\\w+`|https?://|learn\\.microsoft\\.com|Azure/[a-z-]+,|[Rr]ecordings? |go test \\./|`handler/[^`]+\\.go`")
+	evidence = regexp.MustCompile("`(?:make|go run|go test|handler|build/sandbox|azd?|curl) [^`]+`|`(?:Test|Fuzz)\\w+`|https?://|learn\\.microsoft\\.com|Azure/[a-z-]+,|[Rr]ecordings? |go test \\./|`(?:handler|e2e)/[^`]+\\.go`")
 )
 
 // TestFiguresOfTheDocuments: next to each figure stands the command that makes it, the test that holds it, or its source. Next to is: the same paragraph, item
@@ -296,7 +294,7 @@ var (
 func TestFiguresOfTheDocuments(t *testing.T) {
 	found := 0
 	for file, text := range pages(t) {
-		if written := regexp.MustCompile("(?s)^# [^\n]+\n\n[^#]*`go test \\./handler[^`]* -update`").MatchString(text); written {
+		if written := regexp.MustCompile("(?s)^# [^\n]+\n\n[^#]*`go test \\./(?:handler|e2e)[^`]* -update`").MatchString(text); written {
 			continue // written by a test, whose command stands at the top
 		}
 		all := blocks(text)
@@ -394,25 +392,4 @@ func regexpAll(pattern, text string) (all []string) {
 		all = append(all, m[1])
 	}
 	return all
-}
-
-// TestConnectionStringsOfTheArticle: what the page says goes on working does, and what it says is refused is.
-func TestConnectionStringsOfTheArticle(t *testing.T) {
-	text, err := os.ReadFile("../docs/from-the-article.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "## What goes on working")
-	good, bad, _ := strings.Cut(rest, "## What is refused now")
-	for section, refused := range map[string]bool{good: false, bad: true} {
-		found := regexpAll("(?m)^\\| `([^`]+)` \\|", section)
-		if len(found) < 5 {
-			t.Fatalf("only %d connection strings were found", len(found))
-		}
-		for _, s := range found {
-			if _, _, err := identity.Parse(s); (err != nil) != refused {
-				t.Errorf("%s: refused %t, want %t (%v)", s, err != nil, refused, err)
-			}
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package main_test
+package e2e
 
 import (
 	"encoding/base64"
@@ -359,14 +359,14 @@ func compareTable(t *testing.T, cells [][]cell) {
 	}
 	page := string(data)
 	for name, want := range map[string]string{"outcomes": table, "runs": b.String()} {
-		begin, end := "<!-- "+name+": written by go test ./handler -run TestTriggers -update -->\n", "<!-- end of "+name+" -->"
+		begin, end := "<!-- "+name+": written by go test ./e2e -run TestTriggers -update -->\n", "<!-- end of "+name+" -->"
 		_, rest, ok := strings.Cut(page, begin)
 		have, _, ended := strings.Cut(rest, end)
 		if !ok || !ended {
 			t.Fatalf("%s: want %q and %q", file, begin, end)
 		}
 		if have != want && !*update {
-			t.Errorf("%s is not what happens: go test ./handler -run TestTriggers -update writes it anew. want\n%s\ngot\n%s", file, want, have)
+			t.Errorf("%s is not what happens: go test ./e2e -run TestTriggers -update writes it anew. want\n%s\ngot\n%s", file, want, have)
 		}
 		page = strings.Replace(page, begin+have+end, begin+want+end, 1)
 	}
