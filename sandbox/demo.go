@@ -212,16 +212,20 @@ func (s *sandbox) httpFunction() (console.Function, bool) {
 func (s *sandbox) callHTTP(ctx context.Context, h *host.Host, f console.Function) (console.Invocation, error) {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	before := len(h.History())
+	began := len(h.History())
 	answer, err := request(ctx, h, host.Firing{Method: http.MethodGet, Path: s.callPath(f)})
 	if err != nil {
 		return console.Invocation{}, err
 	}
-	seen := h.History()
-	if len(seen) == before {
+	seen := h.History() // of timers and queues as well, which run meanwhile
+	last := len(seen) - 1
+	for last >= began && (seen[last].Function != f.Name || seen[last].Method == "") {
+		last--
+	}
+	if last < began {
 		return console.Invocation{}, fmt.Errorf("the host answered %d without running the function: %s", answer.Status, firstLine(answer.Body))
 	}
-	inv, err := s.joined(ctx, seen[len(seen)-1].ID)
+	inv, err := s.joined(ctx, seen[last].ID)
 	// API Management's words where no operation matches, see sandbox/gateway.
 	inv.Unrouted = answer.Status == http.StatusNotFound && strings.Contains(answer.Body, `"statusCode"`) && strings.Contains(answer.Body, "Resource not found")
 	return inv, err
