@@ -42,7 +42,9 @@ tells apart; *tells* is the command that does.
 
 - On a laptop: ` + "`build/app/handler doctor`" + ` (settings from the environment, else from local.settings.json).
 - A deployed app: ` + "`make doctor APP=<name>`" + `.
-- A past call: ` + "`handler doctor -log '<the log line>'`" + `.
+- A past call: ` + "`handler doctor -log '<the log line>'`" + `. An answer with 401 or 403, and each problem of ours, carries
+  ` + "`X-Relay-Invocation`" + `: the log line with that ` + "`invocation_id`" + ` is the call's, and ` + "`grep ID log | handler doctor -log -`" + ` explains
+  it. In Azure, ` + "`deploy/queries/failures.kql`" + ` finds the line.
 - A policy, before or after it is deployed, in any form that API Management hands out:
   ` + "`handler doctor -offline -policy policy.xml -named-values named-values.json`" + `. The policies of the other
   scopes go with ` + "`-global-policy`, `-product-policy` and `-operation-policy`, fragments with `-fragments DIR`" + `.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,11 +32,14 @@ func Reason(err error) string {
 	if o, ok := errors.AsType[*net.OpError](err); ok && o.Op == "proxyconnect" {
 		return "connecting to the proxy: " + Reason(o.Err)
 	}
-	if p, ok := errors.AsType[*ProxyError](err); ok {
+	if p, ok := errors.AsType[*ProxyRefused](err); ok {
 		return p.Error()
 	}
 	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		return "a malformed header line"
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection ended before the end of the answer"
 	}
 	if safe(err) {
 		return oneLine(err.Error())
@@ -56,7 +58,7 @@ func Reason(err error) string {
 // safe reports whether the innermost error is of a type whose text holds nothing that a peer sent.
 func safe(err error) bool {
 	for _, known := range []error{
-		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded,
+		context.Canceled, context.DeadlineExceeded, os.ErrDeadlineExceeded,
 		net.ErrClosed, http.ErrHandlerTimeout,
 	} {
 		if errors.Is(err, known) {
@@ -79,21 +81,13 @@ func safe(err error) bool {
 // beginnings are those of the texts that net/http, crypto/tls and this program make themselves.
 var beginnings = []string{
 	"net/http: ", "http: ", "http2: ", "tls: ", "x509: ", "stream error: ", "malformed ", "bad ", "unsupported ",
-	"invalid ", "too many ", "unexpected ", "relaying: ", "want ", "socks connect", "EOF",
-}
-
-// A ProxyError says that a proxy does not let a connection through. net/http would make an error of
-// the words of its answer.
-type ProxyError struct{ Status int }
-
-func (e *ProxyError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("the proxy refuses: %d %s", e.Status, http.StatusText(e.Status)))
+	"invalid ", "too many ", "unexpected ", "relaying: ", "want ", "socks connect",
 }
 
 // OnProxyConnect is for http.Transport's OnProxyConnectResponse.
 func OnProxyConnect(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
-		return &ProxyError{res.StatusCode}
+		return &ProxyRefused{res.StatusCode}
 	}
 	return nil
 }

@@ -91,8 +91,8 @@ func TestReasonSaysWhatAProxyRefuses(t *testing.T) {
 		return err
 	}
 	for answer, want := range map[string]string{
-		"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n": "the proxy refuses: 407 Proxy Authentication Required",
-		"HTTP/1.1 502 " + canary + "\r\n\r\n":                "the proxy refuses: 502 Bad Gateway",
+		"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n": "opening a tunnel through the proxy: want 200, got 407",
+		"HTTP/1.1 502 " + canary + "\r\n\r\n":                "opening a tunnel through the proxy: want 200, got 502",
 		canary + "\r\n\r\n":                                  "malformed HTTP response",
 	} {
 		if got := Reason(get(raw(t, answer))); !strings.HasPrefix(got, want) || strings.Contains(got, canary) {

@@ -228,7 +228,7 @@ func plainError(err error) string {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return "no answer in time"
 	}
-	return line(err.Error())
+	return line(cause.Reason(err))
 }
 
 // fill are the values for fixes.

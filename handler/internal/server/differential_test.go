@@ -289,7 +289,7 @@ func (d *differential) send(w *wayIn, c call) (outcome, error) {
 // settle takes out what is new in every exchange, or belongs to one connection.
 func (o *outcome) settle(c call) {
 	o.Header.Del("Content-Length") // the body tells
-	for _, name := range []string{"Content-Length", "Connection", "Keep-Alive", "Transfer-Encoding"} {
+	for _, name := range []string{"Content-Length", "Connection", "Keep-Alive", "Transfer-Encoding", "X-Relay-Invocation"} {
 		o.AnswerHeader.Del(name)
 	}
 	for _, name := range []string{"Date", "Server"} { // the host's own, where the gateway sends none

@@ -64,6 +64,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.router.ServeHTTP(x, r)
 }
 
+// relayInvocation is the header of refusals and of our own problems that carries the invocation's id:
+// by it whoever got the answer finds the log line.
+const relayInvocation = "X-Relay-Invocation"
+
+// mark adds the invocation's id to an answer's header where somebody will ask what happened.
+func (x *exchange) mark(h http.Header, status int) {
+	if (status == http.StatusUnauthorized || status == http.StatusForbidden) && x.call.InvocationID != "" {
+		h[relayInvocation] = []string{x.call.InvocationID}
+	}
+}
+
 // invocationID is the host's id: the last value of the last line, because a forwarded caller's own comes before it (recording D-req-fake-host-headers).
 func invocationID(h http.Header) string {
 	lines := h[invocationHeader]
@@ -162,7 +173,11 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	x.call.Span.End(status, failure)
 	level := slog.LevelInfo
 	switch {
-	case x.call.Way == relay.Event && x.status >= 300, x.problem != "":
+	case x.call.Way == relay.Event && x.status >= 300:
+		level = slog.LevelError
+	case x.problem != "" && status < 500 && x.problem != answerCut:
+		// A caller's own mistake is no more than the gateway's 4xx, or any caller could fill the error log.
+	case x.problem != "":
 		level = slog.LevelError
 	case status >= 500:
 		level = slog.LevelWarn

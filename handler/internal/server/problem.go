@@ -157,6 +157,9 @@ func (s *Server) answerProblem(w http.ResponseWriter, x *exchange, method string
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
+	if x.call.InvocationID != "" {
+		h[relayInvocation] = []string{x.call.InvocationID}
+	}
 	if e, ok := errors.AsType[*token.Error](err); ok && p.code == "identity-unavailable" {
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}

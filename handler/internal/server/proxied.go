@@ -55,6 +55,7 @@ func (s *Server) relayProxied(x *exchange, r *http.Request) error {
 		return err
 	}
 	defer answer.Close()
+	x.mark(answer.Header, answer.Status)
 	x.cut = writeAnswer(x, answer)
 	return nil
 }

@@ -134,6 +134,7 @@ func (s *Server) relayWrapped(to *envelope, x *exchange, r *http.Request, f *set
 	defer answer.Close()
 	to.status = answer.Status
 	maps.Copy(to.header, answer.Header)
+	x.mark(to.header, answer.Status)
 	_, err = io.Copy(to, answer.Body)
 	switch {
 	case to.refused != nil:

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -158,7 +159,7 @@ func clientCertificate(data []byte) (*tls.Certificate, error) {
 				return nil, errors.New("a private key with a password")
 			}
 			certificate = certificate || block.Type == "CERTIFICATE"
-			key = key || strings.HasSuffix(block.Type, "PRIVATE KEY")
+			key = key || slices.Contains([]string{"PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"}, block.Type)
 		}
 		switch {
 		case !certificate:
