@@ -31,6 +31,9 @@ type Cause struct {
 	// Fix is what to do, in one line, with a command where there is one. Gaps in braces, such as
 	// {app}, are filled in by FixFor.
 	Fix string
+	// FixHere is the fix where no function app runs the program: on a laptop, in a container. "" means
+	// that Fix is right everywhere.
+	FixHere string
 	// OwnHint says that a hint which came with the error goes before Fix, since whoever found the
 	// cause knows more of it than the table.
 	OwnHint bool
@@ -121,8 +124,14 @@ var unknown = [...][2]string{
 	{"login", "az login --tenant {tenant}"},
 }
 
-// FixFor is the fix with its gaps filled. A gap without a value keeps its name in angle brackets.
-func (c *Cause) FixFor(values Gaps) string { return Fill(c.Fix, values) }
+// FixFor is the fix with its gaps filled. A gap without a value keeps its name in angle brackets. The
+// gap here says, with any value, that no function app runs the program.
+func (c *Cause) FixFor(values Gaps) string {
+	if c.FixHere != "" && values["here"] != "" {
+		return Fill(c.FixHere, values)
+	}
+	return Fill(c.Fix, values)
+}
 
 // Fill fills the gaps of a text.
 func Fill(text string, values Gaps) string {

@@ -43,6 +43,9 @@ func TestEachCodeHasOneCompleteEntry(t *testing.T) {
 		if filled := c.FixFor(Gaps{}); gap.MatchString(filled) {
 			t.Errorf("%s: its fix keeps gaps: %s", c.Code, filled)
 		}
+		if strings.Contains(c.Fix, "az functionapp") != (c.FixHere != "") && c.Code != GatewayName && c.Code != SettingsReference {
+			t.Errorf("%s: want another fix where no function app is, and only there", c.Code)
+		}
 		lead := func(kind, value string) {
 			if have, twice := leads[kind+value]; twice {
 				t.Errorf("%s %s leads to %s and to %s", kind, value, have, c.Code)

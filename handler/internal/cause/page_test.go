@@ -67,6 +67,9 @@ func page() string {
 			fmt.Fprintf(&b, "\n*Tells:* %s\n", markdown(c.Tells))
 		}
 		fmt.Fprintf(&b, "\n*Fix:* %s\n", markdown(c.FixFor(nil)))
+		if c.FixHere != "" {
+			fmt.Fprintf(&b, "\n*Outside a function app:* %s\n", markdown(c.FixHere))
+		}
 		if from := leads(c); from != "" {
 			fmt.Fprintf(&b, "\n*Known by:* %s\n", from)
 		}

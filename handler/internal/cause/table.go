@@ -30,6 +30,7 @@ var Table = []Cause{
 		},
 		Fix: "az functionapp config appsettings set --name {app} --resource-group {group} " +
 			"--settings <name>=<value>",
+		FixHere: "set it in the environment, or under Values in local.settings.json",
 	},
 	{
 		Code:  SettingsPlaceholder,
@@ -52,6 +53,8 @@ var Table = []Cause{
 			"of each reference under Environment variables",
 		Fix: "give the app's identity the role Key Vault Secrets User on the vault, then " +
 			"restart: az functionapp restart --name {app} --resource-group {group}",
+		FixHere: "Key Vault references are for function apps: put the value itself into " +
+			"the environment or into local.settings.json",
 	},
 	{
 		Code:  SettingsValue,
@@ -136,6 +139,8 @@ var Table = []Cause{
 		},
 		Fix: "az functionapp config appsettings set --name {app} --resource-group {group} " +
 			"--settings FunctionIdentity=RunAs=App",
+		FixHere: "remove IDENTITY_ENDPOINT and IDENTITY_HEADER from the environment, or " +
+			"set FunctionIdentity=RunAs=App",
 	},
 	{
 		Code:  HostIdentity,
@@ -147,6 +152,8 @@ var Table = []Cause{
 		},
 		Fix: "if it is not meant for the host, remove it: az functionapp config appsettings " +
 			"delete --name {app} --resource-group {group} --setting-names AZURE_CLIENT_ID",
+		FixHere: "if it is not meant for the host, remove AZURE_CLIENT_ID from the " +
+			"environment",
 	},
 
 	// The identity endpoint.
@@ -162,6 +169,8 @@ var Table = []Cause{
 		Fix: "az functionapp identity assign --name {app} --resource-group {group}, then " +
 			"restart the app",
 		OwnHint: true,
+		FixHere: "set FunctionIdentity=RunAs=Developer;DeveloperTool=AzureCli, or run the " +
+			"sandbox: make run",
 	},
 	{
 		Code:  IdentityEndpointHalf,
@@ -173,6 +182,7 @@ var Table = []Cause{
 		Fix: "remove the app setting, then restart: az functionapp restart --name {app} " +
 			"--resource-group {group}",
 		OwnHint: true,
+		FixHere: "set IDENTITY_ENDPOINT and IDENTITY_HEADER both, or neither",
 	},
 	{
 		Code:  IdentityServiceFabric,
@@ -183,6 +193,7 @@ var Table = []Cause{
 		},
 		Fix: "remove the setting IDENTITY_SERVER_THUMBPRINT, then restart: " +
 			"az functionapp restart --name {app} --resource-group {group}",
+		FixHere: "remove IDENTITY_SERVER_THUMBPRINT from the environment",
 	},
 	{
 		Code:  IdentityEndpointDown,
@@ -193,6 +204,8 @@ var Table = []Cause{
 		},
 		Fix: "try again in a minute; if it stays so: az functionapp restart --name {app} " +
 			"--resource-group {group}",
+		FixHere: "see that the stand-in of IDENTITY_ENDPOINT runs, or set " +
+			"FunctionIdentity=RunAs=Developer;DeveloperTool=AzureCli",
 	},
 	{
 		Code:  IdentityEndpointHangs,
@@ -203,6 +216,7 @@ var Table = []Cause{
 		Fix: "restart the app; if it is routed through a virtual network, open 443 to " +
 			"login.microsoftonline.com: az functionapp restart --name {app} --resource-group " +
 			"{group}",
+		FixHere: "look at the stand-in of IDENTITY_ENDPOINT, or start it again",
 	},
 	{
 		Code:  IdentityHeader,
@@ -213,6 +227,8 @@ var Table = []Cause{
 		},
 		Fix: "az functionapp restart --name {app} --resource-group {group}; do not set " +
 			"IDENTITY_HEADER yourself",
+		FixHere: "set IDENTITY_HEADER to the value that the stand-in of IDENTITY_ENDPOINT " +
+			"prints",
 	},
 	{
 		Code:  IdentityNotAttached,
@@ -227,6 +243,8 @@ var Table = []Cause{
 			"{group}; then set FunctionIdentity to RunAs=App;AppId=<clientId>, or attach it: " +
 			"az functionapp identity assign --name {app} --resource-group {group} --identities " +
 			"<resource id>",
+		FixHere: "see which identities the stand-in of IDENTITY_ENDPOINT has, and set " +
+			"FunctionIdentity to RunAs=App;AppId=<clientId>",
 	},
 	{
 		Code:  ResourceRefused,
@@ -255,6 +273,7 @@ var Table = []Cause{
 		Fix: "open 443 to login.microsoftonline.com and <region>.login.microsoft.com in the " +
 			"network, or wait for the platform: az functionapp restart --name {app} " +
 			"--resource-group {group}",
+		FixHere: "look at the stand-in of IDENTITY_ENDPOINT, and at its way to Entra",
 	},
 	{
 		Code:  IdentityThrottled,
@@ -276,6 +295,7 @@ var Table = []Cause{
 		},
 		Fix: "correct the stand-in; on Azure restart the app: az functionapp restart --name " +
 			"{app} --resource-group {group}",
+		FixHere: "correct the stand-in of IDENTITY_ENDPOINT",
 	},
 	{
 		Code:  IdentityAnswerHTML,
@@ -285,10 +305,11 @@ var Table = []Cause{
 			"NO_PROXY=169.254.169.254,172.16.0.0/12,localhost,127.0.0.1",
 	},
 	{
-		Code:  IdentityAnswerEmpty,
-		Title: "the answer holds no token",
-		Means: []string{"The endpoint said 200 and left access_token out."},
-		Fix:   "restart the app: az functionapp restart --name {app} --resource-group {group}",
+		Code:    IdentityAnswerEmpty,
+		Title:   "the answer holds no token",
+		Means:   []string{"The endpoint said 200 and left access_token out."},
+		Fix:     "restart the app: az functionapp restart --name {app} --resource-group {group}",
+		FixHere: "correct the stand-in of IDENTITY_ENDPOINT",
 	},
 	{
 		Code:     TokenUnavailable,
@@ -366,6 +387,8 @@ var Table = []Cause{
 		Fix: "az functionapp config appsettings set --name {app} --resource-group {group} " +
 			"--settings WEBSITE_LOAD_CERTIFICATES=<thumbprint>; better: a managed identity, " +
 			"RunAs=App",
+		FixHere: "certificates by their thumbprint are for function apps: use AppKey, or " +
+			"RunAs=Developer;DeveloperTool=AzureCli",
 	},
 	{
 		Code:  FederatedCredential,
@@ -817,6 +840,8 @@ var Table = []Cause{
 		},
 		Fix: "correct ApimUrl, or integrate the app: az functionapp vnet-integration add " +
 			"--name {app} --resource-group {group} --vnet <network> --subnet <subnet>",
+		FixHere: "correct ApimUrl; where the gateway is private, connect the VPN, or name " +
+			"its address in the hosts file",
 	},
 	{
 		Code:  GatewayConnection,
@@ -827,6 +852,8 @@ var Table = []Cause{
 		},
 		Fix: "az functionapp vnet-integration add --name {app} --resource-group {group} --vnet " +
 			"<network> --subnet <subnet>",
+		FixHere: "see that the gateway runs and that ApimUrl has its port; where it is " +
+			"private, connect the VPN",
 	},
 	{
 		Code:  GatewayCertificate,
@@ -835,8 +862,8 @@ var Table = []Cause{
 			"It is of a private authority, or has ended.",
 			"A proxy opens TLS.",
 		},
-		Fix: "SSL_CERT_FILE=<file.pem> names the certificates to trust; or call the name that " +
-			"the certificate is for",
+		Fix: "set ApimCertificateAuthority to the certificate of the gateway's authority (PEM), or " +
+			"SSL_CERT_FILE=<file.pem>",
 	},
 	{
 		Code:  GatewayCertificateName,
@@ -999,6 +1026,8 @@ var Table = []Cause{
 		Fix: "az functionapp show --name {app} --resource-group {group} --query " +
 			"possibleOutboundIpAddresses lists the addresses to allow",
 		Refusals: []string{"forbidden"},
+		FixHere: "let the API's owner list your own outbound address in the ip-filter: " +
+			"curl https://api.ipify.org shows it",
 	},
 	{
 		Code:  QuotaSpent,

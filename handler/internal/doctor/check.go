@@ -52,7 +52,8 @@ var checks = []check{
 	{id: "token-role", title: "the token carries the role that the API wants", of: ofRole, needs: []string{"token-claims"}, run: checkRole, anchor: cause.RoleMissing},
 	{id: "policy", title: "the token passes the policy", of: ofCall, after: []string{"token"}, run: checkPolicy, anchor: cause.TokenRefused},
 
-	{id: "gateway-name", title: "the gateway's name resolves", of: ofGateway, run: checkName, anchor: cause.GatewayName},
+	{id: "proxy", title: "the proxy takes connections", of: ofGateway, run: checkProxy, anchor: cause.ProxyDown},
+	{id: "gateway-name", title: "the gateway's name resolves", of: ofGateway, needs: []string{"proxy"}, run: checkName, anchor: cause.GatewayName},
 	{id: "gateway-connection", title: "the gateway takes connections, and its certificate is trusted", of: ofGateway, needs: []string{"gateway-name"},
 		run: checkConnection, anchor: cause.GatewayConnection},
 	{id: "gateway", title: "the gateway answers", of: ofURL, needs: []string{"gateway-connection"}, run: checkGateway, anchor: cause.GatewaySilent},

@@ -3,7 +3,9 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -30,30 +32,13 @@ func (v *visit) host() (name, port string, known outcome) {
 	return name, port, outcome{}
 }
 
-// proxied names the proxy that calls take, "" where there is none.
-func (v *visit) proxied() string {
-	t, ok := v.transport().(*http.Transport)
-	if !ok || t.Proxy == nil || v.f.Target == nil {
-		return ""
-	}
-	req, err := http.NewRequest(http.MethodGet, v.f.Target.Scheme()+"://"+v.f.Target.Host()+"/", nil)
-	if err != nil {
-		return ""
-	}
-	u, err := t.Proxy(req)
-	if err != nil || u == nil {
-		return ""
-	}
-	return u.Host
-}
-
 func checkName(ctx context.Context, v *visit) []outcome {
 	name, _, out := v.host()
 	if out.status != "" {
 		return one(out)
 	}
-	if p := v.proxied(); p != "" {
-		return one(ok("the proxy %s resolves it", p))
+	if p := v.proxy(); p.address != nil {
+		return one(ok("the proxy %s resolves it", p.address.Host))
 	}
 	if net.ParseIP(name) != nil {
 		return one(ok("%s is an address", name))
@@ -85,8 +70,9 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 	if out.status != "" {
 		return one(out)
 	}
-	if p := v.proxied(); p != "" {
-		return one(ok("through the proxy %s", p))
+	if p := v.proxy(); p.address != nil {
+		// Whether a certificate is trusted shows in the next check alone.
+		return one(ok("the proxy %s of %s opens the connection", p.address.Host, p.variable).titled("calls go through a proxy"))
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.o.times.connect)
 	defer cancel()
@@ -109,13 +95,23 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 		config = t.TLSClientConfig.Clone()
 	}
 	config.ServerName = name
+	asked := false // for a client certificate
+	show := config.GetClientCertificate
+	config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		asked = true
+		if show != nil {
+			return show(info)
+		}
+		for i := range config.Certificates {
+			if info.SupportsCertificate(&config.Certificates[i]) == nil {
+				return &config.Certificates[i], nil
+			}
+		}
+		return new(tls.Certificate), nil
+	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		anchor := cause.GatewayCertificate
-		if ctx.Err() != nil {
-			anchor = cause.GatewaySilent
-		}
-		return one(find(anchor, address+": "+plainError(err), v.fill()))
+		return one(find(handshakeCause(ctx, err, asked), address+": "+plainError(err), v.fill()))
 	}
 	state := conn.ConnectionState()
 	saw := tls.VersionName(state.Version)
@@ -123,6 +119,23 @@ func checkConnection(ctx context.Context, v *visit) []outcome {
 		saw += ", certificate until " + stamp(state.PeerCertificates[0].NotAfter)
 	}
 	return one(ok("%s, %s", address, saw))
+}
+
+// handshakeCause names why a handshake failed. asked says that the gateway had asked for a client
+// certificate, which is then what it misses: some say no more than that the handshake failed.
+func handshakeCause(ctx context.Context, err error, asked bool) cause.Code {
+	code := cause.OfNetwork(err)
+	switch {
+	case ctx.Err() != nil:
+		return cause.GatewaySilent
+	case asked && code != cause.GatewayCertificate && code != cause.GatewayCertificateName:
+		return cause.GatewayClientCertificate
+	case code == cause.GatewaySilent && errors.Is(err, io.EOF):
+		return cause.GatewayConnection
+	case code == cause.GatewaySilent:
+		return cause.GatewayTLS
+	}
+	return code
 }
 
 // checkGateway is the first probe: no key, no token.

@@ -17,9 +17,6 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// control is a resource that every tenant has. Where it works and TargetApp does not, TargetApp is the fault, else the platform.
-const control = "https://management.azure.com/"
-
 func checkIdentity(_ context.Context, v *visit) []outcome {
 	c := v.f.Identity
 	if c.Kind == identity.None {
@@ -42,7 +39,7 @@ func checkEndpoint(ctx context.Context, v *visit) []outcome {
 	header, _ := v.o.Lookup("IDENTITY_HEADER")
 	if address == "" || header == "" {
 		// identity's own check, and its text: it asks for nothing.
-		_, err := v.f.Identity.Fetch(control, identity.Env{Lookup: v.o.Lookup})
+		_, err := v.f.Identity.Fetch(v.control(), identity.Env{Lookup: v.o.Lookup})
 		if err == nil {
 			return one(find(cause.IdentityEndpointHalf, "IDENTITY_ENDPOINT or IDENTITY_HEADER is not set", v.fill()))
 		}
@@ -197,6 +194,7 @@ func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	if o.anchor != cause.ResourceRefused {
 		return o
 	}
+	control := v.control()
 	if _, other := v.fetch(ctx, control, v.o.times.control); other != nil {
 		o = find(cause.IdentityPlatform, err.Error()+"; a token for "+control+" is not to be had either", v.fill())
 		return o
@@ -239,6 +237,8 @@ func (v *visit) fill() cause.Gaps {
 	}
 	if name, ok := v.o.Lookup("WEBSITE_SITE_NAME"); ok && name != "" {
 		m["app"] = name
+	} else if id, ok := v.o.Lookup("WEBSITE_INSTANCE_ID"); !ok || id == "" {
+		m["here"] = "no function app"
 	}
 	if name, ok := v.o.Lookup("WEBSITE_RESOURCE_GROUP"); ok && name != "" {
 		m["group"] = name

@@ -73,6 +73,7 @@ func (v *visit) transport() http.RoundTripper {
 		return v.o.Transport
 	}
 	t := relay.NewTransport(v.f.Trust)
+	v.throughProxy(t)
 	t.DisableKeepAlives = true // each probe stands for itself, and a run ends with nothing open
 	return t
 }
@@ -98,6 +99,9 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 		req.Header.Set("Authorization", "Bearer "+tok)
 	}
 	res, err := v.transport().RoundTrip(req)
+	if _, refused := errors.AsType[*cause.ProxyRefused](err); refused {
+		err = fmt.Errorf("through %s: %w", v.proxy().variable, err)
+	}
 	if err != nil {
 		return answer{kind: nothing, err: err}
 	}
@@ -166,8 +170,11 @@ func (v *visit) trouble(a answer) (o outcome, found bool) {
 		forbidden: cause.Forbidden, quotaSpent: cause.QuotaSpent, rateLimited: cause.RateLimited, internal: cause.GatewayError, frontDoor: cause.FrontDoor,
 		backendError: cause.BackendError, portal: cause.Portal, redirect: cause.Redirect,
 	}[a.kind]
-	if a.kind == nothing {
+	switch {
+	case a.kind == nothing:
 		anchor = silentAnchor(a.err)
+	case a.status == http.StatusProxyAuthRequired && v.proxy().address != nil:
+		anchor = cause.ProxyRefuses
 	}
 	if anchor == "" {
 		return outcome{}, false

@@ -61,7 +61,7 @@ func (w *walk) caller(ctx context.Context, r *route) caller {
 		return c
 	}
 	// Before the API knows the identity there may be no token for it; the object id stands in any token.
-	for _, resource := range []string{r.f.TargetApp, control} {
+	for _, resource := range []string{r.f.TargetApp, v.control()} {
 		if resource == "" {
 			continue
 		}

@@ -69,7 +69,7 @@ func TestAnAnswerNamesItsCause(t *testing.T) {
 func TestAVariableOfServiceFabricIsNamed(t *testing.T) {
 	_, err := parsed(t, "RunAs=App").Fetch("api://orders", identity.Env{Lookup: lookup(map[string]string{
 		"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "ab"})})
-	if e := wantError(t, err, token.Refused, "IDENTITY_SERVER_THUMBPRINT is set", "remove the setting"); e.Code != cause.IdentityServiceFabric {
+	if e := wantError(t, err, token.Refused, "IDENTITY_SERVER_THUMBPRINT is set", "remove IDENTITY_SERVER_THUMBPRINT"); e.Code != cause.IdentityServiceFabric {
 		t.Errorf("want identity-service-fabric, got %s", e.Code)
 	}
 }

@@ -113,6 +113,9 @@ func (c Connection) hinted(e *token.Error, resource string, env Env) *token.Erro
 		"app": env.get("WEBSITE_SITE_NAME"), "group": env.get("WEBSITE_RESOURCE_GROUP"),
 		"client": c.ClientID, "resource": strings.TrimSuffix(resource, "/.default"), "tenant": tenant,
 	}
+	if !env.deployed() {
+		gaps["here"] = "no function app"
+	}
 	if _, number := cause.OfAADSTS(e.Error()); number > 0 {
 		gaps["number"] = strconv.Itoa(number)
 	}
