@@ -49,12 +49,15 @@ type answer struct {
 	header  http.Header
 	err     error
 	sent    time.Time
+	proxy   string // the variable that names it; "" = none
 	words   string // what it says, for comparison; see says
 }
 
 // saw is the answer in a few words. Nothing of a backend's body is shown: nobody knows what it holds.
 func (a answer) saw() string {
 	switch {
+	case a.err != nil && cause.OfNetwork(a.err) == cause.ProxyRefuses:
+		return "through the proxy of " + a.proxy + ": " + plainError(a.err)
 	case a.err != nil:
 		return plainError(a.err)
 	case a.message != "":
@@ -99,11 +102,8 @@ func (v *visit) probe(ctx context.Context, key, tok string) answer {
 		req.Header.Set("Authorization", "Bearer "+tok)
 	}
 	res, err := v.transport().RoundTrip(req)
-	if _, refused := errors.AsType[*cause.ProxyRefused](err); refused {
-		err = fmt.Errorf("through %s: %w", v.proxy().variable, err)
-	}
 	if err != nil {
-		return answer{kind: nothing, err: err}
+		return answer{kind: nothing, err: err, proxy: v.proxy().variable}
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 8<<10))
