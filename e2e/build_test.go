@@ -1,5 +1,6 @@
-// Package e2e starts whole programs, the handler below the host, the stand-ins, doctor and the commands of the
-// documents, and looks at them from outside. It needs nothing of handler/internal, and cannot have it.
+// Package e2e starts whole programs, the handler below the host, the stand-ins, doctor and the
+// commands of the documents, and looks at them from outside. It needs nothing of handler/internal,
+// and cannot have it.
 package e2e
 
 import (
@@ -40,8 +41,8 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// stage makes a script root in dir as `make app` does: the project's host.json and functions, and the handler. What stands there already stays, so that
-// a test can bring files of its own.
+// stage makes a script root in dir as `make app` does: the project's host.json and functions, and
+// the handler. What stands there already stays, so that a test can bring files of its own.
 func stage(dir string, functions ...string) error {
 	bin, err := programs()
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package functionjson reads the functions of an app for the programs of the deployment. It judges nothing: the handler says what is wrong with a function.
+// Package functionjson reads the functions of an app for the programs of the deployment. It judges
+// nothing: the handler says what is wrong with a function.
 package functionjson
 
 import (
@@ -19,8 +20,8 @@ type Function struct {
 	Bindings []map[string]any
 }
 
-// Read returns the functions in the direct subfolders of folder, in the order of their names. The files
-// are read as the host reads them.
+// Read returns the functions in the direct subfolders of folder, in the order of their names. The
+// files are read as the host reads them.
 func Read(folder string) ([]Function, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// parseDate reads a text as Newtonsoft's DateParseHandling.DateTime does; ok is false for everything
-// that stays a text. Source: JamesNK/Newtonsoft.Json, Src/Newtonsoft.Json/Utilities/DateTimeParser.cs
-// and DateTimeUtils.cs.
+// parseDate reads a text as Newtonsoft's DateParseHandling.DateTime does; ok is false for
+// everything that stays a text. Source: JamesNK/Newtonsoft.Json,
+// Src/Newtonsoft.Json/Utilities/DateTimeParser.cs and DateTimeUtils.cs.
 func parseDate(s string) (DateTime, bool) {
 	if strings.HasPrefix(s, "/Date(") && strings.HasSuffix(s, ")/") {
 		digits := s[6 : len(s)-2]

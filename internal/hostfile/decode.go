@@ -1,16 +1,16 @@
 package hostfile
 
 import (
+	"encoding/binary"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// Decode turns the bytes of a file or body into its text as File.ReadAllText and a StreamReader with
-// UTF-8 do: a byte order mark tells UTF-8, UTF-16 and UTF-32, either end first, and is no part of the
-// text; without one it is UTF-8. Malformed bytes become U+FFFD.
-// Source: learn.microsoft.com, File.ReadAllText, "detects the encoding of a file based on the presence
-// of byte order marks".
+// Decode turns the bytes of a file or body into its text as File.ReadAllText and a StreamReader
+// with UTF-8 do: a byte order mark tells UTF-8, UTF-16 and UTF-32, either end first, and is no part
+// of the text; without one it is UTF-8. Malformed bytes become U+FFFD. Source: learn.microsoft.com,
+// File.ReadAllText, "detects the encoding of a file based on the presence of byte order marks".
 func Decode(b []byte) string {
 	units := func(b []byte, at func([]byte) uint16) string {
 		u := make([]uint16, 0, len(b)/2)
@@ -27,9 +27,9 @@ func Decode(b []byte) string {
 	case len(b) >= 3 && b[0] == 0xef && b[1] == 0xbb && b[2] == 0xbf:
 		b = b[3:]
 	case len(b) >= 4 && b[0] == 0xff && b[1] == 0xfe && b[2] == 0 && b[3] == 0:
-		return utf32(b[4:], func(b []byte) rune { return rune(b[0]) | rune(b[1])<<8 | rune(b[2])<<16 | rune(b[3])<<24 })
+		return utf32(b[4:], binary.LittleEndian)
 	case len(b) >= 4 && b[0] == 0 && b[1] == 0 && b[2] == 0xfe && b[3] == 0xff:
-		return utf32(b[4:], func(b []byte) rune { return rune(b[3]) | rune(b[2])<<8 | rune(b[1])<<16 | rune(b[0])<<24 })
+		return utf32(b[4:], binary.BigEndian)
 	case len(b) >= 2 && b[0] == 0xff && b[1] == 0xfe:
 		return units(b[2:], func(b []byte) uint16 { return uint16(b[0]) | uint16(b[1])<<8 })
 	case len(b) >= 2 && b[0] == 0xfe && b[1] == 0xff:
@@ -38,16 +38,16 @@ func Decode(b []byte) string {
 	return DecodeUTF8(b)
 }
 
-func utf32(b []byte, at func([]byte) rune) string {
+func utf32(b []byte, order binary.ByteOrder) string {
 	var s strings.Builder
 	for ; len(b) >= 4; b = b[4:] {
-		s.WriteRune(at(b))
+		s.WriteRune(rune(order.Uint32(b)))
 	}
 	return s.String()
 }
 
-// DecodeUTF8 replaces each maximal malformed part by one U+FFFD, as .NET and WHATWG do; Go would write
-// one for each byte.
+// DecodeUTF8 replaces each maximal malformed part by one U+FFFD, as .NET and WHATWG do; Go would
+// write one for each byte.
 func DecodeUTF8(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
@@ -66,7 +66,8 @@ func DecodeUTF8(b []byte) string {
 	return s.String()
 }
 
-// malformed is the length of the maximal part of a sequence at the start of b that could still have become well-formed; at least 1.
+// malformed is the length of the maximal part of a sequence at the start of b that could still have
+// become well-formed; at least 1.
 func malformed(b []byte) int {
 	lo, hi, need := byte(0x80), byte(0xbf), 0
 	switch c := b[0]; {

@@ -35,8 +35,8 @@ func ParseObject(data []byte, o Options) (*Value, error) {
 	return v, nil
 }
 
-// Texts reads a file that holds one object of texts, such as the named values of a policy. Numbers and
-// booleans become their text. A name that stands twice is an error.
+// Texts reads a file that holds one object of texts, such as the named values of a policy. Numbers
+// and booleans become their text. A name that stands twice is an error.
 func Texts(path string) (map[string]string, error) {
 	object, err := readObject(path, Options{Repeated: true})
 	if err != nil {
@@ -48,7 +48,7 @@ func Texts(path string) (map[string]string, error) {
 			return nil, &Error{path, m.Value.Line, shown(m.Name), "the name stands twice"}
 		}
 		if !m.Value.Scalar() || m.Value.Kind == Null {
-			return nil, &Error{path, m.Value.Line, shown(m.Name), fmt.Sprintf("want a text, got %s", m.Value.Kind)}
+			return nil, &Error{path, m.Value.Line, shown(m.Name), "want a text, got " + m.Value.Kind.String()}
 		}
 		out[m.Name] = m.Value.Written()
 	}
@@ -56,16 +56,18 @@ func Texts(path string) (map[string]string, error) {
 }
 
 // Settings reads a local.settings.json as Azure Functions Core Tools does: the app settings under
-// Values, where numbers and booleans become their text and null is a setting that is not set, and the
-// section ConnectionStrings as settings ConnectionStrings:NAME. One that is encrypted is an error.
-// Source: Azure/azure-functions-core-tools, src/Azure.Functions.Cli/Common/AppSettingsFile.cs.
+// Values, where numbers and booleans become their text and null is a setting that is not set, and
+// the section ConnectionStrings as settings ConnectionStrings:NAME. One that is encrypted is an
+// error. Source: Azure/azure-functions-core-tools,
+// src/Azure.Functions.Cli/Common/AppSettingsFile.cs.
 func Settings(path string) (map[string]string, error) {
 	object, err := ReadObject(path)
 	if err != nil {
 		return nil, err
 	}
 	if e := object.Fold("IsEncrypted"); e != nil && strings.EqualFold(e.Text(), "true") {
-		return nil, &Error{path, e.Line, "IsEncrypted", "the file is encrypted: run `func settings decrypt`"}
+		return nil, &Error{path, e.Line, "IsEncrypted",
+			"the file is encrypted: run `func settings decrypt`"}
 	}
 	out := map[string]string{}
 	for _, section := range []string{"Values", "ConnectionStrings"} {
@@ -85,7 +87,8 @@ func Settings(path string) (map[string]string, error) {
 				}
 			}
 			if !value.Scalar() {
-				return nil, &Error{path, value.Line, section + "." + shown(m.Name), fmt.Sprintf("want a text, got %s", value.Kind)}
+				return nil, &Error{path, value.Line, section + "." + shown(m.Name),
+					"want a text, got " + value.Kind.String()}
 			}
 			if value.Kind != Null {
 				out[name] = value.Written()

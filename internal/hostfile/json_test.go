@@ -100,7 +100,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// An error names line, member and cause, and no value: each broken text holds a word that no error may.
+// An error names line, member and cause, and no value: each broken text holds a word that no error
+// may.
 func TestErrorsNameThePlaceAndNoValue(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"a word as a value", "{\n \"a\": {\"b\": [1,\n {\"queueName\": canary-text}]}}", "line 3: a.b[1].queueName: want a value"},

@@ -7,11 +7,10 @@ import (
 
 // ConfigurationName is the name that an environment variable has in the host's configuration, which
 // compares names ignoring case. Two underscores are a colon there, and the platform's connection
-// strings stand under ConnectionStrings. So a binding that names Bus__Main finds nothing, whatever is
-// set, and Bus:Main finds the variable Bus__Main.
-// Sources: Azure/azure-functions-host,
-// src/WebJobs.Script/Config/ScriptEnvironmentVariablesConfigurationSource.cs; the host itself, see the
-// table of TestSettingsByName.
+// strings stand under ConnectionStrings. So a binding that names Bus__Main finds nothing, whatever
+// is set, and Bus:Main finds the variable Bus__Main. Sources: Azure/azure-functions-host,
+// src/WebJobs.Script/Config/ScriptEnvironmentVariablesConfigurationSource.cs; the host itself, see
+// the table of TestSettingsByName.
 func ConfigurationName(variable string) string {
 	name := strings.ReplaceAll(variable, "__", ":")
 	const mark = "CONNSTR_"

@@ -20,11 +20,12 @@ const (
 	ReaderDepth    = 64
 )
 
-// Options say how a text is read. The zero value reads as JObject.Parse does, but leaves dates texts.
+// Options say how a text is read. The zero value reads as JObject.Parse does, but leaves dates
+// texts.
 type Options struct {
 	Dates    bool // texts that look like dates become Dates (DateParseHandling.DateTime)
 	Depth    int  // of nesting at most; ReaderDepth when 0
-	Repeated bool // repeated names of the outermost object all stay; otherwise the last one's value does
+	Repeated bool // repeated names of the outermost object all stay, not the last one's value alone
 }
 
 // Error is a place in a text that cannot be read, or not be used. It quotes no value.
@@ -53,10 +54,10 @@ func (e *Error) Error() string {
 var errNothing = errors.New("the text is empty")
 
 // Parse reads a text that is one value and nothing else, as the host reads its files with
-// Newtonsoft.Json: comments, trailing commas, single quotes, names without quotes, raw line breaks in
-// texts, hexadecimal and octal numbers, NaN and Infinity, any Unicode white space and a byte order mark
-// are fine. Its errors are *Error.
-// Source: JamesNK/Newtonsoft.Json, Src/Newtonsoft.Json/JsonTextReader.cs.
+// Newtonsoft.Json: comments, trailing commas, single quotes, names without quotes, raw line breaks
+// in texts, hexadecimal and octal numbers, NaN and Infinity, any Unicode white space and a byte
+// order mark are fine. Its errors are *Error. Source: JamesNK/Newtonsoft.Json,
+// Src/Newtonsoft.Json/JsonTextReader.cs.
 func Parse(text string, o Options) (*Value, error) {
 	r := newReader(text, o)
 	v, err := r.first()
@@ -75,8 +76,8 @@ func Parse(text string, o Options) (*Value, error) {
 	return v, nil
 }
 
-// ParseFirst reads the first value of a text and leaves alone what stands behind it. The value is nil
-// where there is none: the text is empty, blank or all comments. Its errors are *Error.
+// ParseFirst reads the first value of a text and leaves alone what stands behind it. The value is
+// nil where there is none: the text is empty, blank or all comments. Its errors are *Error.
 func ParseFirst(text string, o Options) (*Value, error) { return newReader(text, o).first() }
 
 type reader struct {
@@ -205,7 +206,8 @@ func (r *reader) valueHere() (*Value, error) {
 	c := r.peek()
 	if c == '{' || c == '[' {
 		if r.depth++; r.depth > cmp.Or(r.o.Depth, ReaderDepth) {
-			return nil, r.bad(fmt.Sprintf("want no more than %d objects and arrays within each other", cmp.Or(r.o.Depth, ReaderDepth)))
+			return nil, r.bad(fmt.Sprintf("want no more than %d objects and arrays within each other",
+				cmp.Or(r.o.Depth, ReaderDepth)))
 		}
 		defer func() { r.depth-- }()
 		if c == '{' {
@@ -238,7 +240,8 @@ func (r *reader) valueHere() (*Value, error) {
 	case r.at >= len(r.s):
 		return nil, r.bad("want a value, got the end of the text")
 	}
-	return nil, r.bad("want a value: a text in quotes, a number, true, false, null, an object or an array")
+	return nil, r.bad("want a value: a text in quotes, a number, true, false, null, an object " +
+		"or an array")
 }
 
 // separated reports whether a word or a number may end in front of at.
@@ -292,9 +295,9 @@ func (r *reader) object() (*Value, error) {
 	}
 }
 
-// missingColon reports whether the text that was read is a name whose colon alone is missing, and no
-// value that stands in a name's place, which an error must not show: behind a name comes a value, and
-// behind that no colon.
+// missingColon reports whether the text that was read is a name whose colon alone is missing, and
+// no value that stands in a name's place, which an error must not show: behind a name comes a
+// value, and behind that no colon.
 func (r *reader) missingColon() bool {
 	look := *r
 	look.path = nil
@@ -308,7 +311,8 @@ func (r *reader) missingColon() bool {
 	return look.peek() != ':'
 }
 
-// printable reports whether a name looks like one: a value in its place, say a key, mostly does not.
+// printable reports whether a name looks like one: a value in its place, say a key, mostly does
+// not.
 func printable(name string) bool {
 	return len(name) > 0 && len(name) <= 128 && !strings.ContainsFunc(name, func(c rune) bool {
 		return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-.:$@ ", c)
@@ -348,8 +352,8 @@ func (r *reader) array() (*Value, error) {
 	}
 }
 
-// next reads what stands behind a member or an item: a comma, or the end, with which its name leaves
-// the path.
+// next reads what stands behind a member or an item: a comma, or the end, with which its name
+// leaves the path.
 func (r *reader) next(end byte) (bool, error) {
 	if err := r.blank(); err != nil {
 		return false, err
@@ -470,7 +474,9 @@ func (r *reader) number() (*Value, error) {
 		r.at++
 	}
 	text := r.s[start:r.at]
-	bad := func() (*Value, error) { return nil, r.bad("want a number, got something else that begins like one") }
+	bad := func() (*Value, error) {
+		return nil, r.bad("want a number, got something else that begins like one")
+	}
 	if !r.separated(r.at) {
 		return bad()
 	}

@@ -22,17 +22,20 @@ var cronFields = [6]struct {
 	lo, hi int
 	words  []string
 }{
-	{name: "second", hi: 59}, {name: "minute", hi: 59}, {name: "hour", hi: 23}, {name: "day", lo: 1, hi: 31},
-	{name: "month", lo: 1, hi: 12, words: []string{"january", "february", "march", "april", "may", "june", "july", "august", "september",
+	{name: "second", hi: 59}, {name: "minute", hi: 59}, {name: "hour", hi: 23},
+	{name: "day", lo: 1, hi: 31},
+	{name: "month", lo: 1, hi: 12, words: []string{"january", "february", "march", "april", "may",
+		"june", "july", "august", "september",
 		"october", "november", "december"}},
-	{name: "day of week", hi: 6, words: []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}},
+	{name: "day of week", hi: 6, words: []string{"sunday", "monday", "tuesday", "wednesday",
+		"thursday", "friday", "saturday"}},
 }
 
 // ParseSchedule reads a timer's schedule as the host does: NCRONTAB first, then a time span. An
-// expression has six fields, or five where the seconds are 0, by the clock of zone; nil is UTC. Unlike
-// crontab(5), day of month and day of week must both fit, and there is no 7, ?, L, W or #. The error
-// says what was wanted and does not hold the text.
-// Sources: Azure/azure-webjobs-sdk-extensions, Extensions/Timers/Scheduling/TimerSchedule.cs and
+// expression has six fields, or five where the seconds are 0, by the clock of zone; nil is UTC.
+// Unlike crontab(5), day of month and day of week must both fit, and there is no 7, ?, L, W or #.
+// The error says what was wanted and does not hold the text. Sources:
+// Azure/azure-webjobs-sdk-extensions, Extensions/Timers/Scheduling/TimerSchedule.cs and
 // CronSchedule.cs; atifaziz/NCrontab, CrontabSchedule.cs, CrontabField.cs and CrontabFieldImpl.cs.
 func ParseSchedule(text string, zone *time.Location) (*Schedule, error) {
 	if zone == nil {
@@ -55,7 +58,8 @@ func ParseSchedule(text string, zone *time.Location) (*Schedule, error) {
 	}
 	every, err := ParseTimeSpan(text)
 	if err != nil || every <= 0 {
-		return nil, errors.New("want six fields, second, minute, hour, day, month and day of week, such as 0 */5 * * * *, or a time span above zero such as 00:05:00")
+		return nil, errors.New("want six fields, second, minute, hour, day, month and day of week, " +
+			"such as 0 */5 * * * *, or a time span above zero such as 00:05:00")
 	}
 	s.every = every
 	return s, nil
@@ -84,7 +88,7 @@ func parseCronField(i int, s string) (uint64, error) {
 					return n + f.lo, nil
 				}
 			}
-		} else if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil && n >= f.lo && n <= f.hi {
+		} else if n, err := strconv.Atoi(s); err == nil && n >= f.lo && n <= f.hi {
 			return n, nil
 		}
 		names := ""
@@ -132,11 +136,12 @@ func parseCronField(i int, s string) (uint64, error) {
 
 func (s *Schedule) has(field, n int) bool { return s.fields[field]&(1<<n) != 0 }
 
-// Next is the first moment after the given one that fits; the zero time if there is none within about
-// eight years (30 February).
+// Next is the first moment after the given one that fits; the zero time if there is none within
+// about eight years (30 February).
 //
-// It is sought on the wall clock of the zone. A time that the clock does not show in spring, or shows twice in autumn, counts as standard time
-// (Azure/azure-webjobs-sdk-extensions Extensions/Timers/Listener/TimerListener.cs, GetNextTimerInterval; learn.microsoft.com,
+// It is sought on the wall clock of the zone. A time that the clock does not show in spring, or
+// shows twice in autumn, counts as standard time (Azure/azure-webjobs-sdk-extensions
+// Extensions/Timers/Listener/TimerListener.cs, GetNextTimerInterval; learn.microsoft.com,
 // TimeZoneInfo.GetUtcOffset): on either day 02:30 is once, at 01:30 UTC in Zurich.
 func (s *Schedule) Next(after time.Time) time.Time {
 	if s.every > 0 {
@@ -144,7 +149,8 @@ func (s *Schedule) Next(after time.Time) time.Time {
 	}
 	zone := s.zone
 	local := after.In(zone)
-	wall := s.nextWall(time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), 0, time.UTC))
+	wall := s.nextWall(time.Date(local.Year(), local.Month(), local.Day(),
+		local.Hour(), local.Minute(), local.Second(), 0, time.UTC))
 	if wall.IsZero() {
 		return wall
 	}

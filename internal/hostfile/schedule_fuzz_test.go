@@ -9,7 +9,8 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// FuzzSchedule wants the next occurrence to be the first second that fits, by a reader of the expression that is slow and looks at one value at a time.
+// FuzzSchedule wants the next occurrence to be the first second that fits, by a reader of the
+// expression that is slow and looks at one value at a time.
 func FuzzSchedule(f *testing.F) {
 	for _, s := range []string{"* * * * * *", "0 */5 * * * *", "*/7 3-50/4 * * *", "0 0 12 * * mon-fri", "0 0 0 29 2 *", "5,10 0 0 1 jan,dec sun", "0 30 9 31 * 1", "59-0 * * * *", "* * * * * 7", "*/0 0 0 * ju m-t", "00:01:00"} {
 		f.Add(s, int64(1_795_000_000))

@@ -88,7 +88,8 @@ func FormatTimeSpan(d time.Duration) string {
 	if days := d / (24 * time.Hour); days > 0 {
 		out += fmt.Sprintf("%d.", days)
 	}
-	out += fmt.Sprintf("%02d:%02d:%02d", int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60)
+	out += fmt.Sprintf("%02d:%02d:%02d", int(d.Hours())%24, int(d.Minutes())%60,
+		int(d.Seconds())%60)
 	if ticks := (d % time.Second) / 100; ticks > 0 {
 		out += fmt.Sprintf(".%07d", ticks)
 	}

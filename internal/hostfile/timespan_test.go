@@ -7,8 +7,8 @@ import (
 	"apimrelay/internal/hostfile"
 )
 
-// Results of TimeSpan.Parse as its documentation lists them (learn.microsoft.com, TimeSpan.Parse), and as
-// the host was seen to read functionTimeout.
+// Results of TimeSpan.Parse as its documentation lists them (learn.microsoft.com, TimeSpan.Parse),
+// and as the host was seen to read functionTimeout.
 func TestTimeSpans(t *testing.T) {
 	tests := []struct {
 		text string

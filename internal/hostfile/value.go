@@ -24,7 +24,8 @@ const (
 
 // String is the kind in words, with an article where there is one.
 func (k Kind) String() string {
-	return [...]string{"null", "a boolean", "a number", "a number", "a text", "a date", "an array", "an object"}[k]
+	return [...]string{"null", "a boolean", "a number", "a number", "a text", "a date", "an array",
+		"an object"}[k]
 }
 
 // Value is a value of a JSON text as Newtonsoft.Json has it: a JToken. The zero value is null.
@@ -100,9 +101,9 @@ func (v *Value) Set(name string, value *Value) {
 // Scalar reports whether v is neither an array nor an object.
 func (v *Value) Scalar() bool { return v.Kind != Array && v.Kind != Object }
 
-// Text is a scalar as Convert.ToString has it in the invariant culture: what a number, a boolean or a
-// date becomes where the host needs a text, so 0x1F is 31 and true is True. Null is empty, as are an
-// array and an object.
+// Text is a scalar as Convert.ToString has it in the invariant culture: what a number, a boolean or
+// a date becomes where the host needs a text, so 0x1F is 31 and true is True. Null is empty, as are
+// an array and an object.
 func (v *Value) Text() string {
 	switch v.Kind {
 	case Bool:
@@ -122,8 +123,8 @@ func (v *Value) Text() string {
 	return ""
 }
 
-// Written is a scalar as a reader sees it that asks for a text: numbers and dates as they stand in the
-// file (JsonReader.ReadAsString). Null is empty, as are an array and an object.
+// Written is a scalar as a reader sees it that asks for a text: numbers and dates as they stand in
+// the file (JsonReader.ReadAsString). Null is empty, as are an array and an object.
 func (v *Value) Written() string {
 	switch v.Kind {
 	case Date, Int, Float:
@@ -162,8 +163,8 @@ func (v *Value) Any() any {
 	return nil
 }
 
-// FormatDouble is double.ToString(InvariantCulture) of .NET Core 3.0 and later: the shortest text that
-// reads back the same, with an exponent from 1E+15 on and below 1E-05.
+// FormatDouble is double.ToString(InvariantCulture) of .NET Core 3.0 and later: the shortest text
+// that reads back the same, with an exponent from 1E+15 on and below 1E-05.
 func FormatDouble(f float64) string {
 	switch {
 	case f > maxDouble:

@@ -1,6 +1,6 @@
-// Package recording loads exchanges of the real Functions host for tests: what a caller sent, what the
-// host made of it, what a handler answered and what came back. They lie beside the host's stand-in,
-// which repeats them.
+// Package recording loads exchanges of the real Functions host for tests: what a caller sent, what
+// the host made of it, what a handler answered and what came back. They lie beside the host's
+// stand-in, which repeats them.
 package recording
 
 import (
@@ -14,9 +14,9 @@ import (
 // Folder holds the recordings, below the module's root.
 const Folder = "sandbox/host/testdata/recordings"
 
-// Load reads the recordings whose names match one of the patterns of path.Match, in the order of their
-// names. T is what a test wants of one: a struct with fields as the files have them. A pattern that
-// matches nothing ends the test.
+// Load reads the recordings whose names match one of the patterns of path.Match, in the order of
+// their names. T is what a test wants of one: a struct with fields as the files have them. A
+// pattern that matches nothing ends the test.
 func Load[T any](t testing.TB, patterns ...string) []T {
 	t.Helper()
 	folder := filepath.Join(root(t), filepath.FromSlash(Folder))
@@ -60,8 +60,8 @@ func root(t testing.TB) string {
 	return ""
 }
 
-// List is a value of a recording that stands alone where there is one, and in an array where there are
-// several. null is none.
+// List is a value of a recording that stands alone where there is one, and in an array where there
+// are several. null is none.
 type List[T any] []T
 
 // UnmarshalJSON reads either form.
