@@ -63,8 +63,8 @@ func (a *api) handler() http.Handler {
 				map[string]any{"name": "orders", "trigger": "queue", "sample": `{"id":1}`},
 			},
 			"stand_ins": []any{
-				map[string]any{"name": "host", "faults": []string{"latency", "hang", "status", "clock-skew", "missed-tick"}, "places": []string{"handler", "caller"}, "on": hostFaults},
-				map[string]any{"name": "identity", "faults": []string{"latency", "role-missing", "status"}, "places": []string{"endpoint", "issuer", "cli"}, "on": faults},
+				map[string]any{"name": "host", "faults": []string{"latency", "hang", "status", "clock-skew", "missed-tick"}, "help": console.FaultHelp["host"], "places": []string{"handler", "caller"}, "on": hostFaults},
+				map[string]any{"name": "identity", "faults": []string{"latency", "role-missing", "status"}, "help": console.FaultHelp["identity"], "places": []string{"endpoint", "issuer", "cli"}, "on": faults},
 				map[string]any{"name": "gateway", "faults": []string{"latency", "hang"}, "on": []any{}},
 			},
 			"people": []any{
@@ -292,15 +292,51 @@ func TestConsoleInChromium(t *testing.T) {
 	eventually(t, ctx, "it stays open when it changes, and keeps the focus", `document.activeElement.classList.contains("summary")`)
 	eventually(t, ctx, "nothing reads null or undefined", `!/null|undefined|NaN|\[object/.test(document.body.innerText)`)
 	shot(t, ctx, "light")
+	checkAxe(t, ctx, "light")
+
+	// Deliveries of one message are one group; filters show what fits alone.
+	for n := 1; n <= 2; n++ {
+		inv := invocation(fmt.Sprintf("m%d", n), "a-function-with-quite-a-long-name-indeed", true)
+		inv["trigger"], inv["group"], inv["turn"] = "queue", "message", fmt.Sprintf("delivery %d of 5", n)
+		data, _ := json.Marshal(inv)
+		a.events <- fmt.Sprintf("event: invocation\ndata: %s\n\n", data)
+	}
+	tick := invocation("tick", "poll", false)
+	tick["tick"] = true
+	data, _ = json.Marshal(tick)
+	a.events <- fmt.Sprintf("event: invocation\ndata: %s\n\n", data)
+	eventually(t, ctx, "two deliveries are one group, the newest on top",
+		`[...document.querySelectorAll("#list > li")].some(li => li.querySelectorAll(".run").length === 2 && li.textContent.includes("2 deliveries of one message") &&
+			li.querySelector(".run").textContent.includes("delivery 2 of 5"))`)
+	shownRows := `[...document.querySelectorAll("#list .run")].filter(r => r.offsetParent).length`
+	eventually(t, ctx, "all are shown", shownRows+` === 5`)
+	click(t, ctx, "#hide-ticks")
+	eventually(t, ctx, "the tick is hidden", shownRows+` === 4 && document.getElementById("count").textContent === "4 of 5"`)
+	click(t, ctx, "#hide-ticks")
+	run(t, ctx, chromedp.Focus("#filter-text"), chromedp.SendKeys("#filter-text", "DELIVERY 2"))
+	eventually(t, ctx, "the text filters", shownRows+` === 1`)
+	choose := func(id, value string) {
+		run(t, ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(
+			`(() => { const e = document.getElementById(%q); e.value = %q; e.dispatchEvent(new Event("input", { bubbles: true })) })()`, id, value)))
+	}
+	choose("filter-text", "")
+	choose("filter-outcome", "well")
+	eventually(t, ctx, "the outcome filters", shownRows+` === 2`)
+	choose("filter-function", "poll")
+	eventually(t, ctx, "the function filters", shownRows+` === 1`)
+	choose("filter-outcome", "refused")
+	eventually(t, ctx, "nothing fits, and it says so", shownRows+` === 0 && document.getElementById("empty").textContent.includes("None fits")`)
+	choose("filter-outcome", "")
+	choose("filter-function", "")
 
 	// Fire a timer, an event and a request.
 	listenToWhatIsSaid(t, ctx)
 	run(t, ctx, chromedp.Focus("#fire-poll"), chromedp.KeyEvent(" "))
-	eventually(t, ctx, "the page says so", said("poll fired"))
+	eventually(t, ctx, "the page says so", said("poll was fired"))
 	click(t, ctx, "#fire-orders")
-	eventually(t, ctx, "the page says so", said("orders fired"))
+	eventually(t, ctx, "the page says so", said("orders was fired"))
 	click(t, ctx, "#fire-relay")
-	eventually(t, ctx, "the page says so", said("relay fired"))
+	eventually(t, ctx, "the page says so", said("relay was fired"))
 	// Flip a fault on and off, with its parameters.
 	run(t, ctx, chromedp.SetValue("#status", "429"), chromedp.SetValue("#retry", "7"))
 	click(t, ctx, "#fault-identity-status")
@@ -373,12 +409,14 @@ func TestConsoleInChromium(t *testing.T) {
 	}))
 	eventually(t, ctx, "dark has a dark page", `getComputedStyle(document.body).backgroundColor === "rgb(20, 23, 28)"`)
 	shot(t, ctx, "dark")
-	run(t, ctx, chromedp.EmulateViewport(360, 740))
-	eventually(t, ctx, "no sideways scrolling at 360 pixels", `document.documentElement.scrollWidth <= 360`)
+	checkAxe(t, ctx, "dark")
+	run(t, ctx, chromedp.EmulateViewport(320, 740))
+	eventually(t, ctx, "no sideways scrolling at 320 pixels", `document.documentElement.scrollWidth <= 320`)
 	shot(t, ctx, "narrow")
 
 	eventually(t, ctx, "it stands still", `document.getAnimations().length === 0`)
 	checkNames(t, ctx)
+	checkAxe(t, ctx, "dark and narrow")
 	click(t, ctx, "#reset")
 	eventually(t, ctx, "cleared", `document.querySelectorAll("#list > li").length === 0 && !document.getElementById("empty").hidden`)
 }
@@ -390,6 +428,21 @@ func ask(t *testing.T, ctx context.Context, expression string) []string {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// checkAxe runs axe-core (https://github.com/dequelabs/axe-core) on the page as it is.
+func checkAxe(t *testing.T, ctx context.Context, state string) {
+	t.Helper()
+	script, err := os.ReadFile("testdata/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, ctx, chromedp.Evaluate[chromedp.Void](string(script)+"; undefined"),
+		chromedp.Evaluate[chromedp.Void](`window.found = null; axe.run().then(r => { window.found = r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html)) }); undefined`))
+	eventually(t, ctx, "axe has run", `window.found`)
+	for _, violation := range ask(t, ctx, `window.found`) {
+		t.Errorf("%s: %s", state, violation)
+	}
 }
 
 // checkNames asks that everything that can be operated has a name, and that ids are unique and colors readable.

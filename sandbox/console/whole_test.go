@@ -51,9 +51,21 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "host.json"), hostJSON, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	settings := filepath.Join(root, "local.settings.json")
+	for folder, example := range map[string]string{"OrdersWriter": "http-write", "OrderMessages": "queue"} {
+		if err := os.CopyFS(filepath.Join(root, folder), os.DirFS(filepath.Join(project, "deploy", "examples", example))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(settings, []byte(`{"Values": {
+		"OrdersWriter__ApimUrl": "https://contoso.azure-api.net/orders", "OrdersWriter__FunctionIdentity": "RunAs=App;AppId=writer",
+		"OrderMessages__ApimUrl": "https://contoso.azure-api.net/messages", "OrdersStorage": "UseDevelopmentStorage=true", // no identity that may write
+	}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	policies := filepath.Join(project, "deploy", "policies")
 	var stdout, stderr output
-	sandbox := exec.Command(program, "console", "-root", root, "-addr", "127.0.0.1:0", "-console-addr", "127.0.0.1:0",
+	sandbox := exec.Command(program, "console", "-root", root, "-settings", settings, "-addr", "127.0.0.1:0", "-console-addr", "127.0.0.1:0",
 		"-policy", filepath.Join(policies, "api.xml"), "-write-policy", filepath.Join(policies, "operation-write.xml"))
 	sandbox.Stdout, sandbox.Stderr = &stdout, &stderr
 	if err := sandbox.Start(); err != nil {
@@ -76,6 +88,17 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 	eventually(t, page, "a good call", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("relay") && b.querySelector(".outcome").textContent === "200")`)
 	click(t, page, "#fire-poll")
 	eventually(t, page, "a tick", `[...document.querySelectorAll("#list .summary")].some(b => b.textContent.includes("poll") && b.querySelector(".outcome").textContent === "succeeded")`)
+
+	// A function of one's own writes, with a header and a body; the answer is there to read.
+	click(t, page, "form:has(#fire-OrdersWriter) details summary")
+	run(t, page, chromedp.SetValue("#header-OrdersWriter", "X-Own: seen"), chromedp.SetValue("#body-OrdersWriter", `{"n":1}`))
+	click(t, page, "#fire-OrdersWriter")
+	eventually(t, page, "its answer", `(() => { const a = document.getElementById("answer-OrdersWriter").textContent; return a.includes("Answer: 200") && /content-type: application/i.test(a) && a.includes("/orders/hello") })()`)
+	// A message that nobody may write is delivered five times, as one group, and then lies in the poison queue.
+	click(t, page, "#fire-OrderMessages")
+	eventually(t, page, "five deliveries are one group", `[...document.querySelectorAll("#list > li")].some(li => li.querySelectorAll(".run").length === 5 && li.textContent.includes("delivery 5 of 5") && li.textContent.includes("claim roles"))`)
+	eventually(t, page, "the poison queue has it", `[...document.querySelectorAll("#outputs li")].some(li => li.textContent.includes("orders-poison") && li.textContent.includes("poison queue"))`)
+	checkAxe(t, page, "the whole sandbox")
 
 	// A call that the host holds shows so, and goes on when the fault is switched off.
 	click(t, page, "#fault-host-hang")
