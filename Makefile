@@ -7,9 +7,15 @@ FUNCTIONS := $(wildcard functions/*/function.json)
 STAGED    := $(FUNCTIONS:functions/%=$(ROOT)/%)
 # Every folder at the root but build: a new one is formatted and fuzzed without being named here.
 SOURCES   := $(filter-out build,$(patsubst %/,%,$(wildcard */)))
-# IDENTITY=az and GATEWAY=real put the real thing in place of a stand-in; settings come from local.settings.json then.
+# IDENTITY=az and GATEWAY=real put the real thing in place of a stand-in.
 IDENTITY  ?= sandbox
 GATEWAY   ?= sandbox
+# CALL is the first call's path behind ApimUrl, TENANT a file of identities for the stand-in's tenant.
+CALL      ?=
+TENANT    ?=
+APP       ?=
+# What a person gives goes by the environment: a shell does not read it as part of a command.
+export IDENTITY GATEWAY CALL TENANT APP DURATION FUZZTIME
 
 .PHONY: help
 help: ## list the tasks
@@ -17,11 +23,11 @@ help: ## list the tasks
 
 .PHONY: run
 run: app sandbox ## start everything on this machine and show the first calls; IDENTITY=az GATEWAY=real for the real things
-	@build/sandbox -root $(ROOT) -identity $(IDENTITY) -gateway $(GATEWAY)
+	@build/sandbox -root $(ROOT) -identity "$$IDENTITY" -gateway "$$GATEWAY" -tenant "$$TENANT" -call "$$CALL"
 
 .PHONY: demo
 demo: app sandbox ## the same once; the exit status tells
-	@build/sandbox -root $(ROOT) -once -identity $(IDENTITY) -gateway $(GATEWAY)
+	@build/sandbox -root $(ROOT) -once -identity "$$IDENTITY" -gateway "$$GATEWAY" -tenant "$$TENANT" -call "$$CALL"
 
 .PHONY: app
 app: $(ROOT)/handler $(ROOT)/host.json $(STAGED) ## stage the script root for this machine in build/app
@@ -29,6 +35,7 @@ app: $(ROOT)/handler $(ROOT)/host.json $(STAGED) ## stage the script root for th
 
 .PHONY: $(ROOT)/handler
 $(ROOT)/handler:
+	@echo "building $@ ..." >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o $@ ./handler
 $(ROOT)/host.json: host.json
 	@mkdir -p $(@D) && cp $< $@
@@ -37,6 +44,7 @@ $(ROOT)/%: functions/%
 
 .PHONY: sandbox
 sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and the gateway
+	@echo "building build/sandbox ..." >&2
 	@CGO_ENABLED=0 $(GO) build -trimpath -o build/sandbox ./sandbox
 
 .PHONY: start
@@ -49,11 +57,12 @@ package: ## write the zip that is deployed: build/relay.zip, the same bytes on e
 
 .PHONY: deploy
 deploy: ## deploy everything with azd (docs/deploy.md)
+	@command -v azd >/dev/null || { echo "make deploy: azd is not installed: install the Azure Developer CLI (https://aka.ms/azd)" >&2; exit 1; }
 	@azd up
 
 .PHONY: doctor
 doctor: app ## say why calls are refused, and how to mend it: here, or in a deployed app with APP=<name>
-	@handler/doctor.sh $(ROOT)/handler $(APP)
+	@handler/doctor.sh $(ROOT)/handler "$$APP"
 
 .PHONY: request
 request: app ## print what to ask of the team that owns the API, as Markdown
@@ -104,14 +113,14 @@ FUZZTIME ?= 30s
 
 .PHONY: soak
 soak: ## callers, timers and queues in changing weather for DURATION (1h); figures at the end
-	$(GO) test ./e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.duration $(DURATION)
+	$(GO) test ./e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.duration "$$DURATION"
 
 .PHONY: fuzz
 # Left to itself Go takes up to a minute to make each input that reached new code shorter, and tries no others meanwhile.
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' $(SOURCES) | sort); do \
 		for n in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
-			echo "$$(dirname $$f) $$n"; $(GO) test -run '^$$' -fuzz "^$$n$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$f) || exit 1; \
+			echo "$$(dirname $$f) $$n"; $(GO) test -run '^$$' -fuzz "^$$n$$" -fuzztime "$$FUZZTIME" -fuzzminimizetime 20x ./$$(dirname $$f) || exit 1; \
 		done; \
 	done
 

@@ -20,11 +20,18 @@ fi
 # Core Tools takes the first folder upwards that holds host.json for the app, so the settings have to stand beside the staged one.
 cp local.settings.json "$root/local.settings.json"
 
-# A timer needs storage even on a laptop; without it its listener fails again and again. HTTP needs none.
+# Timers need storage even on a laptop; without it their listeners fail again and again. HTTP needs none.
 if grep -q '"UseDevelopmentStorage=true"' local.settings.json && ! (exec 3<>/dev/tcp/127.0.0.1/"${AZURITE_PORT:-10000}") 2>/dev/null; then
-	echo "make start: nothing answers for storage on 127.0.0.1:${AZURITE_PORT:-10000}: the timer poll is switched off; start Azurite to have it"
+	echo "make start: nothing answers for storage on 127.0.0.1:${AZURITE_PORT:-10000}: timers are switched off; start Azurite to have them"
 	cd "$root"
-	exec env AzureWebJobs.poll.Disabled=true AzureWebJobsSecretStorageType=files func start
+	off=(AzureWebJobsSecretStorageType=files)
+	for file in */function.json; do
+		if grep -qi '"timerTrigger"' "$file"; then
+			off+=("AzureWebJobs.${file%/function.json}.Disabled=true")
+			echo "make start: the timer ${file%/function.json} is switched off"
+		fi
+	done
+	exec env "${off[@]}" func start
 fi
 cd "$root"
 exec func start

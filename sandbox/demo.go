@@ -271,7 +271,8 @@ func (s *sandbox) awaitTick(ctx context.Context, f console.Function) (console.In
 // role for a while, since the platform and the handler keep tokens for a day.
 func (s *sandbox) callWithoutRole(ctx context.Context, f console.Function) (console.Invocation, error) {
 	environ := with(s.environ, "FunctionIdentity=RunAs=App;AppId="+identity.StrangerClientID, "PollSchedule=0 0 0 1 1 *")
-	h, err := s.newHost("127.0.0.1:0", environ)
+	environ = with(environ, strings.ReplaceAll(f.Name, "-", "_")+"__FunctionIdentity=RunAs=App;AppId="+identity.StrangerClientID)
+	h, err := s.newHost("127.0.0.1:0", environ, false)
 	if err != nil {
 		return console.Invocation{}, err
 	}

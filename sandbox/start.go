@@ -225,7 +225,7 @@ func (s *sandbox) startGateway(in *standIns) error {
 		MetadataRetry: time.Second,
 	})
 	if err != nil {
-		return fmt.Errorf("the policy cannot be used: %w", err)
+		return gateway.Advise(fmt.Errorf("the policy cannot be used: %w", err))
 	}
 	at, err := s.serve("127.0.0.1:0", s.gateway)
 	if err != nil {
@@ -247,7 +247,7 @@ func readPolicy(file, flagName string) (*policy.Document, error) {
 	defer f.Close()
 	document, err := policy.Parse(file, f)
 	if err != nil {
-		return nil, fmt.Errorf("the policy is broken: %w", err)
+		return nil, gateway.Advise(fmt.Errorf("the policy is broken: %w", err))
 	}
 	return document, nil
 }
@@ -296,7 +296,7 @@ func (s *sandbox) startHost() error {
 	if _, ok := s.lookup("PollSchedule"); !ok {
 		environ = with(environ, "PollSchedule="+minuteFrom(time.Now(), firstTick))
 	}
-	h, err := s.newHost(addr, environ)
+	h, err := s.newHost(addr, environ, s.gateway != nil)
 	if err != nil {
 		return err
 	}
@@ -305,9 +305,9 @@ func (s *sandbox) startHost() error {
 }
 
 // newHost starts a host on the script root. Its invocations appear in the store.
-func (s *sandbox) newHost(addr string, environ []string) (*host.Host, error) {
+func (s *sandbox) newHost(addr string, environ []string, ticks bool) (*host.Host, error) {
 	h, err := host.New(host.Config{
-		Root: s.root, Addr: addr, Environ: environ, NoTicks: s.gateway == nil, OnRefusal: s.collector.OnRefusal,
+		Root: s.root, Addr: addr, Environ: environ, NoTicks: !ticks, OnRefusal: s.collector.OnRefusal,
 		FunctionKey: secret.New(s.keys.function), MasterKey: secret.New(s.keys.master), OnLog: s.onLog,
 		// Ctrl-C should not take half a minute.
 		Durations: host.Durations{Shutdown: lastCalls},

@@ -407,7 +407,7 @@ func turnOf(seen host.Invocation) (group, turn string) {
 		turns = append(turns, fmt.Sprintf("delivery %d of %d", seen.Delivery, seen.Most))
 	}
 	switch {
-	case seen.Attempts > 1:
+	case seen.Attempts > 1 && (seen.Attempt > 0 || seen.Status == host.Failed):
 		turns = append(turns, fmt.Sprintf("attempt %d of %d", seen.Attempt+1, seen.Attempts))
 	case seen.Attempt > 0:
 		turns = append(turns, fmt.Sprintf("attempt %d", seen.Attempt+1))

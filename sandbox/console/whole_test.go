@@ -132,6 +132,7 @@ func TestConsoleOnTheWholeSandbox(t *testing.T) {
 	eventually(t, page, "nothing reads null or undefined", `!/null|undefined|NaN|\[object/.test(document.body.innerText)`)
 	if os.Getenv("CONSOLE_SHOTS") != "" {
 		eventually(t, page, "it stands still", `document.getAnimations().length === 0 && document.getElementById("said").textContent === ""`)
+		run(t, page, chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`))
 		shot(t, page, "whole")
 	}
 	if html, err := chromedp.Run(page, chromedp.OuterHTML("html")); err != nil || strings.Contains(html, "eyJ") {

@@ -127,7 +127,16 @@ func readPolicy(file string) (*policy.Document, error) {
 		return nil, fmt.Errorf("reading a policy: %w", err)
 	}
 	defer f.Close()
-	return policy.Parse(file, f)
+	document, err := policy.Parse(file, f)
+	return document, Advise(err)
+}
+
+// Advise adds to what is wrong with a policy where it is judged also if the stand-in does not play it.
+func Advise(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; what this stand-in does not play, \"handler doctor -policy FILE\" (build/app/handler) judges", err)
 }
 
 // readOperation reads "GET /orders/{id}=operation.xml".

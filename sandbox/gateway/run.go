@@ -37,7 +37,7 @@ func RunManaged(ctx context.Context, args []string, stdout, stderr io.Writer, ma
 	c.OnRecord = printer(stdout, o.json)
 	g, err := New(c)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(stderr, Advise(err))
 		return 1
 	}
 	defer g.Close()

@@ -92,7 +92,7 @@ function drawInvocation(inv, atTop) {
   }
   row.inv = inv;
   const [text, tone] = outcomeOf(inv);
-  const request = [inv.request || inv.trigger, inv.turn].filter(Boolean).join(" · ");
+  const request = [inv.turn, inv.request || inv.trigger].filter(Boolean).join(" · ");
   row.button.replaceChildren(...[
     el("span", { "aria-hidden": "true" }, row.open ? "▾" : "▸"),
     el("span", { class: "name", title: inv.function }, inv.function || "no function"),
