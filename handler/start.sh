@@ -25,6 +25,7 @@ if grep -q '"UseDevelopmentStorage=true"' local.settings.json && ! (exec 3<>/dev
 	echo "make start: nothing answers for storage on 127.0.0.1:${AZURITE_PORT:-10000}: timers are switched off; start Azurite to have them"
 	cd "$root"
 	off=(AzureWebJobsSecretStorageType=files)
+	shopt -s nullglob
 	for file in */function.json; do
 		if grep -qi '"timerTrigger"' "$file"; then
 			off+=("AzureWebJobs.${file%/function.json}.Disabled=true")

@@ -31,14 +31,19 @@ func TestStart(t *testing.T) {
 		"no settings":      {fn: "exit 0", az: "exit 0", want: "local.settings.json is missing", fails: true},
 		"no Azure CLI":     {fn: "exit 0", settings: settings, want: "az is not installed", fails: true},
 		"not signed in":    {fn: "exit 0", az: "exit 1", settings: settings, want: "run az login", fails: true},
-		"no storage":       {fn: `echo "started $1, poll disabled: $(grep -c AzureWebJobs.poll.Disabled=true /proc/$$/environ), settings: $(ls local.settings.json)"`, az: "exit 0", settings: settings, port: "1", want: "started start, poll disabled: 1, settings: local.settings.json"},
+		"no storage":       {fn: `echo "started $1, poll disabled: $(grep -c AzureWebJobs.poll.Disabled=true /proc/$$/environ), nightly: $(grep -c AzureWebJobs.nightly.Disabled=true /proc/$$/environ), settings: $(ls local.settings.json)"`, az: "exit 0", settings: settings, port: "1", want: "started start, poll disabled: 1, nightly: 1, settings: local.settings.json"},
 		"with storage":     {fn: `echo "started $1, poll disabled: $(grep -c AzureWebJobs.poll.Disabled=true /proc/$$/environ)"`, az: "exit 0", settings: settings, port: listening, want: "started start, poll disabled: 0"},
 		"another identity": {fn: "echo started", settings: strings.Replace(settings, "AzureCli", "AzureDeveloperCli", 1), port: listening, want: "started"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, bin := t.TempDir(), t.TempDir()
-			if err := os.Mkdir(filepath.Join(dir, "app"), 0o755); err != nil {
-				t.Fatal(err)
+			for _, timer := range []string{"poll", "nightly"} {
+				if err := os.MkdirAll(filepath.Join(dir, "app", timer), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, "app", timer, "function.json"), []byte(`{"bindings":[{"type":"timerTrigger"}]}`), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 			for tool, body := range map[string]string{"func": c.fn, "az": c.az} {
 				if body != "" {

@@ -114,6 +114,31 @@ func (s *sandbox) showKey(name, key string) {
 func (s *sandbox) follow(ctx context.Context, stdout io.Writer) {
 	invocations, stop := s.board.Listen()
 	defer stop()
+	// The handler's line, which joins the parts, comes a moment after the host's.
+	type due struct {
+		inv console.Invocation
+		at  time.Time
+	}
+	ended := make(chan due, 1000)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case next := <-ended:
+				if !pause(ctx, time.Until(next.at)) {
+					return
+				}
+				inv := next.inv
+				if joined, ok := s.board.Get(inv.ID); ok {
+					inv = joined
+				}
+				s.printing.Lock()
+				fmt.Fprintln(stdout, inv.Line())
+				s.printing.Unlock()
+			}
+		}
+	}()
 	printed := map[string]bool{}
 	for _, inv := range s.board.All() {
 		printed[inv.ID] = true
@@ -127,15 +152,10 @@ func (s *sandbox) follow(ctx context.Context, stdout io.Writer) {
 				continue
 			}
 			printed[inv.ID] = true
-			// The handler's line, which joins the parts, comes a moment after the host's.
-			time.AfterFunc(300*time.Millisecond, func() {
-				if joined, ok := s.board.Get(inv.ID); ok {
-					inv = joined
-				}
-				s.printing.Lock()
-				defer s.printing.Unlock()
-				fmt.Fprintln(stdout, inv.Line())
-			})
+			select {
+			case ended <- due{inv, time.Now().Add(300 * time.Millisecond)}:
+			case <-ctx.Done():
+			}
 		}
 	}
 }

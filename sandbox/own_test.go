@@ -133,6 +133,24 @@ func TestIdentitiesAreNamedByIdNameOrRole(t *testing.T) {
 	}
 }
 
+// TestFunctionsMayShareAnIdentity has two functions with one AppId, of which the second names a role.
+func TestFunctionsMayShareAnIdentity(t *testing.T) {
+	tenant, err := readTenant("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &standIns{tenant: tenant}
+	list := []setting{{name: "B__TargetRole", value: "Api.Write"}}
+	const value = "RunAs=App;AppId=<client id of the writer>"
+	if a, b := in.identityOf("A", value, list), in.identityOf("B", value, list); a != b {
+		t.Errorf("%s and %s", a, b)
+	}
+	got := tenant.Identities[len(tenant.Identities)-1].Roles[identity.APIClientID]
+	if !slices.Equal(got, []string{"Api.Read", "Api.Write"}) || len(tenant.Identities) != len(identity.DefaultIdentities())+1 {
+		t.Errorf("roles %v of %d identities", got, len(tenant.Identities))
+	}
+}
+
 func TestTenantFileAddsToTheTenant(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tenant.json")
 	text := `{"Identities":[{"Name":"auditor","ClientID":"66666666-6666-6666-6666-666666666666","Roles":{"` + identity.APIClientID + `":["Api.Audit"]}}]}`

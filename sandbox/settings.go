@@ -85,8 +85,9 @@ func split(name string) (function, own string) {
 // standIns is what takes the place of the user's settings. A field is zero where the real thing is used.
 type standIns struct {
 	tenant             *identity.Config
-	gateway            string // http://127.0.0.1:1234
-	primary, secondary string // its keys
+	own                map[string]bool // client ids that were registered for functions
+	gateway            string          // http://127.0.0.1:1234
+	primary, secondary string          // its keys
 }
 
 // replace returns the settings that the host gets of the user's, and the names of those that it gets
@@ -179,9 +180,18 @@ func (in *standIns) identityOf(function, value string, list []setting) string {
 }
 
 func (in *standIns) register(function, appID, role string) (clientID string) {
+	roles := []string{role}
+	if role == "Api.Write" {
+		roles = []string{"Api.Read", role} // as deploy/policies ask of who writes
+	}
+	if !isGUID(appID) {
+		clientID = fmt.Sprintf("5a9d0b0c-0000-4000-8000-%x", sha256.Sum256([]byte(strings.ToLower(appID))))[:36]
+	} else {
+		clientID = strings.ToLower(appID)
+	}
 	for _, matches := range []func(identity.ManagedIdentity) bool{
 		func(m identity.ManagedIdentity) bool {
-			return strings.EqualFold(m.ClientID, appID) || strings.EqualFold(m.Name, appID)
+			return strings.EqualFold(m.ClientID, clientID) || strings.EqualFold(m.Name, appID)
 		},
 		func(m identity.ManagedIdentity) bool { // the system's own is no AppId's
 			roles := m.Roles[identity.APIClientID]
@@ -189,17 +199,19 @@ func (in *standIns) register(function, appID, role string) (clientID string) {
 		},
 	} {
 		if i := slices.IndexFunc(in.tenant.Identities, matches); i >= 0 {
-			return in.tenant.Identities[i].ClientID
+			found := &in.tenant.Identities[i]
+			for _, r := range roles { // two functions may share an identity, and each needs its role
+				if have := found.Roles[identity.APIClientID]; in.own[found.ClientID] && !slices.Contains(have, r) {
+					found.Roles[identity.APIClientID] = append(have, r)
+				}
+			}
+			return found.ClientID
 		}
 	}
-	clientID = strings.ToLower(appID)
-	if !isGUID(clientID) {
-		clientID = fmt.Sprintf("5a9d0b0c-0000-4000-8000-%x", sha256.Sum256([]byte(clientID)))[:36]
+	if in.own == nil {
+		in.own = map[string]bool{}
 	}
-	roles := []string{role}
-	if role == "Api.Write" {
-		roles = []string{"Api.Read", role} // as deploy/policies ask of who writes
-	}
+	in.own[clientID] = true
 	in.tenant.Identities = append(in.tenant.Identities, identity.ManagedIdentity{
 		Name: function, ClientID: clientID, Roles: identity.Assignments{identity.APIClientID: roles},
 	})
