@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,9 +27,13 @@ type client struct {
 }
 
 func newClient(addr string, c *clock, idle time.Duration) *client {
+	dialer := &net.Dialer{}
+	if runtime.GOOS == "windows" {
+		dialer.Timeout = 500 * time.Millisecond // it asks a closed port for two seconds
+	}
 	return &client{addr: addr, transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp4", addr)
+			return dialer.DialContext(ctx, "tcp4", addr)
 		},
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    1 << 20,
