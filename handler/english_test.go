@@ -16,13 +16,12 @@ import (
 // readsForeign are the files that search sentences for words, each with whose words they are: of
 // services and programs that give no code. None of them is ours.
 var readsForeign = map[string]string{
-	"handler/internal/identity/managed.go":     "the identity endpoint's messages, and azidentity's where it names a credential",
-	"handler/internal/identity/developer.go":   "what az and azd write to their standard error",
-	"handler/internal/identity/exchange.go":    "the ids that Entra appends to its messages",
-	"handler/internal/relay/refusal.go":        "the gateway's messages about keys",
-	"handler/internal/doctor/message.go":       "the gateway's messages about tokens, where a policy lets them through",
-	"handler/internal/settings/certificate.go": "the type of a PEM block (RFC 7468)",
-	"handler/internal/observe/log.go":          "net/http's log of a client, whose line quotes a peer",
+	"handler/internal/identity/managed.go":   "the identity endpoint's messages, and azidentity's where it names a credential",
+	"handler/internal/identity/developer.go": "what az and azd write to their standard error",
+	"handler/internal/identity/exchange.go":  "the ids that Entra appends to its messages",
+	"handler/internal/relay/refusal.go":      "the gateway's messages about keys",
+	"handler/internal/doctor/message.go":     "the gateway's messages about tokens, where a policy lets them through",
+	"handler/internal/observe/log.go":        "net/http's log of a client, whose line quotes a peer",
 }
 
 // TestNobodySearchesOurEnglish: a cause has a code, so no package finds it in a text of another one. A
