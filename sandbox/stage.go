@@ -14,15 +14,17 @@ import (
 	"strings"
 )
 
-// stageApp makes the script root build/app of the checkout in the working directory, as make app does:
-// host.json, a folder with function.json for each function, and the handler, built for this machine.
-// A folder whose function is gone goes as well. So nobody needs make.
+// stageApp makes the script root build/app of the checkout in the working directory, as make app
+// does: host.json, a folder with function.json for each function, and the handler, built for this
+// machine. A folder whose function is gone goes as well. So nobody needs make.
 func stageApp(ctx context.Context, stderr io.Writer) (root string, err error) {
 	root = filepath.Join("build", "app")
 	functions, _ := filepath.Glob(filepath.Join("functions", "*", "function.json"))
 	if _, err := os.Stat("host.json"); err != nil || len(functions) == 0 {
-		return "", errors.New("staging the app: want host.json and functions/<name>/function.json in the " +
-			"working directory: start it in a checkout, or give a script root with -root")
+		return "",
+			errors.New(
+				"staging the app: want host.json and functions/<name>/function.json in the " +
+					"working directory: start it in a checkout, or give a script root with -root")
 	}
 	handler := filepath.Join(root, "handler")
 	if runtime.GOOS == "windows" {
@@ -31,14 +33,18 @@ func stageApp(ctx context.Context, stderr io.Writer) (root string, err error) {
 	if _, err := os.Stat(handler); errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintln(stderr, "sandbox: building the handler, which takes a while the first time")
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s", "-o", handler, "./handler")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s", "-o", handler,
+		"./handler")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return "", errors.New("staging the app: there is no go on PATH: install it from https://go.dev/dl, " +
-				"or give a staged script root with -root")
+			return "",
+				errors.New(
+					"staging the app: there is no go on PATH: install it from https://go.dev/dl, " +
+						"or give a staged script root with -root")
 		}
-		return "", fmt.Errorf("staging the app: go build ./handler: %w\n%s", err, bytes.TrimSpace(text))
+		return "", fmt.Errorf("staging the app: go build ./handler: %w\n%s", err,
+			bytes.TrimSpace(text))
 	}
 	staged := map[string]bool{}
 	for _, file := range append(functions, "host.json") {
@@ -59,7 +65,8 @@ func stageApp(ctx context.Context, stderr io.Writer) (root string, err error) {
 	return root, nil
 }
 
-// copyChanged copies a file where the copy differs: a host that runs there starts anew at each change.
+// copyChanged copies a file where the copy differs: a host that runs there starts anew at each
+// change.
 func copyChanged(from, to string) error {
 	text, err := os.ReadFile(from)
 	if err != nil {

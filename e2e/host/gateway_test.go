@@ -67,9 +67,12 @@ func token() string {
 		return base64.RawURLEncoding.EncodeToString(text)
 	}
 	now := time.Now()
-	return part(map[string]string{"alg": "RS256", "typ": "JWT"}) + "." + part(map[string]any{"aud": "api://host-suite", "tid": tenant,
-		"iss": "https://sts.windows.net/" + tenant + "/", "ver": "1.0", "appid": tenant, "idtyp": "app", "roles": []string{"Api.Read"},
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(24 * time.Hour).Unix()}) + "." + signature
+	return part(map[string]string{"alg": "RS256", "typ": "JWT"}) + "." +
+		part(map[string]any{"aud": "api://host-suite", "tid": tenant,
+			"iss": "https://sts.windows.net/" + tenant + "/", "ver": "1.0", "appid": tenant,
+			"idtyp": "app", "roles": []string{"Api.Read"},
+			"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(24 * time.Hour).Unix()}) + "." +
+		signature
 }
 
 // ServeHTTP answers by the path behind /up/: what the caller of the function has asked for.
@@ -81,14 +84,16 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		expires := strconv.FormatInt(time.Now().Add(24*time.Hour).Unix(), 10)
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": token(), "expires_on": expires, "resource": "api://host-suite", "token_type": "Bearer"})
+		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": token(),
+			"expires_on": expires, "resource": "api://host-suite", "token_type": "Bearer"})
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
 	g.mu.Lock()
 	g.got = append(g.got, arrived{r.Method, r.RequestURI, r.Header.Clone(), body})
 	g.mu.Unlock()
-	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") || r.Header.Get("Ocp-Apim-Subscription-Key") != gatewayKey {
+	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") ||
+		r.Header.Get("Ocp-Apim-Subscription-Key") != gatewayKey {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
@@ -121,7 +126,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Backend", "yes")
-		_, _ = fmt.Fprintf(w, `{"method":%q,"uri":%q,"bytes":%d}`, r.Method, r.RequestURI, len(body))
+		_, _ = fmt.Fprintf(w, `{"method":%q,"uri":%q,"bytes":%d}`, r.Method, r.RequestURI,
+			len(body))
 	}
 }
 

@@ -1,13 +1,15 @@
-// Package host_test plays the handler on a Functions host, any host: the stand-in of this project, Core
-// Tools, or the host's own program. It sees what a caller and a gateway see, and what the host prints.
+// Package host_test plays the handler on a Functions host, any host: the stand-in of this project,
+// Core Tools, or the host's own program. It sees what a caller and a gateway see, and what the host
+// prints.
 //
 //	go test ./e2e/host                            the stand-in, and a func that is the stand-in
 //	go test ./e2e/host -host func                 Azure Functions Core Tools, func on PATH
 //	go test ./e2e/host -host 'PROGRAM {root} {port}'
 //
-// {root} is the script root, {port} where callers are served. A host that asks for keys prints them as
-// `sandbox host` does, or HOST_FUNCTION_KEY and HOST_MASTER_KEY say them; one that asks for none is not
-// tried with keys. Queues need what AzureWebJobsStorage names, Azurite on this machine by default.
+// {root} is the script root, {port} where callers are served. A host that asks for keys prints them
+// as `sandbox host` does, or HOST_FUNCTION_KEY and HOST_MASTER_KEY say them; one that asks for none
+// is not tried with keys. Queues need what AzureWebJobsStorage names, Azurite on this machine by
+// default.
 package host_test
 
 import (
@@ -32,7 +34,8 @@ import (
 	"time"
 )
 
-var hostCommand = flag.String("host", "", "`command` of a host with {root} and {port} in it, or func")
+var hostCommand = flag.String("host", "",
+	"`command` of a host with {root} and {port} in it, or func")
 
 // checkout is the project's root, seen from this folder.
 const checkout = "../.."
@@ -91,16 +94,18 @@ func TestMain(m *testing.M) {
 // fakeFunc makes this test's program func: it holds the program that plays the host.
 const fakeFunc = "HOST_SUITE_FUNC"
 
-// playFunc is `func start --port N` on the script root in the working directory; like func it asks for
-// no keys.
+// playFunc is `func start --port N` on the script root in the working directory; like func it asks
+// for no keys.
 func playFunc() {
 	args := os.Args[1:]
 	if len(args) != 3 || args[0] != "start" || args[1] != "--port" {
 		fmt.Fprintf(os.Stderr, "func: want start --port N, got %q\n", args)
 		os.Exit(2)
 	}
-	host := exec.Command(os.Getenv(fakeFunc), "host", "-no-auth", "-root", ".", "-addr", "127.0.0.1:"+args[2])
-	host.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, fakeFunc+"=") })
+	host := exec.Command(os.Getenv(fakeFunc), "host", "-no-auth", "-root", ".", "-addr",
+		"127.0.0.1:"+args[2])
+	host.Env = slices.DeleteFunc(os.Environ(),
+		func(s string) bool { return strings.HasPrefix(s, fakeFunc+"=") })
 	host.Stdout, host.Stderr, host.Stdin = os.Stdout, os.Stderr, os.Stdin
 	if err := execOver(host); err != nil {
 		fmt.Fprintln(os.Stderr, "func:", err)
@@ -117,14 +122,15 @@ type app struct {
 
 // running is a host on a script root.
 type running struct {
-	t          *testing.T
-	root       string
-	base       string // http://127.0.0.1:port
-	gateway    *gateway
-	cmd        *exec.Cmd
-	out        *output
-	way        string // how the host calls a function with one HTTP output: proxied, forwarded or wrapped
-	keys       bool   // it asks for keys
+	t       *testing.T
+	root    string
+	base    string // http://127.0.0.1:port
+	gateway *gateway
+	cmd     *exec.Cmd
+	out     *output
+	// how the host calls a function with one HTTP output: proxied, forwarded or wrapped
+	way        string
+	keys       bool // it asks for keys
 	functionK  string
 	masterK    string
 	forEnviron []string
@@ -167,7 +173,8 @@ func start(t *testing.T, a app) *running {
 	dir := checkout
 	switch command {
 	case "":
-		r.cmd = exec.Command(program(t, "sandbox"), "host", "-root", r.root, "-addr", "127.0.0.1:"+port)
+		r.cmd = exec.Command(program(t, "sandbox"), "host", "-root", r.root, "-addr",
+			"127.0.0.1:"+port)
 	case "func":
 		if _, err := exec.LookPath("func"); err != nil {
 			t.Fatal("there is no func on PATH: install Azure Functions Core Tools, or name a host: " +
@@ -175,7 +182,8 @@ func start(t *testing.T, a app) *running {
 		}
 		r.cmd, dir = exec.Command("func", "start", "--port", port), r.root
 	default:
-		words := strings.Fields(strings.NewReplacer("{root}", r.root, "{port}", port).Replace(command))
+		words := strings.Fields(strings.NewReplacer("{root}", r.root, "{port}", port).Replace(
+			command))
 		r.cmd = exec.Command(words[0], words[1:]...)
 	}
 	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = dir, r.out, r.out
@@ -191,13 +199,14 @@ func start(t *testing.T, a app) *running {
 			return false
 		}
 		_ = res.Body.Close()
-		return res.StatusCode == http.StatusOK || a.without != "" && res.StatusCode == http.StatusServiceUnavailable
+		return res.StatusCode == http.StatusOK || a.without != "" &&
+			res.StatusCode == http.StatusServiceUnavailable
 	})
 	r.learnKeys()
 	if a.without != "" {
 		return r
 	}
-	if res := r.call(http.MethodGet, "/api/rw/echo", nil, ""); res.status != http.StatusOK {
+	if res := r.get("/api/rw/echo"); res.status != http.StatusOK {
 		t.Fatalf("the first call: %d %s\n%s", res.status, res.body, r.out)
 	}
 	r.await("the way of the first call in the log", 10*time.Second, func() bool {
@@ -245,7 +254,8 @@ func (r *running) stage(a app) {
 	text, _ := json.Marshal(host)
 	put("host.json", text, 0o644)
 	for _, name := range []string{"poll", "doctor", "health"} {
-		put(name+"/function.json", get(filepath.Join(checkout, "functions", name, "function.json")), 0o644)
+		put(name+"/function.json", get(filepath.Join(checkout, "functions", name, "function.json")),
+			0o644)
 	}
 	put("rw/function.json", []byte(httpBindings), 0o644)
 	put("orders/function.json", []byte(queueBindings), 0o644)
@@ -255,9 +265,11 @@ func (r *running) stage(a app) {
 		storage = "UseDevelopmentStorage=true"
 	}
 	settings := map[string]string{
-		"FUNCTIONS_WORKER_RUNTIME": "custom", "AzureWebJobsStorage": storage, "AzureWebJobsSecretStorageType": "files",
-		"TargetApp": "api://host-suite", "TargetTenantID": tenant, "FunctionIdentity": "RunAs=App",
-		"ApimUrl": r.gateway.url + "/up", "ApimKey": gatewayKey, "PollSchedule": "0 0 0 1 1 *",
+		"FUNCTIONS_WORKER_RUNTIME": "custom", "AzureWebJobsStorage": storage,
+		"AzureWebJobsSecretStorageType": "files",
+		"TargetApp":                     "api://host-suite", "TargetTenantID": tenant,
+		"FunctionIdentity": "RunAs=App",
+		"ApimUrl":          r.gateway.url + "/up", "ApimKey": gatewayKey, "PollSchedule": "0 0 0 1 1 *",
 		"IDENTITY_ENDPOINT": r.gateway.url + "/token", "IDENTITY_HEADER": identityHeader,
 	}
 	delete(settings, a.without)
@@ -297,7 +309,8 @@ func (r *running) learnKeys() {
 	_ = res.Body.Close()
 	r.keys = res.StatusCode == http.StatusUnauthorized
 	if r.keys && (r.functionK == "" || r.masterK == "") {
-		r.t.Fatal("the host asks for keys and prints none: set HOST_FUNCTION_KEY and HOST_MASTER_KEY")
+		r.t.Fatal(
+			"the host asks for keys and prints none: set HOST_FUNCTION_KEY and HOST_MASTER_KEY")
 	}
 }
 
@@ -322,7 +335,8 @@ func (r *running) stopNow() {
 	if r.t.Failed() {
 		r.t.Logf("the host printed:\n%s", r.out)
 	}
-	for name, secret := range map[string]string{"subscription key": gatewayKey, "identity header": identityHeader, "token": signature} {
+	for name, secret := range map[string]string{"subscription key": gatewayKey,
+		"identity header": identityHeader, "token": signature} {
 		if strings.Contains(r.out.String(), secret) {
 			r.t.Errorf("the %s is in the host's output", name)
 		}
@@ -357,8 +371,10 @@ func (a answer) code() string {
 	return problem.Code
 }
 
-// call sends one request with the function's key; target is written as it stands, key replaces the key.
-func (r *running) call(method, target string, body io.Reader, contentType string, key ...string) answer {
+// call sends one request with the function's key; target is written as it stands, key replaces the
+// key.
+func (r *running) call(method, target string, body io.Reader, contentType string,
+	key ...string) answer {
 	r.t.Helper()
 	res, began := r.send(method, target, body, contentType, key...)
 	defer res.Body.Close()
@@ -368,7 +384,14 @@ func (r *running) call(method, target string, body io.Reader, contentType string
 	return a
 }
 
-func (r *running) send(method, target string, body io.Reader, contentType string, key ...string) (*http.Response, time.Time) {
+// get is call for a GET.
+func (r *running) get(target string, key ...string) answer {
+	r.t.Helper()
+	return r.call(http.MethodGet, target, nil, "", key...)
+}
+
+func (r *running) send(method, target string, body io.Reader, contentType string, key ...string) (
+	*http.Response, time.Time) {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(r.t.Context(), method, r.base+"/", body)
 	if err != nil {

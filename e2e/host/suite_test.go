@@ -54,7 +54,8 @@ func suite(t *testing.T) {
 	for _, way := range []app{
 		{flags: map[string]any{}}, // as shipped: proxied where the host knows it, else forwarded
 		{flags: map[string]any{"enableProxyingHttpRequest": false}},
-		{flags: map[string]any{"enableProxyingHttpRequest": false, "enableForwardingHttpRequest": false}},
+		{flags: map[string]any{"enableProxyingHttpRequest": false,
+			"enableForwardingHttpRequest": false}},
 	} {
 		r := start(t, way)
 		t.Run(r.way, func(t *testing.T) {
@@ -75,11 +76,13 @@ func suite(t *testing.T) {
 	t.Run("functionTimeout", func(t *testing.T) {
 		r := start(t, app{timeout: "00:00:10"})
 		before := r.handlers()
-		a := r.call(http.MethodGet, "/api/rw/slow", nil, "")
-		if a.status != http.StatusGatewayTimeout || a.code() != "budget-spent" || a.took < 7*time.Second || a.took > 12*time.Second {
-			t.Errorf("want 504 budget-spent before 10 s are over, got %d %s after %s: %s", a.status, a.code(), a.took, a.body)
+		a := r.get("/api/rw/slow")
+		if a.status != http.StatusGatewayTimeout || a.code() != "budget-spent" ||
+			a.took < 7*time.Second || a.took > 12*time.Second {
+			t.Errorf("want 504 budget-spent before 10 s are over, got %d %s after %s: %s", a.status,
+				a.code(), a.took, a.body)
 		}
-		if a := r.call(http.MethodGet, "/api/rw/echo", nil, ""); a.status != http.StatusOK {
+		if a := r.get("/api/rw/echo"); a.status != http.StatusOK {
 			t.Errorf("the call after it: %d %s", a.status, a.body)
 		}
 		if after := r.handlers(); !slices.Equal(before, after) {
@@ -89,10 +92,11 @@ func suite(t *testing.T) {
 	t.Run("bad settings", func(t *testing.T) {
 		r := start(t, app{without: "TargetApp"})
 		r.gateway.clear() // where nobody asks for keys, the doctor has been
-		if a := r.call(http.MethodGet, "/api/rw/echo", nil, ""); a.status != http.StatusInternalServerError || a.code() != "settings" {
+		if a := r.get("/api/rw/echo"); a.status != http.StatusInternalServerError ||
+			a.code() != "settings" {
 			t.Errorf("want 500 settings, got %d %s", a.status, a.body)
 		}
-		if a := r.call(http.MethodGet, "/api/health", nil, ""); a.status != http.StatusServiceUnavailable {
+		if a := r.get("/api/health"); a.status != http.StatusServiceUnavailable {
 			t.Errorf("health: want 503, got %d", a.status)
 		}
 		if got := r.gateway.since(); len(got) != 0 {
@@ -107,33 +111,39 @@ func suite(t *testing.T) {
 // requests are paths, queries, bodies and headers on their way to the gateway.
 func (r *running) requests() {
 	by := func(proxied, forwarded, wrapped string) string {
-		return map[string]string{"proxied": proxied, "forwarded": forwarded, "wrapped": wrapped}[r.way]
+		return map[string]string{"proxied": proxied, "forwarded": forwarded,
+			"wrapped": wrapped}[r.way]
 	}
 	for target, want := range map[string]string{
-		"/api/rw/a%20b":             "/up/a%20b",
-		"/api/rw/a%2Bb":             "/up/a+b",
-		"/api/rw/a%2Fb":             by("/up/a%252Fb", "/up/a%2Fb", "/up/a%2Fb"),
-		"/api/rw/a/../b":            "/up/b",
-		"/api/rw/%C3%A9?q=%C3%A9+x": by("/up/%C3%A9?q=%C3%A9+x", "/up/%C3%A9?q=%C3%A9%20x", "/up/%C3%A9?q=%C3%A9+x"),
-		"/api/rw/x?id=1&id=2":       by("/up/x?id=1&id=2", "/up/x?id=1,2", "/up/x?id=1&id=2"),
+		"/api/rw/a%20b":  "/up/a%20b",
+		"/api/rw/a%2Bb":  "/up/a+b",
+		"/api/rw/a%2Fb":  by("/up/a%252Fb", "/up/a%2Fb", "/up/a%2Fb"),
+		"/api/rw/a/../b": "/up/b",
+		"/api/rw/%C3%A9?q=%C3%A9+x": by("/up/%C3%A9?q=%C3%A9+x", "/up/%C3%A9?q=%C3%A9%20x",
+			"/up/%C3%A9?q=%C3%A9+x"),
+		"/api/rw/x?id=1&id=2": by("/up/x?id=1&id=2", "/up/x?id=1,2", "/up/x?id=1&id=2"),
 	} {
 		r.gateway.clear()
-		a := r.call(http.MethodGet, target, nil, "")
+		a := r.get(target)
 		got := r.gateway.since()
 		if a.status != http.StatusOK || len(got) != 1 || !sameURI(got[0].uri, want) {
-			r.t.Errorf("GET %s: want the gateway to see %s, got %d %s, %+v", target, want, a.status, a.body, got)
+			r.t.Errorf("GET %s: want the gateway to see %s, got %d %s, %+v", target, want, a.status,
+				a.body, got)
 			continue
 		}
 		h := got[0].header
-		if many := strings.Join(h["X-Many"], ", "); many != "one, two, three" && many != "one,two, three" {
+		if many := strings.Join(h["X-Many"], ", "); many != "one, two, three" &&
+			many != "one,two, three" {
 			r.t.Errorf("X-Many arrived as %q", h["X-Many"])
 		}
-		if h["X-Functions-Key"] != nil || strings.Contains(h.Get("Authorization"), "of-the-caller") {
+		if h["X-Functions-Key"] != nil || strings.Contains(h.Get("Authorization"),
+			"of-the-caller") {
 			r.t.Errorf("the caller's credentials went on: %v", h)
 		}
 	}
 	r.gateway.clear()
-	if a := r.call(http.MethodGet, "/api/rw/%2e%2e%2fsecret", nil, ""); a.status != http.StatusBadRequest || a.code() != "bad-path" {
+	if a := r.get("/api/rw/%2e%2e%2fsecret"); a.status != http.StatusBadRequest ||
+		a.code() != "bad-path" {
 		r.t.Errorf("a way out of the path: want 400 bad-path, got %d %s", a.status, a.body)
 	}
 	if got := r.gateway.since(); len(got) != 0 {
@@ -150,7 +160,8 @@ func (r *running) requests() {
 		{"JSON", "application/json", body, false, ""},
 		{"a large text", "text/plain", big, false, ""},
 		{"bytes", "application/octet-stream", allBytes(), false, ""},
-		{"bytes of a type that the host takes for text", "image/png", allBytes(), false, "body-damaged"},
+		{"bytes of a type that the host takes for text", "image/png", allBytes(), false,
+			"body-damaged"},
 		{"a body in chunks", "text/plain", big, true, "body-lost"},
 	} {
 		r.gateway.clear()
@@ -167,7 +178,8 @@ func (r *running) requests() {
 			}
 		case c.refused != "" && r.way == "wrapped":
 			if a.code() != c.refused || len(got) != 0 {
-				r.t.Errorf("PUT %s: want %s, got %d %s, %d calls", c.name, c.refused, a.status, a.body, len(got))
+				r.t.Errorf("PUT %s: want %s, got %d %s, %d calls", c.name, c.refused, a.status,
+					a.body, len(got))
 			}
 		case a.status != http.StatusOK || len(got) != 1 || !bytes.Equal(got[0].body, c.body):
 			r.t.Errorf("PUT %s: got %d %s, %d calls", c.name, a.status, a.body, len(got))
@@ -186,26 +198,28 @@ func sameURI(got, want string) bool {
 // answers are what the gateway's answers become.
 func (r *running) answers() {
 	for _, code := range []int{200, 201, 204, 304, 400, 404, 409, 418, 500} {
-		a := r.call(http.MethodGet, "/api/rw/status/"+strconv.Itoa(code), nil, "")
+		a := r.get("/api/rw/status/" + strconv.Itoa(code))
 		if a.status != code || a.header.Get("X-Backend") != "yes" || a.err != nil {
-			r.t.Errorf("want %d of the backend, got %d %v %s, %v", code, a.status, a.header, a.body, a.err)
+			r.t.Errorf("want %d of the backend, got %d %v %s, %v", code, a.status, a.header, a.body,
+				a.err)
 		}
 	}
 	r.gateway.clear()
-	if a := r.call(http.MethodGet, "/api/rw/status/503", nil, ""); a.status != 503 || len(r.gateway.since()) != 3 {
+	if a := r.get("/api/rw/status/503"); a.status != 503 || len(r.gateway.since()) != 3 {
 		r.t.Errorf("want 503 after three tries, got %d after %d", a.status, len(r.gateway.since()))
 	}
 	if a := r.call(http.MethodHead, "/api/rw/echo", nil, ""); a.status != 200 || len(a.body) != 0 {
 		r.t.Errorf("HEAD: got %d %s", a.status, a.body)
 	}
-	if a := r.call(http.MethodGet, "/api/rw/large", nil, ""); a.status != 200 || len(a.body) != 1<<20 || a.err != nil {
+	if a := r.get("/api/rw/large"); a.status != 200 || len(a.body) != 1<<20 || a.err != nil {
 		r.t.Errorf("1 MiB: got %d, %d bytes, %v", a.status, len(a.body), a.err)
 	}
-	binary := r.call(http.MethodGet, "/api/rw/binary", nil, "")
-	cookies := r.call(http.MethodGet, "/api/rw/cookies", nil, "")
+	binary := r.get("/api/rw/binary")
+	cookies := r.get("/api/rw/cookies")
 	if r.way == "wrapped" {
 		if binary.code() != "cannot-carry" || cookies.code() != "cannot-carry" {
-			r.t.Errorf("what an envelope cannot carry: got %d %s, %d %s", binary.status, binary.code(), cookies.status, cookies.code())
+			r.t.Errorf("what an envelope cannot carry: got %d %s, %d %s", binary.status,
+				binary.code(), cookies.status, cookies.code())
 		}
 		return
 	}
@@ -246,15 +260,19 @@ func (r *running) events() {
 	} {
 		r.gateway.clear()
 		fire, _ := json.Marshal(map[string]string{"input": want.input})
-		a := r.call(http.MethodPost, "/admin/functions/"+name, bytes.NewReader(fire), "application/json", r.masterK)
+		a := r.call(http.MethodPost, "/admin/functions/"+name, bytes.NewReader(fire),
+			"application/json", r.masterK)
 		if a.status != http.StatusAccepted {
 			r.t.Errorf("firing %s: want 202, got %d %s", name, a.status, a.body)
 			continue
 		}
-		r.await("the call of "+name, 20*time.Second, func() bool { return len(r.gateway.since()) == 1 })
+		r.await("the call of "+name, 20*time.Second,
+			func() bool { return len(r.gateway.since()) == 1 })
 		got := r.gateway.since()[0]
-		if got.method != want.method || string(got.body) != want.body || !strings.HasPrefix(got.header.Get("Idempotency-Key"), "event-") {
-			r.t.Errorf("%s: got %s %s %q, Idempotency-Key %q", name, got.method, got.uri, got.body, got.header.Get("Idempotency-Key"))
+		if got.method != want.method || string(got.body) != want.body ||
+			!strings.HasPrefix(got.header.Get("Idempotency-Key"), "event-") {
+			r.t.Errorf("%s: got %s %s %q, Idempotency-Key %q", name, got.method, got.uri, got.body,
+				got.header.Get("Idempotency-Key"))
 		}
 	}
 }
@@ -278,7 +296,7 @@ func (r *running) knownKeys() {
 		{"/admin/functions", "the function's key", r.functionK, 401},
 		{"/admin/functions", "the master key", r.masterK, 200},
 	} {
-		if a := r.call(http.MethodGet, c.target, nil, "", c.key); a.status != c.want {
+		if a := r.get(c.target, c.key); a.status != c.want {
 			r.t.Errorf("%s with %s: want %d, got %d", c.target, c.name, c.want, a.status)
 		}
 	}
@@ -293,19 +311,21 @@ type report struct {
 
 func (r *running) doctor() report {
 	r.t.Helper()
-	a := r.call(http.MethodGet, "/api/doctor", nil, "", r.masterK)
+	a := r.get("/api/doctor", r.masterK)
 	var out report
-	if err := json.Unmarshal(a.body, &out); a.status != http.StatusOK || err != nil || out.Version != 1 {
+	if err := json.Unmarshal(a.body, &out); a.status != http.StatusOK || err != nil ||
+		out.Version != 1 {
 		r.t.Errorf("doctor: got %d %s, %v", a.status, a.body, err)
 	}
 	return out
 }
 
 func (r *running) health() {
-	if a := r.call(http.MethodGet, "/api/health", nil, "", ""); a.status != http.StatusOK {
+	if a := r.get("/api/health", ""); a.status != http.StatusOK {
 		r.t.Errorf("health: got %d %s", a.status, a.body)
 	}
-	if checks := r.doctor().Checks; !slices.ContainsFunc(checks, func(c struct{ ID, Status string }) bool { return c.Status == "ok" }) {
+	if checks := r.doctor().Checks; !slices.ContainsFunc(checks,
+		func(c struct{ ID, Status string }) bool { return c.Status == "ok" }) {
 		r.t.Errorf("doctor finds nothing in order: %+v", checks)
 	}
 }
@@ -322,8 +342,10 @@ func (r *running) killed() {
 			_ = p.Kill()
 		}
 	}
-	r.await("another handler", time.Minute, func() bool { now := r.handlers(); return len(now) > 0 && !slices.Equal(now, before) })
-	r.await("an answer of it", time.Minute, func() bool { return r.call(http.MethodGet, "/api/rw/echo", nil, "").status == http.StatusOK })
+	r.await("another handler", time.Minute,
+		func() bool { now := r.handlers(); return len(now) > 0 && !slices.Equal(now, before) })
+	r.await("an answer of it", time.Minute,
+		func() bool { return r.get("/api/rw/echo").status == http.StatusOK })
 }
 
 // handlers are the processes of the script root's handler; nil where the system does not show them.

@@ -28,8 +28,8 @@ type Config struct {
 	// OnLog gets each line of the host's log that logging.logLevel of host.json lets pass, one at a
 	// time and in order; it must not call the host.
 	OnLog func(LogEntry)
-	// OnRefusal is told of each request that the host itself refuses, which it answers without a body
-	// and without a line of log; from the request's own goroutine; nil: nobody.
+	// OnRefusal is told of each request that the host itself refuses, which it answers without a
+	// body and without a line of log; from the request's own goroutine; nil: nobody.
 	OnRefusal func(Refusal)
 	// NoTicks has timers run only when they are fired by hand.
 	NoTicks bool

@@ -28,7 +28,8 @@ func (h *Host) answer(ctx context.Context, req *request) (rp *reply, sent bool) 
 	}
 	release, ok := in.limits.enter()
 	if !ok {
-		h.refused(req, "", http.StatusTooManyRequests, "more requests than host.json allows (maxOutstandingRequests)")
+		h.refused(req, "", http.StatusTooManyRequests,
+			"more requests than host.json allows (maxOutstandingRequests)")
 		return status(http.StatusTooManyRequests, "X-FUNCTION-SCALEOUT", "1"), false
 	}
 	defer release()

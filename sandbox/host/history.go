@@ -15,11 +15,12 @@ type Invocation struct {
 	Reason   string // what the host logs behind Executing
 	// what it logs as Trigger Details, such as a message's id and dequeue count
 	Details  string
-	Method   string        // of an HTTP call
-	Path     string        // of an HTTP call, with the query less "code"
-	Attempt  int           // 0 for the first, above it for a retry
-	Attempts int           // that the retry policy allows in all; 0 without one or without a limit
-	Message  string        // id of a queue's message, the same for each delivery; "" for other triggers
+	Method   string // of an HTTP call
+	Path     string // of an HTTP call, with the query less "code"
+	Attempt  int    // 0 for the first, above it for a retry
+	Attempts int    // that the retry policy allows in all; 0 without one or without a limit
+	// id of a queue's message, the same for each delivery; "" for other triggers
+	Message  string
 	Delivery int           // of the message, from 1
 	Most     int           // deliveries of a message before it goes to the poison queue
 	Started  time.Time     // without the fault clock-skew

@@ -33,7 +33,8 @@ func (fn *function) noKey(req *request, g grant) string {
 	switch {
 	case g.level > anonymous:
 		return "the key is a function key, and " + fn.name + " wants the master key"
-	case req.hdr.Get("X-Functions-Key") != "" || slices.ContainsFunc(req.query.get("code"), func(c string) bool { return c != "" }):
+	case req.hdr.Get("X-Functions-Key") != "" || slices.ContainsFunc(req.query.get("code"),
+		func(c string) bool { return c != "" }):
 		return "the function key is not one that " + fn.name + " knows"
 	}
 	return "no function key: send it in the header x-functions-key"
@@ -51,7 +52,8 @@ func (in *instance) noRoute(req *request) (function, reason string) {
 		}
 		var takes []string
 		for _, m := range []string{
-			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+			http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+			http.MethodDelete, http.MethodOptions,
 		} {
 			if f.takes(m) {
 				takes = append(takes, m)

@@ -358,7 +358,8 @@ func (w *worker) probe(ctx context.Context, p *process) error {
 	tries := int(w.in.cfg.initTimeout/(pause*25/28)) + 1
 	o := &outgoing{method: http.MethodGet, target: "/", hdr: http.Header{}}
 	w.in.trace(o.hdr, nil, traceProbe)
-	// So many tries last 34 s of the 30 (recording E-never-listens), longer where a try takes its time.
+	// So many tries last 34 s of the 30 (recording E-never-listens), longer where a try takes its
+	// time.
 	most := w.in.h.clock.right().Add(w.in.cfg.initTimeout * 3 / 2)
 	for range tries {
 		if w.in.h.clock.right().After(most) {
@@ -415,9 +416,9 @@ func (h *Host) console(r io.Reader, stderr, errorsOnly bool, p *process) {
 	}
 }
 
-// readConsoleLine reads up to a line feed, a carriage return or both; ended reports whether one of them
-// came. A line is there as soon as its carriage return is, so afterCR remembers that a line feed
-// may follow (dotnet/runtime
+// readConsoleLine reads up to a line feed, a carriage return or both; ended reports whether one of
+// them came. A line is there as soon as its carriage return is, so afterCR remembers that a line
+// feed may follow (dotnet/runtime
 // src/libraries/System.Diagnostics.Process/src/System/Diagnostics/AsyncStreamReader.cs, which reads
 // the output of a process).
 func readConsoleLine(r *bufio.Reader, afterCR *bool) (line string, ended bool, err error) {
