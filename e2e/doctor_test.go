@@ -123,7 +123,7 @@ func TestDoctorTellsByItsExitStatus(t *testing.T) {
 	}
 	p.settings["FunctionIdentity"] = "RunAs=App;AppId=" + sandbox.StrangerClientID
 	status, out, _ = p.doctor(p.all(), "")
-	if status != 1 || !strings.Contains(out, "#role-missing") || !strings.Contains(out, "grant-role --principal") {
+	if status != 1 || !strings.Contains(out, "-explain role-missing") || !strings.Contains(out, "grant-role --principal") {
 		t.Errorf("without the role: want status 1 and the command, got %d\n%s", status, out)
 	}
 	status, out, _ = p.doctor(p.all(), "", "-json")
@@ -177,7 +177,7 @@ func TestDoctorByHandReadsLocalSettings(t *testing.T) {
 		"found by itself": nil, "with -settings": {"-settings", p.localSettings("other.json")},
 	} {
 		status, out, failed = p.doctor(own, "", args...)
-		if status != 1 || !strings.Contains(out, "#role-missing") || strings.Contains(out, "#settings-missing") {
+		if status != 1 || !strings.Contains(out, "-explain role-missing") || strings.Contains(out, "-explain settings-missing") {
 			t.Errorf("%s: want the environment's identity and the file's other settings, got %d\n%s", name, status, out)
 		}
 		if !strings.Contains(failed, "settings from the environment: FunctionIdentity; the others from ") {
@@ -215,7 +215,7 @@ func TestDoctorHoldsTheTokenAgainstAPolicyOffline(t *testing.T) {
 	}
 	write("")
 	status, out, _ = p.doctor(p.all(), "", "-offline", "-policy", policyFile, "-named-values", values)
-	if status != 1 || !strings.Contains(out, "#issuer-version") || !strings.Contains(out, "on the side of the registration") || !strings.Contains(out, "on the side of the policy") {
+	if status != 1 || !strings.Contains(out, "-explain issuer-version") || !strings.Contains(out, "on the side of the registration") || !strings.Contains(out, "on the side of the policy") {
 		t.Errorf("want the version with both sides, got %d\n%s", status, out)
 	}
 	if n := len(p.gate.History()); n != 0 {
@@ -246,7 +246,7 @@ func TestDoctorJudgesAnyPolicy(t *testing.T) {
 		{
 			"a broken document is a finding, and the other checks are made",
 			"<policies>\n<inbound>\n</policies>",
-			1, []string{":3: not well-formed XML", "#policy-unreadable", "FunctionIdentity names an identity"},
+			1, []string{":3: not well-formed XML", "-explain policy-unreadable", "FunctionIdentity names an identity"},
 		},
 	} {
 		file := filepath.Join(t.TempDir(), "their.xml")
@@ -269,10 +269,10 @@ func TestDoctorExplainsLinesFromStandardInput(t *testing.T) {
 	p := newPatient(t)
 	line := `{"time":"2026-11-25T10:00:00Z","level":"INFO","msg":"invocation","function":"poll","way":"proxied","method":"GET","path":"/api/x","status":401,` +
 		`"upstream_status":401,"attempts":1,"key":"primary","refusal":"key-invalid"}`
-	if status, out, _ := p.doctor(p.all(), "noise\n"+line+"\n", "-log", "-"); status != 1 || !strings.Contains(out, "#key-invalid") {
+	if status, out, _ := p.doctor(p.all(), "noise\n"+line+"\n", "-log", "-"); status != 1 || !strings.Contains(out, "-explain key-invalid") {
 		t.Errorf("want key-invalid, got %d\n%s", status, out)
 	}
-	if status, out, _ := p.doctor(p.all(), "", "-log", line); status != 1 || !strings.Contains(out, "#key-invalid") {
+	if status, out, _ := p.doctor(p.all(), "", "-log", line); status != 1 || !strings.Contains(out, "-explain key-invalid") {
 		t.Errorf("as an argument: want key-invalid, got %d\n%s", status, out)
 	}
 }
@@ -339,7 +339,7 @@ func TestTheFunctionDoctorAnswersJSONAndMakeDoctorPrintsIt(t *testing.T) {
 	script := exec.CommandContext(t.Context(), "../handler/doctor.sh", filepath.Join(p.root, "handler"), "orders-app")
 	script.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH")}
 	out, err := script.CombinedOutput()
-	if script.ProcessState.ExitCode() != 1 || !bytes.Contains(out, []byte("#role-missing")) || !bytes.Contains(out, []byte("since the start of this instance")) {
+	if script.ProcessState.ExitCode() != 1 || !bytes.Contains(out, []byte("-explain role-missing")) || !bytes.Contains(out, []byte("since the start of this instance")) {
 		t.Errorf("want the table and status 1, got %v\n%s", err, out)
 	}
 	said, err := os.ReadFile(calls)

@@ -31,6 +31,7 @@ const doctorUsage = `usage: handler doctor [flags]             say why calls are
        handler doctor -log LINE           explain a past call by its log line; "-" reads lines from standard input
        handler doctor -request            print what to ask of the team that owns the API
        handler doctor -show FILE          print a report that the function doctor answered; "-" for standard input
+       handler doctor -explain CODE       print what a finding's code means, such as key-invalid
 
 The app is read from $FUNCTIONS_APP_ROOT_PATH, else from the folder of this program, else from the working directory; its settings come from the
 environment, and from local.settings.json where the environment has none of them. Exit status: 0 nothing found, warnings aside; 1 findings; 2 could
@@ -42,9 +43,10 @@ not run.
 type doctorOptions struct {
 	root, settings      string
 	policies            policyFlags
-	log, show           string
+	log, show, explain  string
 	logGiven            bool // -log "" is a line too
 	json, call, offline bool
+	short               bool
 	request             bool
 	values              map[string]string
 
@@ -85,7 +87,9 @@ func parseDoctor(args []string, stderr io.Writer) (*doctorOptions, error) {
 	o.policies.register(f)
 	f.StringVar(&o.log, "log", "", "log `line` to explain; - for lines on standard input")
 	f.StringVar(&o.show, "show", "", "print the report in a `file`; - for standard input")
+	f.StringVar(&o.explain, "explain", "", "print what a finding's `code` means")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.short, "short", false, "print findings and warnings alone")
 	f.BoolVar(&o.call, "call", false, "call with every function's own method, POST included")
 	f.BoolVar(&o.offline, "offline", false, "send nothing to the gateway")
 	f.BoolVar(&o.request, "request", false, "print what to ask of the team that owns the API")
@@ -116,6 +120,9 @@ func parseDoctor(args []string, stderr io.Writer) (*doctorOptions, error) {
 }
 
 func (o *doctorOptions) run(ctx context.Context) (int, error) {
+	if o.explain != "" {
+		return 0, doctor.WriteCause(o.stdout, o.explain)
+	}
 	if o.show != "" {
 		return o.showReport()
 	}
@@ -158,7 +165,9 @@ func (o *doctorOptions) run(ctx context.Context) (int, error) {
 }
 
 func (o *doctorOptions) write(r *doctor.Report) error {
-	write := r.WriteTable
+	write := func(w io.Writer) error {
+		return r.WriteTable(w, doctor.Style{Short: o.short, Colour: colour(o.stdout), Page: page()})
+	}
 	if o.json {
 		write = r.WriteJSON
 	}
@@ -281,6 +290,23 @@ func readLocalSettings(file string) (map[string]string, error) {
 		return nil, fmt.Errorf("reading the settings: %w", err)
 	}
 	return values, nil
+}
+
+// repository is the address of the project's repository, without a slash at its end. It is set by the
+// linker where a package is made: -X main.repository=https://github.com/owner/name.
+var repository string
+
+// page is the address of the page that explains the findings of this release, or "".
+func page() string {
+	if repository == "" || release == "" {
+		return ""
+	}
+	return repository + "/blob/v" + release + "/docs/troubleshooting.md"
+}
+
+// colour reports whether a person watches who wants colours (https://no-color.org).
+func colour(w io.Writer) bool {
+	return terminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // terminal tells whether a person watches.

@@ -82,12 +82,22 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(file), nil
 }
 
+// repository is the address of the repository that a workflow runs for, or "": the doctor points to a
+// page there (docs.github.com "Variables reference", default environment variables).
+func repository() string {
+	server, name := os.Getenv("GITHUB_SERVER_URL"), os.Getenv("GITHUB_REPOSITORY")
+	if server == "" || name == "" {
+		return ""
+	}
+	return server + "/" + name
+}
+
 // build compiles the program of pkg for the platform of Azure Functions. Everything that could put
 // this machine into the binary is off: paths, version control state, the environment's own flags.
 // What the program is to say of its version is given to it.
 func build(ctx context.Context, module, pkg, out, release string, stderr io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -buildid= -X main.release="+release, "-o", out, pkg)
+		"-ldflags", "-s -w -buildid= -X main.release="+release+" -X main.repository="+repository(), "-o", out, pkg)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0",
 		"GOFLAGS=", "GOEXPERIMENT=")

@@ -53,10 +53,46 @@ tells apart; *tells* is the command that does.
 Written from handler/internal/cause by ` + "`go test ./handler/internal/cause -run TestPage -update`" + `.
 `
 
+// symptoms is the index of the page: what people see, and what it may come from, the most likely first.
+var symptoms = []struct {
+	seen  string
+	codes []Code
+}{
+	{"the function never runs", []Code{AppFiles, TriggerConnection, HostIdentity}},
+	{"500 with our code `settings`; a `fault` line at the start", []Code{SettingsMissing, SettingsPlaceholder, SettingsReference, SettingsValue, IdentityString, URLForm, KeyForm}},
+	{"a setting has no effect", []Code{SettingsStray, ProxyAddress}},
+	{"500 with our code `identity-refused`", []Code{IdentityNotAttached, IdentityEndpointMissing, ClientSecretWrong, ClientSecretExpired, FederatedCredential, ResourceUnknown, AssignmentRequired, TokenTenant}},
+	{"503 with our code `identity-unavailable`", []Code{IdentityEndpointDown, IdentityEndpointHangs, ResourceRefused, IdentityPlatform, AuthorityUnreachable, EntraBusy}},
+	{"it works in Azure and not on a laptop", []Code{AzMissing, AzSignedOut, ConsentMissing, RoleUser, AccountOfAnotherTenant, GatewayName}},
+	{"it works on a laptop and not in Azure", []Code{DeveloperInAzure, RoleMissing, GatewayName, GatewayConnection, Forbidden}},
+	{"502 with our code `gateway-unreachable`", []Code{GatewayName, GatewayConnection, ProxyDown, ProxyRefuses, GatewayCertificate, GatewayCertificateName, GatewayClientCertificate, GatewayTLS, GatewaySilent}},
+	{"504 with our code `budget-spent`", []Code{BudgetSpent}},
+	{"401 \"Access denied due to missing subscription key\"", []Code{KeyMissing}},
+	{"401 \"Access denied due to invalid subscription key\"", []Code{KeyInvalid}},
+	{"401 with another text of the gateway's", []Code{RoleMissing, TokenAudience, IssuerVersion, TokenTime, TokenSignature, TokenRefused}},
+	{"401 or 403 whose text is nobody's for certain", []Code{RefusalUnclear, KeyUnproven, NotTheGateways, Forbidden}},
+	{"403 \"Out of call volume quota\"", []Code{QuotaSpent}},
+	{"404 \"Resource not found\"", []Code{OperationUnknown, BackendNotFound}},
+	{"429", []Code{RateLimited, IdentityThrottled}},
+	{"500 or 502 to 504 of the gateway's", []Code{GatewayError, FrontDoor, BackendError}},
+	{"a web page, or a redirect", []Code{Portal, Redirect, IdentityAnswerHTML}},
+	{"an answer that ends early", []Code{AnswerCut}},
+	{"everybody may call", []Code{APIOpen, TokenUnchecked, PolicyNoToken}},
+	{"wrapped calls lose or change bodies", []Code{BodyLost, BodyDamaged, BodyTooLarge, CannotCarry}},
+}
+
 // page is docs/troubleshooting.md: the table for people.
 func page() string {
 	var b strings.Builder
 	b.WriteString(head)
+	b.WriteString("\n## By symptom\n\n| what is seen | causes |\n| --- | --- |\n")
+	for _, s := range symptoms {
+		var links []string
+		for _, code := range s.codes {
+			links = append(links, "["+string(code)+"](#"+string(code)+")")
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", s.seen, strings.Join(links, ", "))
+	}
 	for i := range Table {
 		c := &Table[i]
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", c.Code, strings.ToUpper(c.Title[:1])+c.Title[1:])

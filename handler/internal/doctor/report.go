@@ -28,6 +28,9 @@ type Result struct {
 	Saw       string     `json:"saw"`    // one line
 	Fix       string     `json:"fix"`    // one line, "" where nothing is to be done
 	Anchor    cause.Code `json:"anchor"` // its entry in docs/troubleshooting.md; "" where there is none
+	// Needs is the check whose failure kept this one from running; "" where it ran, or has nothing to
+	// compare with.
+	Needs string `json:"needs,omitempty"`
 }
 
 // Report is the result of a run.
@@ -49,7 +52,7 @@ func newReport(results []Result) *Report {
 		}
 		r.OK = r.OK && one.Status != Finding
 		i := slices.IndexFunc(r.Checks, func(have Result) bool {
-			return have.ID == one.ID && have.Title == one.Title && have.Status == one.Status && have.Saw == one.Saw && have.Fix == one.Fix && have.Anchor == one.Anchor
+			return have.ID == one.ID && have.Title == one.Title && have.Status == one.Status && have.Saw == one.Saw && have.Fix == one.Fix && have.Anchor == one.Anchor && have.Needs == one.Needs
 		})
 		if i < 0 {
 			r.Checks = append(r.Checks, one)

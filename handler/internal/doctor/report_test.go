@@ -55,6 +55,48 @@ func TestTableAndJSONAreAsDocumented(t *testing.T) {
 	}
 }
 
+// What was not run because of one failure is one line below it, with -short the rest is left out, and
+// colours and links are for who wants them.
+func TestTheTableIsShortWhereItMayBe(t *testing.T) {
+	r := newReport([]Result{
+		{ID: "settings", Title: "the settings are complete", Status: OK},
+		{ID: "key", Title: "the gateway accepts the key", Functions: []string{"a"}, Status: Finding, Saw: "401", Fix: "do", Anchor: "key-invalid"},
+		{ID: "call", Title: "the gateway accepts the token", Status: NotRun, Saw: "needs: x", Needs: "key"},
+		{ID: "policy", Title: "the token passes the policy", Status: NotRun, Saw: "needs: x", Needs: "key"},
+		{ID: "of-a-later-version", Title: "new", Status: "odd"},
+	})
+	write := func(s Style) string {
+		var b strings.Builder
+		must(t, r.WriteTable(&b, s))
+		return b.String()
+	}
+	whole := write(Style{Page: "https://host/page"})
+	for _, want := range []string{"settings\nok ", "\n\ngateway\nFINDING  the gateway accepts the key", "so   2 checks not run, which need this\n",
+		"see  https://host/page#key-invalid\n", "odd  new", "1 finding, 0 warnings, 1 ok, 2 not run"} {
+		if !strings.Contains(whole, want) {
+			t.Errorf("want %q in\n%s", want, whole)
+		}
+	}
+	if strings.Contains(whole, "needs: ") || strings.Contains(whole, "\x1b") {
+		t.Errorf("want no line for what needs the key, and no colour, in\n%s", whole)
+	}
+	short := write(Style{Short: true, Colour: true})
+	if strings.Contains(short, "complete") || !strings.Contains(short, "\x1b[1;31mFINDING\x1b[0m  the gateway") || !strings.Contains(short, "handler doctor -explain key-invalid") {
+		t.Errorf("want the finding alone, in red, got\n%s", short)
+	}
+}
+
+func TestACauseIsExplainedByTheProgramAlone(t *testing.T) {
+	var b strings.Builder
+	must(t, WriteCause(&b, "key-invalid"))
+	if text := b.String(); !strings.HasPrefix(text, "key-invalid: the gateway does not accept the key\n  - ") || !strings.Contains(text, "\n  fix: ") {
+		t.Errorf("got %s", text)
+	}
+	if err := WriteCause(&b, "nothing-such"); err == nil {
+		t.Error("want an error for a code that is none")
+	}
+}
+
 func TestOnlyFindingsMakeAReportBad(t *testing.T) {
 	for status, exit := range map[Status]int{OK: 0, Warning: 0, NotRun: 0, Finding: 1} {
 		r := newReport([]Result{{ID: "a", Status: OK}, {ID: "b", Status: status}})

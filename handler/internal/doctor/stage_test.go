@@ -256,7 +256,7 @@ func anchors(r *Report) []string {
 func table(t *testing.T, r *Report) string {
 	t.Helper()
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil {
+	if err := r.WriteTable(&b, Style{}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

@@ -48,6 +48,7 @@ type node struct {
 	results []Result
 	out     any
 	status  Status // the worst
+	root    *node  // whose failure kept this one from running, at the end of the chain; nil where it ran
 }
 
 func newWalk(o Options) *walk {
@@ -199,6 +200,10 @@ func (w *walk) visit(ctx context.Context, n *node) {
 	}
 	for _, id := range n.check.needs {
 		if have := n.waits[id]; have.status == Finding || have.status == NotRun {
+			n.root = have
+			if have.root != nil {
+				n.root = have.root
+			}
 			n.finish([]outcome{notRun("needs: " + have.check.title)}, nil)
 			return
 		}
@@ -240,7 +245,11 @@ func (n *node) finish(outcomes []outcome, out any) {
 		if o.title != "" {
 			title = o.title
 		}
-		n.results = append(n.results, Result{ID: n.check.id, Title: title, Status: o.status, Saw: o.saw, Fix: o.fix, Anchor: o.anchor})
+		needs := ""
+		if n.root != nil {
+			needs = n.root.check.id
+		}
+		n.results = append(n.results, Result{Needs: needs, ID: n.check.id, Title: title, Status: o.status, Saw: o.saw, Fix: o.fix, Anchor: o.anchor})
 		if slices.Index(severity, o.status) > slices.Index(severity, n.status) {
 			n.status = o.status
 		}
