@@ -243,8 +243,7 @@ func (s *sandbox) awaitTick(ctx context.Context, f console.Function) (console.In
 		}
 		return "", false
 	}
-	_, own := s.lookup("PollSchedule")
-	scheduled := strings.EqualFold(f.Detail, "%PollSchedule%") && !own
+	scheduled := s.soon && strings.HasSuffix(f.Detail, "(PollSchedule)")
 	if !scheduled {
 		if _, err := s.host.Fire(f.Name, host.Event{}); err != nil {
 			return console.Invocation{}, err

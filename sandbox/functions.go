@@ -177,7 +177,7 @@ func (s *sandbox) hints(lookup func(string) (string, bool)) {
 					if strings.EqualFold(m.Name, "schedule") {
 						value = "0 */5 * * * *"
 					}
-					if _, ok := lookup(n[1]); !ok && !said[n[1]] && !strings.EqualFold(n[1], "PollSchedule") {
+					if _, ok := lookup(n[1]); !ok && !said[n[1]] {
 						said[n[1]] = true
 						s.hint(f.Name, n[1], value)
 					}

@@ -194,6 +194,9 @@ func TestWhatTheHostRefusesIsShown(t *testing.T) {
 	_, flags := stage(t)
 	console, stdout, _ := up(t, flags)
 	_, body := send(t, "GET", console+"/overview", "")
+	if !strings.Contains(body, " * * * * * (PollSchedule)") {
+		t.Errorf("the schedule of poll is not shown: %s", body)
+	}
 	_, rest, _ := strings.Cut(body, "Functions host ")
 	host, _, _ := strings.Cut(rest, " ")
 	ask := func(method, path, key string, want int) {

@@ -46,6 +46,7 @@ type sandbox struct {
 	user      []setting         // the user's own, of file and environment
 	settings  map[string]string // the stand-ins', in their place
 	sources   string            // one line
+	soon      bool              // poll's schedule is the sandbox's: it ticks soon after the start
 	identity  *identity.Server  // nil: az
 	gateway   *gateway.Gateway  // nil: real
 	host      *host.Host
@@ -112,6 +113,10 @@ func (s *sandbox) startAll(ctx context.Context, environ []string) error {
 		}
 	}
 	s.sources = sources(s.options.settings, s.user, replaced)
+	if _, ok := s.lookup("PollSchedule"); !ok {
+		s.soon = true
+		s.environ = with(s.environ, "PollSchedule="+minuteFrom(time.Now(), firstTick))
+	}
 	s.functions = resolved(s.functions, s.lookup)
 	s.hints(s.lookup)
 	if err := s.takeTraces(); err != nil {
@@ -292,11 +297,7 @@ func (s *sandbox) startHost() error {
 	} else {
 		addr = "127.0.0.1:0"
 	}
-	environ := s.environ
-	if _, ok := s.lookup("PollSchedule"); !ok {
-		environ = with(environ, "PollSchedule="+minuteFrom(time.Now(), firstTick))
-	}
-	h, err := s.newHost(addr, environ, s.gateway != nil)
+	h, err := s.newHost(addr, s.environ, s.gateway != nil)
 	if err != nil {
 		return err
 	}
