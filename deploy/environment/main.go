@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+	if err := run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -41,6 +41,10 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) er
 	checkOnly := flags.Bool("n", false, "check only, write nothing")
 	preflight := flags.Bool("preflight", false, "then run scripts/preflight, which asks Azure about what was chosen")
 	root := flags.String("root", ".", "the folder of azure.yaml")
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: environment [flags] [NAME]\n\nNAME is the azd environment, AZURE_ENV_NAME when missing: its choices stand in deploy/env/NAME.json.\n\nflags:")
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

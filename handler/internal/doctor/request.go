@@ -153,14 +153,14 @@ az rest --method POST --url "https://graph.microsoft.com/v1.0/servicePrincipals/
 
 	fmt.Fprint(out, "\n### Calls that come\n\n| function | trigger | method | URL |\n| --- | --- | --- | --- |\n")
 	for _, r := range routes {
-		url := "<set ApimUrl>"
+		url, below := "<set ApimUrl>", ""
 		if r.f.Target != nil {
 			url = r.f.Target.Redacted()
 			if r.values.CatchAll != "" {
-				url += " and below"
+				below = " and below"
 			}
 		}
-		fmt.Fprintf(out, "| %s | %s | %s | `%s` |\n", r.f.App.Name, r.f.App.Trigger.Type, methods(r), url)
+		fmt.Fprintf(out, "| %s | %s | %s | `%s`%s |\n", r.f.App.Name, r.f.App.Trigger.Type, methods(r), url, below)
 	}
 	if f.KeyHeader != "" {
 		fmt.Fprintf(out, "\n### A subscription key\n\nWe send it in the header `%s`. Please give us primary and secondary key of a subscription whose scope covers the API, by a safe way "+

@@ -31,7 +31,7 @@ func TestTheRequestSaysAllThatTheOtherTeamNeeds(t *testing.T) {
 		"## 1. user-assigned managed identity, client id " + sandbox.ReaderClientID, "## 2. user-assigned managed identity, client id " + sandbox.WriterClientID,
 		"grant-role --principal 0b7ec700-0000-4000-8000-0000000000c2 --api " + sandbox.APIURI + " --role Api.Read", "--role Api.Write",
 		"<audience>" + sandbox.APIURI + "</audience>", "<audience>" + sandbox.APIClientID + "</audience>", "<value>Api.Write</value>",
-		"https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0/.well-known/openid-configuration", "| read | httpTrigger | GET |", "and below",
+		"https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0/.well-known/openid-configuration", "| read | httpTrigger | GET |", "` and below |",
 		"| poll | timerTrigger | GET |", "Ocp-Apim-Subscription-Key", "handler doctor -offline -policy",
 	} {
 		if !strings.Contains(got, want) {
