@@ -152,6 +152,13 @@ func checkCommand(t *testing.T, command string) string {
 		return unknownFlag(command, string(out))
 	case words[0] == "sh" && strings.HasPrefix(words[1], "scripts/"): // of a reader who is in deploy/
 		return checkCommand(t, "deploy/"+words[1])
+	case words[0] == "mkdir":
+	case words[0] == "cp": // the last word is the reader's own
+		for _, from := range words[1 : len(words)-1] {
+			if _, err := os.Stat(filepath.Join("..", from)); err != nil {
+				return err.Error()
+			}
+		}
 	case strings.HasPrefix(words[0], "deploy/"):
 		script, err := os.ReadFile(filepath.Join("..", words[0]))
 		if err != nil {
