@@ -263,7 +263,11 @@ func TestRealGatewayIsReachedByOneGet(t *testing.T) {
 				w.Write([]byte(test.body))
 			}))
 			t.Cleanup(gateway.Close)
-			_, flags := stage(t)
+			root, flags := stage(t)
+			eager := `{"bindings":[{"type":"timerTrigger","name":"timer","schedule":"%PollSchedule%","runOnStartup":true}]}`
+			if err := os.WriteFile(filepath.Join(root, "poll", "function.json"), []byte(eager), 0o644); err != nil {
+				t.Fatal(err)
+			}
 			tools := t.TempDir()
 			if err := os.WriteFile(filepath.Join(tools, "az"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
 				t.Fatal(err)
