@@ -322,9 +322,11 @@ func (s *stage) version(v int) {
 }
 
 // metadata has the gateway trust the metadata of one version, whatever the tokens are.
-func (s *stage) metadata(version string) {
+func (s *stage) metadata(version string) { s.metadataOf(sandbox.TenantID, version) }
+
+func (s *stage) metadataOf(tenant, version string) {
 	s.front = func(next http.Handler) http.Handler {
-		values := map[string]string{"openid-config-url": s.address + "/" + sandbox.TenantID + version + "/.well-known/openid-configuration",
+		values := map[string]string{"openid-config-url": s.address + "/" + tenant + version + "/.well-known/openid-configuration",
 			"client-id": sandbox.APIClientID, "app-id-uri": sandbox.APIURI}
 		primary, _, err := s.gate.Keys("sandbox")
 		must(s.t, err)

@@ -283,25 +283,36 @@ func TestOfflineTheGatewayIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Both steps of an application by a federated identity are checks of their own, so that the finding says which of them failed.
+// Both steps of an application by a federated identity are checks of their own, so that the finding says
+// which of them failed. The application and the API are in another tenant than the identity.
 func TestAFederatedIdentityIsCheckedInTwoSteps(t *testing.T) {
-	for name, subject := range map[string]string{"it fits": "0b7ec700-0000-4000-8000-0000000000c2", "another subject": sandbox.ReaderClientID} {
+	const reader = "0b7ec700-0000-4000-8000-0000000000c2"
+	for name, tc := range map[string]struct {
+		subject, identity, assertion string
+		want                         []string
+	}{
+		"it fits":         {reader, sandbox.ReaderClientID, "subject " + reader + ", audience fb60f99c", nil},
+		"another subject": {sandbox.ReaderClientID, sandbox.ReaderClientID, "subject " + reader, []string{"federated-credential"}},
+		"not attached":    {reader, sandbox.DetachedClientID, "", []string{"identity-not-attached"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
-			s.options.Offline = true
 			s.registration(nil, nil)
-			s.tenant.Applications[0].Federated = []sandbox.FederatedCredential{{Issuer: "https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0", Subject: subject}}
-			s.settings["FunctionIdentity"] = "RunAs=App;AppId=" + sandbox.AppClientID + ";TenantId=" + sandbox.TenantID + ";FederatedIdentity=" + sandbox.ReaderClientID
+			application := &s.tenant.Applications[0]
+			application.Tenants = []string{sandbox.OtherTenantID}
+			application.Federated = []sandbox.FederatedCredential{{Issuer: "https://login.microsoftonline.com/" + sandbox.TenantID + "/v2.0", Subject: tc.subject}}
+			s.metadataOf(sandbox.OtherTenantID, "/v2.0")
+			s.settings["TargetTenantID"] = sandbox.OtherTenantID
+			s.settings["FunctionIdentity"] = "RunAs=App;AppId=" + sandbox.AppClientID + ";TenantId=" + sandbox.OtherTenantID + ";FederatedIdentity=" + tc.identity
 			r := s.run()
-			if got := only(t, r, "assertion"); got.Status != OK || !strings.Contains(got.Saw, "subject 0b7ec700-0000-4000-8000-0000000000c2, audience fb60f99c") {
-				t.Errorf("want the assertion's facts, got %s: %s", got.Status, got.Saw)
+			if got := only(t, r, "assertion"); (got.Status == OK) != (tc.assertion != "") || !strings.Contains(got.Saw, tc.assertion) {
+				t.Errorf("assertion: want %q, got %s: %s", tc.assertion, got.Status, got.Saw)
 			}
-			want := []string{"federated-credential"}
-			if subject != sandbox.ReaderClientID {
-				want = nil
+			if got := anchors(r); !slices.Equal(got, tc.want) {
+				t.Errorf("want %v, got %v\n%s", tc.want, got, table(t, r))
 			}
-			if got := anchors(r); !slices.Equal(got, want) {
-				t.Errorf("want %v, got %v\n%s", want, got, table(t, r))
+			if got := only(t, r, "call"); (got.Status == OK) != (tc.want == nil) {
+				t.Errorf("the call: got %s: %s", got.Status, got.Saw)
 			}
 			s.mustHoldNoSecret(r)
 		})
