@@ -19,8 +19,8 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// checkAssertionLocked takes an assertion that the application signed itself (iss = client id: certificate) or one of an issuer that a
-// federated credential names.
+// checkAssertionLocked takes an assertion that the application signed itself (iss = client id:
+// certificate) or one of an issuer that a federated credential names.
 func (s *Server) checkAssertionLocked(app *Application, assertion string, r *http.Request, entry *Request) *oauthError {
 	claims := assertionClaims{}
 	token, _, err := jwt.NewParser().ParseUnverified(assertion, &claims)
@@ -36,8 +36,9 @@ func (s *Server) checkAssertionLocked(app *Application, assertion string, r *htt
 	return s.checkFederatedLocked(app, claims, assertion)
 }
 
-// checkCertificateLocked finds the certificate by the header's x5t (SHA-1) or x5t#S256, as "Microsoft identity platform
-// application authentication certificate credentials" describes the assertion.
+// checkCertificateLocked finds the certificate by the header's x5t (SHA-1) or x5t#S256, as
+// "Microsoft identity platform application authentication certificate credentials" describes the
+// assertion.
 func (s *Server) checkCertificateLocked(app *Application, token *jwt.Token, assertion string, r *http.Request) *oauthError {
 	cert := slices.IndexFunc(app.Certificates, func(c *x509.Certificate) bool { return thumbprintMatches(c, token.Header) })
 	if cert < 0 {
@@ -108,8 +109,8 @@ func (s *Server) verifyLocked(assertion string, keys []any, more func(assertionC
 	return s.errorf(700027, "The signature is invalid: "+err.Error())
 }
 
-// assertionClaims are the claims of an assertion. Moments may be texts of numbers, as MSAL.NET writes
-// them (Microsoft.Identity.Client 4.92, JsonWebToken), and Entra takes them.
+// assertionClaims are the claims of an assertion. Moments may be texts of numbers, as MSAL.NET
+// writes them (Microsoft.Identity.Client 4.92, JsonWebToken), and Entra takes them.
 type assertionClaims map[string]any
 
 func (c assertionClaims) plain() jwt.MapClaims {

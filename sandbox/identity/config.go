@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Ids of the default tenant. They are fixed so that settings can name them; keys and secrets are fresh at each start.
+// Ids of the default tenant. They are fixed so that settings can name them; keys and secrets are
+// fresh at each start.
 const (
 	TenantID      = "5a9d0b0c-0000-4000-8000-000000000001" // the directory
 	OtherTenantID = "5a9d0b0c-0000-4000-8000-0000000000ff" // where tokens of the fault wrong-tenant come from
@@ -33,16 +34,17 @@ const (
 	exchangeClientID = "fb60f99c-7a34-4190-8149-302f77469936"
 )
 
-// Config describes a tenant, and the app that the identity endpoint serves. Every field left at its zero value takes the
-// default of the constants above.
+// Config describes a tenant, and the app that the identity endpoint serves. Every field left at
+// its zero value takes the default of the constants above.
 type Config struct {
 	TenantID string // GUID
 	// Header is the value wanted in X-IDENTITY-HEADER; random when empty.
 	Header string
-	// Life is the life of a managed identity's token: 24 h 5 min when zero, as captured tokens have it
-	// (Azure/azure-sdk-for-net#27019).
+	// Life is the life of a managed identity's token: 24 h 5 min when zero, as captured tokens
+	// have it (Azure/azure-sdk-for-net#27019).
 	Life time.Duration
-	// RefreshIn, in whole seconds, is sent as refresh_in when positive. App Service is not documented to send it.
+	// RefreshIn, in whole seconds, is sent as refresh_in when positive. App Service is not
+	// documented to send it.
 	RefreshIn time.Duration
 
 	Identities   []ManagedIdentity // nil: one system-assigned, reader, writer, stranger, and one that is not attached
@@ -69,7 +71,8 @@ type ManagedIdentity struct {
 type Resource struct {
 	Name, ClientID string
 	URIs           []string // App ID URIs
-	// Version is api.requestedAccessTokenVersion of the manifest: 2, or 1 (null counts as 1). The zero value is 1.
+	// Version is api.requestedAccessTokenVersion of the manifest: 2, or 1 (null counts as 1). The
+	// zero value is 1.
 	Version            int
 	AssignmentRequired bool     // no token without an app role
 	UseGUID            bool     // optional claim aud with use_guid: v1 tokens name the client id
@@ -81,8 +84,8 @@ type Resource struct {
 // Application is an app registration that signs in by itself.
 type Application struct {
 	Name, ClientID, ObjectID string
-	// Tenants are those that know it, where it is not the tenant alone: a multitenant application is
-	// known in the tenant of an API as well. Nil means the tenant.
+	// Tenants are those that know it, where it is not the tenant alone: a multitenant application
+	// is known in the tenant of an API as well. Nil means the tenant.
 	Tenants      []string
 	Secrets      []Secret
 	Certificates []*x509.Certificate `json:"-"`
@@ -100,8 +103,9 @@ type Secret struct {
 // FederatedCredential says whose assertions stand for an application. Comparison minds case.
 type FederatedCredential struct {
 	Issuer, Subject, Audience string // Audience "": api://AzureADTokenExchange
-	// Keys are the issuer's public keys, *rsa.PublicKey or *ecdsa.PublicKey. None means this server's
-	// own, with which it signs tokens of managed identities and of the pretended cluster.
+	// Keys are the issuer's public keys, *rsa.PublicKey or *ecdsa.PublicKey. None means this
+	// server's own, with which it signs tokens of managed identities and of the pretended
+	// cluster.
 	Keys []any `json:"-"`
 }
 
@@ -117,7 +121,8 @@ func (a *Application) in(tenant, home string) bool {
 type Developer struct {
 	ObjectID, Name, UPN string
 	SignedOut           bool
-	// NoConsent has the CLI's own consent withdrawn: resources that do not pre-authorize the CLI are refused.
+	// NoConsent has the CLI's own consent withdrawn: resources that do not pre-authorize the CLI
+	// are refused.
 	NoConsent bool
 	Roles     Assignments // roles that allow users, granted to this one
 }
@@ -224,7 +229,8 @@ func (a Assignments) clone() Assignments {
 	return out
 }
 
-// derivedID makes an object id from a client id, so that the two are told apart and stay the same at each start.
+// derivedID makes an object id from a client id, so that the two are told apart and stay the same
+// at each start.
 func derivedID(clientID string) string {
 	if clientID == "" {
 		return ""
@@ -235,8 +241,9 @@ func derivedID(clientID string) string {
 	return "0b7ec700" + clientID[min(8, len(clientID)):len(clientID)-1] + string(next)
 }
 
-// resource finds what a token is asked for: an App ID URI, with or without a slash at its end, or the client id. audience is
-// the aud of a v1 token: what was asked for, unless the registration pins the client id.
+// resource finds what a token is asked for: an App ID URI, with or without a slash at its end, or
+// the client id. audience is the aud of a v1 token: what was asked for, unless the registration
+// pins the client id.
 func (c *Config) resource(asked string) (r *Resource, audience string) {
 	for i := range c.Resources {
 		r := &c.Resources[i]

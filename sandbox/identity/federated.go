@@ -13,8 +13,8 @@ const (
 	clusterSubject = "system:serviceaccount:default:sandbox"
 )
 
-// federate adds the federated credential of a flag, [tenant/]client-id=issuer,subject. An application
-// that is not there is made, with the role Api.Read of the API.
+// federate adds the federated credential of a flag, [tenant/]client-id=issuer,subject. An
+// application that is not there is made, with the role Api.Read of the API.
 func (c *Config) federate(text string) error {
 	who, credential, ok := strings.Cut(text, "=")
 	issuer, subject, found := strings.Cut(credential, ",")

@@ -6,10 +6,10 @@
 // docs/troubleshooting.md is made from the same table. Codes are stable: they stand in logs, in the
 // doctor's JSON and in links.
 //
-// What others call a failure leads to a code as well: Entra by its error numbers, our own answers by
-// their problem codes, the gateway's refusals by their class and its answers by their status. An
-// error of the network is known by its type. Nothing here or elsewhere searches the texts of another
-// package of ours.
+// What others call a failure leads to a code as well: Entra by its error numbers, our own answers
+// by their problem codes, the gateway's refusals by their class and its answers by their status.
+// An error of the network is known by its type. Nothing here or elsewhere searches the texts of
+// another package of ours.
 package cause
 
 //go:generate go test -run TestPage -update
@@ -31,8 +31,8 @@ type Cause struct {
 	// Fix is what to do, in one line, with a command where there is one. Gaps in braces, such as
 	// {app}, are filled in by FixFor.
 	Fix string
-	// FixHere is the fix where no function app runs the program: on a laptop, in a container. "" means
-	// that Fix is right everywhere.
+	// FixHere is the fix where no function app runs the program: on a laptop, in a container. ""
+	// means that Fix is right everywhere.
 	FixHere string
 	// OwnHint says that a hint which came with the error goes before Fix, since whoever found the
 	// cause knows more of it than the table.
@@ -112,8 +112,8 @@ func codeOf(c *Cause, otherwise Code) Code {
 	return c.Code
 }
 
-// Gaps are values for the gaps of a fix, by name: app, group, client, object, resource, tenant, role,
-// login and number.
+// Gaps are values for the gaps of a fix, by name: app, group, client, object, resource, tenant,
+// role, login and number.
 type Gaps map[string]string
 
 // unknown is what stands in a gap without a value.
@@ -124,8 +124,8 @@ var unknown = [...][2]string{
 	{"login", "az login --tenant {tenant}"},
 }
 
-// FixFor is the fix with its gaps filled. A gap without a value keeps its name in angle brackets. The
-// gap here says, with any value, that no function app runs the program.
+// FixFor is the fix with its gaps filled. A gap without a value keeps its name in angle brackets.
+// The gap here says, with any value, that no function app runs the program.
 func (c *Cause) FixFor(values Gaps) string {
 	if c.FixHere != "" && values["here"] != "" {
 		return Fill(c.FixHere, values)

@@ -10,8 +10,8 @@ import (
 )
 
 // ProxyRefused is the error of a proxy that answers CONNECT with another status than 200. Whoever
-// makes a transport returns it from OnProxyConnectResponse: net/http itself keeps the status's words
-// alone.
+// makes a transport returns it from OnProxyConnectResponse: net/http itself keeps the status's
+// words alone.
 type ProxyRefused struct{ Status int }
 
 func (e *ProxyRefused) Error() string {
@@ -29,8 +29,8 @@ var (
 	nothingInCommon = []tls.AlertError{40, 70, 71, 86}
 )
 
-// OfNetwork names what kept an answer of the gateway, or of whoever else was called, from coming. It
-// goes by the types of the errors in err's chain; what it does not know is GatewaySilent.
+// OfNetwork names what kept an answer of the gateway, or of whoever else was called, from coming.
+// It goes by the types of the errors in err's chain; what it does not know is GatewaySilent.
 func OfNetwork(err error) Code {
 	if _, ok := errors.AsType[*ProxyRefused](err); ok {
 		return ProxyRefuses

@@ -3,11 +3,13 @@ package cause
 // GrantRole is the command that gives an app role to an identity. It is ours, in deploy/scripts.
 const GrantRole = "deploy/scripts/grant-role --principal {object} --api {resource} --role {role}"
 
-// Table has an entry for each code, in the order in which the doctor checks. It is not to be changed.
+// Table has an entry for each code, in the order in which the doctor checks. It is not to be
+// changed.
 //
-// Sources: for Entra https://learn.microsoft.com/entra/identity-platform/reference-error-codes, for
-// the identity endpoint https://learn.microsoft.com/azure/app-service/overview-managed-identity, for
-// the gateway https://learn.microsoft.com/azure/api-management/api-management-error-handling-policies.
+// Sources: for Entra https://learn.microsoft.com/entra/identity-platform/reference-error-codes,
+// for the identity endpoint
+// https://learn.microsoft.com/azure/app-service/overview-managed-identity, for the gateway
+// https://learn.microsoft.com/azure/api-management/api-management-error-handling-policies.
 var Table = []Cause{
 	// Files and settings.
 	{

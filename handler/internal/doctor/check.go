@@ -7,7 +7,8 @@ import (
 	"apimrelay/handler/internal/cause"
 )
 
-// check is one positive statement. Checks are data: what they need is written down, and they read nothing else of each other.
+// check is one positive statement. Checks are data: what they need is written down, and they read
+// nothing else of each other.
 type check struct {
 	id    string // stable: it stands in JSON
 	title string // the statement

@@ -95,8 +95,9 @@ func checkAudience(_ context.Context, v *visit) []outcome {
 	return one(v.audienceOf(output[*held](v, "token-claims").facts))
 }
 
-// audienceOf compares as far as it can be known here: a token of version 2 carries the API's client id whatever was asked for, one of version 1 that or what
-// was asked for (learn.microsoft.com "Access token claims reference", aud).
+// audienceOf compares as far as it can be known here: a token of version 2 carries the API's
+// client id whatever was asked for, one of version 1 that or what was asked for
+// (learn.microsoft.com "Access token claims reference", aud).
 func (v *visit) audienceOf(f token.Facts) outcome {
 	want := v.f.TargetApp
 	got := strings.Join(f.Audience, " ")

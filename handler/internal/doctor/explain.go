@@ -8,8 +8,8 @@ import (
 	"apimrelay/handler/internal/cause"
 )
 
-// WriteCause writes the entry of a cause, as docs/troubleshooting.md has it, for who has the program
-// alone. Errors: there is no such cause.
+// WriteCause writes the entry of a cause, as docs/troubleshooting.md has it, for who has the
+// program alone. Errors: there is no such cause.
 func WriteCause(w io.Writer, code string) error {
 	c := cause.Of(cause.Code(strings.TrimPrefix(code, "#")))
 	if c == nil {

@@ -178,7 +178,8 @@ func checkClock(_ context.Context, v *visit) []outcome {
 	return one(ok("within %s", (ahead.Abs() + time.Second).Truncate(time.Second)))
 }
 
-// checkOperation: the gateway looks for the operation before it looks at key and token, so the first probe tells.
+// checkOperation: the gateway looks for the operation before it looks at key and token, so the
+// first probe tells.
 func checkOperation(_ context.Context, v *visit) []outcome {
 	a := output[*answer](v, "gateway")
 	what := v.route.method + " " + v.f.Target.Redacted()
@@ -209,8 +210,8 @@ func (v *visit) guess() string {
 	return "name=value"
 }
 
-// unclearCall is refusedCall for an answer that may be the backend's. Only what the other checks found
-// against the token speaks for the gateway.
+// unclearCall is refusedCall for an answer that may be the backend's. Only what the other checks
+// found against the token speaks for the gateway.
 func (v *visit) unclearCall(a answer, saw string) outcome {
 	for _, id := range []string{"token-time", "token-tenant", "token-audience", "token-role", "policy"} {
 		if _, found := v.found(id); found {
@@ -220,8 +221,9 @@ func (v *visit) unclearCall(a answer, saw string) outcome {
 	return find(cause.RefusalUnclear, saw, v.fill())
 }
 
-// refusedCall finds the cause of a refused token in what is known: the claims, the policy, the gateway's own words, the clocks. What is left is one finding
-// for all causes that the answer does not tell apart.
+// refusedCall finds the cause of a refused token in what is known: the claims, the policy, the
+// gateway's own words, the clocks. What is left is one finding for all causes that the answer
+// does not tell apart.
 func (v *visit) refusedCall(a answer, saw string) outcome {
 	for _, id := range []string{"token-time", "token-tenant", "token-audience", "token-role", "policy"} {
 		if r, found := v.found(id); found {

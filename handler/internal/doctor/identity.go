@@ -25,7 +25,8 @@ func checkIdentity(_ context.Context, v *visit) []outcome {
 	return one(ok("%s", c))
 }
 
-// checkEndpoint looks for what hands out tokens, before it is asked: nothing there and no answer are two causes.
+// checkEndpoint looks for what hands out tokens, before it is asked: nothing there and no answer
+// are two causes.
 func checkEndpoint(ctx context.Context, v *visit) []outcome {
 	switch c := v.f.Identity; {
 	case c.Kind.Developer():
@@ -125,8 +126,9 @@ func checkToken(ctx context.Context, v *visit) []outcome {
 	return one(ok("token %s, %s", f.Hash, from))
 }
 
-// checkAssertion is the first of two steps of an application by a federated identity. It shows what the
-// application's federated credential is compared with. Other identities have no such step.
+// checkAssertion is the first of two steps of an application by a federated identity. It shows
+// what the application's federated credential is compared with. Other identities have no such
+// step.
 func checkAssertion(ctx context.Context, v *visit) []outcome {
 	if v.f.Identity.Kind != identity.Federated {
 		return nil
@@ -188,7 +190,8 @@ func (v *visit) ask(ctx context.Context, fetch token.Fetch, limit time.Duration)
 	}
 }
 
-// refusedToken names the cause of a failed fetch. The platform gives one answer for a wrong resource and for trouble of its own: another resource tells.
+// refusedToken names the cause of a failed fetch. The platform gives one answer for a wrong
+// resource and for trouble of its own: another resource tells.
 func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	o := v.tokenFault(err)
 	if o.anchor != cause.ResourceRefused {
@@ -203,7 +206,8 @@ func (v *visit) refusedToken(ctx context.Context, err error) outcome {
 	return o
 }
 
-// tokenFault makes a finding of an error of package identity, with its own hint where the table has no better one.
+// tokenFault makes a finding of an error of package identity, with its own hint where the table
+// has no better one.
 func (v *visit) tokenFault(err error) outcome {
 	code := cmp.Or(token.CodeOf(err), cause.TokenUnavailable)
 	o := find(code, err.Error(), v.fill())

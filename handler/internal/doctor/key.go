@@ -11,8 +11,8 @@ import (
 	"apimrelay/handler/internal/cause"
 )
 
-// accepted are the keys that a call may be tried with, in the order of the settings. Where the API asks
-// for none there is one, without a value.
+// accepted are the keys that a call may be tried with, in the order of the settings. Where the
+// API asks for none there is one, without a value.
 type accepted struct {
 	keys   []candidate
 	madeUp *answer // what a made-up key got; nil: it was not asked
@@ -26,9 +26,9 @@ type candidate struct {
 
 var keyNames = []string{"primary key", "secondary key"}
 
-// checkKey sends a made-up key, and each key alone. A gateway that knows a key answers otherwise than to
-// a made-up one: with the policy's refusal, or with the backend's answer. Answers that say the same prove
-// nothing, whatever they say.
+// checkKey sends a made-up key, and each key alone. A gateway that knows a key answers otherwise
+// than to a made-up one: with the policy's refusal, or with the backend's answer. Answers that
+// say the same prove nothing, whatever they say.
 func checkKey(ctx context.Context, v *visit) []outcome {
 	first := output[*answer](v, "gateway")
 	if len(v.f.Keys) == 0 {
@@ -118,8 +118,8 @@ func (v *visit) judgeKey(first answer, madeUp *answer, a answer, saw string) (o 
 	return ok("%s; a made-up key: %s", saw, madeUp.saw()), true
 }
 
-// says reports whether two answers say the same: their status, and their words without what is new in
-// each answer, such as ids and times.
+// says reports whether two answers say the same: their status, and their words without what is
+// new in each answer, such as ids and times.
 func (a answer) says(b answer) bool {
 	return a.status == b.status && a.kind == b.kind && a.words == b.words
 }
@@ -136,8 +136,8 @@ func wordsOf(body []byte, key string) string {
 	return strings.Join(strings.Fields(changing().ReplaceAllString(text, "0")), " ")
 }
 
-// checkCall is the last probe: key and token, as a call has them. Keys of which nothing is proven are
-// tried one after the other: the token may bring out which of them is right.
+// checkCall is the last probe: key and token, as a call has them. Keys of which nothing is proven
+// are tried one after the other: the token may bring out which of them is right.
 func checkCall(ctx context.Context, v *visit) []outcome {
 	if v.route.spared {
 		o := notRun("this function sends a method that doctor does not send unasked")

@@ -17,7 +17,8 @@ import (
 	"apimrelay/internal/policy"
 )
 
-// logLine is an invocation's line, or one of the start or of a token, which have fields of their own.
+// logLine is an invocation's line, or one of the start or of a token, which have fields of their
+// own.
 type logLine struct {
 	observe.Line
 	// Level is what a tool around the line may write in its own words.
@@ -27,8 +28,9 @@ type logLine struct {
 	Setting  string          `json:"setting"`
 }
 
-// Explain reads log lines of the handler and says of each what happened and why. What stands before a line's first brace (a console's time, a category) is
-// left out; lines that are no JSON object of the handler's are counted only. Errors: none of the lines could be read.
+// Explain reads log lines of the handler and says of each what happened and why. What stands
+// before a line's first brace (a console's time, a category) is left out; lines that are no JSON
+// object of the handler's are counted only. Errors: none of the lines could be read.
 func Explain(lines io.Reader, o Options) (*Report, error) {
 	o = o.withDefaults()
 	in := bufio.NewScanner(lines)
@@ -60,7 +62,8 @@ func Explain(lines io.Reader, o Options) (*Report, error) {
 	return newReport(results), nil
 }
 
-// parseLine finds the object in a line. Application Insights and the Functions host put theirs in front, and some tools wrap the line as a JSON text.
+// parseLine finds the object in a line. Application Insights and the Functions host put theirs in
+// front, and some tools wrap the line as a JSON text.
 func parseLine(text string) (*logLine, bool) {
 	for depth := 0; depth < 2; depth++ {
 		at := strings.IndexByte(text, '{')
@@ -124,7 +127,8 @@ func (l *logLine) explain(o Options, redact *redactor) []Result {
 	return results
 }
 
-// settingsOf finds the function's settings as they are now, for the expectations; an unknown function has none.
+// settingsOf finds the function's settings as they are now, for the expectations; an unknown
+// function has none.
 func (l *logLine) settingsOf(o Options) *settings.Function {
 	for _, f := range o.Settings.Functions {
 		if strings.EqualFold(f.App.Name, l.Function) {
@@ -266,7 +270,8 @@ func (l *logLine) tokenNow(v *visit) []outcome {
 	return all
 }
 
-// policy walks the policy with the claims of the line. The line has not all claims: what it lacks is not there.
+// policy walks the policy with the claims of the line. The line has not all claims: what it lacks
+// is not there.
 func (l *logLine) policy(v *visit) []outcome {
 	f := l.facts()
 	claims := map[string]any{"iss": f.Issuer, "tid": f.TenantID, "ver": f.Version, "azp": f.ClientID, "appid": f.ClientID}

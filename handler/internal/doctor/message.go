@@ -7,8 +7,9 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// messageAnchor names a refused token by the gateway's message, where the policy lets the cause through (learn.microsoft.com "Error handling in API Management
-// policies", and the numbers of Microsoft.IdentityModel's messages); "" where it hides it.
+// messageAnchor names a refused token by the gateway's message, where the policy lets the cause
+// through (learn.microsoft.com "Error handling in API Management policies", and the numbers of
+// Microsoft.IdentityModel's messages); "" where it hides it.
 func messageAnchor(message string, f token.Facts) cause.Code {
 	low := strings.ToLower(message)
 	has := func(words ...string) bool {

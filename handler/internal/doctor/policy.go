@@ -21,8 +21,8 @@ type Policies struct {
 	Faults []error
 }
 
-// checkPolicy holds the token against the policies, rule by rule. Signing keys are unknown here, and
-// what a rule asks of a request is not all known.
+// checkPolicy holds the token against the policies, rule by rule. Signing keys are unknown here,
+// and what a rule asks of a request is not all known.
 func checkPolicy(_ context.Context, v *visit) []outcome {
 	if v.o.Policies == nil {
 		return one(notRun("no policy was given: -policy FILE"))

@@ -53,7 +53,8 @@ type answer struct {
 	words   string // what it says, for comparison; see says
 }
 
-// saw is the answer in a few words. Nothing of a backend's body is shown: nobody knows what it holds.
+// saw is the answer in a few words. Nothing of a backend's body is shown: nobody knows what it
+// holds.
 func (a answer) saw() string {
 	switch {
 	case a.err != nil && cause.OfNetwork(a.err) == cause.ProxyRefuses:
@@ -208,7 +209,8 @@ func clip(s string) string {
 	return line(s)
 }
 
-// headerOfRealm finds the name that the gateway itself gives for the key's header: WWW-Authenticate: AzureApiManagementKey realm="…",name="…",type="header".
+// headerOfRealm finds the name that the gateway itself gives for the key's header:
+// WWW-Authenticate: AzureApiManagementKey realm="…",name="…",type="header".
 var headerOfRealm = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^AzureApiManagementKey .*name="([A-Za-z0-9!#$%&'*+.^_|~-]+)"`)
 })

@@ -21,8 +21,8 @@ type proxy struct {
 	ignored  string   // why the variable's value is no address, without the value; "" = it is one
 }
 
-// proxy reads the variables as net/http does (golang.org/x/net/http/httpproxy, which it has a copy of),
-// which leaves an address that it cannot read aside without a word.
+// proxy reads the variables as net/http does (golang.org/x/net/http/httpproxy, which it has a
+// copy of), which leaves an address that it cannot read aside without a word.
 func (v *visit) proxy() proxy {
 	if v.f.Target == nil {
 		return proxy{}
@@ -112,8 +112,9 @@ func (v *visit) throughProxy(t *http.Transport) {
 	t.Proxy = func(*http.Request) (*url.URL, error) { return v.proxy().address, nil }
 }
 
-// clouds are those whose management endpoint is another one, by the end of a gateway's name and by the
-// authority (learn.microsoft.com "Azure Government endpoint mapping", "Azure China endpoint mapping").
+// clouds are those whose management endpoint is another one, by the end of a gateway's name and
+// by the authority (learn.microsoft.com "Azure Government endpoint mapping", "Azure China
+// endpoint mapping").
 var clouds = []struct{ gateway, authority, management string }{
 	{".azure-api.us", ".microsoftonline.us", "https://management.usgovcloudapi.net/"},
 	{".azure-api.cn", ".chinacloudapi.cn", "https://management.chinacloudapi.cn/"},

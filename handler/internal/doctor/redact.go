@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// redactor takes secrets out of texts: foreign ones stand in results (messages of the gateway, of the identity endpoint), and a hostile or careless
-// service may repeat what it was sent.
+// redactor takes secrets out of texts: foreign ones stand in results (messages of the gateway, of
+// the identity endpoint), and a hostile or careless service may repeat what it was sent.
 type redactor struct {
 	mu      sync.Mutex
 	secrets []string

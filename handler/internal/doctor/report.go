@@ -28,8 +28,8 @@ type Result struct {
 	Saw       string     `json:"saw"`    // one line
 	Fix       string     `json:"fix"`    // one line, "" where nothing is to be done
 	Anchor    cause.Code `json:"anchor"` // its entry in docs/troubleshooting.md; "" where there is none
-	// Needs is the check whose failure kept this one from running; "" where it ran, or has nothing to
-	// compare with.
+	// Needs is the check whose failure kept this one from running; "" where it ran, or has
+	// nothing to compare with.
 	Needs string `json:"needs,omitempty"`
 }
 

@@ -13,9 +13,11 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// WriteRequest prints, as Markdown, the page that the team owning the API needs from the team owning the functions: who calls, with which role, by which
-// command it is granted, what the policy has to check, which calls come, and how the answer is proved before anything is deployed. It asks the identity
-// for a token to learn its object id; what it cannot learn stands as the command that tells. The page holds no secret.
+// WriteRequest prints, as Markdown, the page that the team owning the API needs from the team
+// owning the functions: who calls, with which role, by which command it is granted, what the
+// policy has to check, which calls come, and how the answer is proved before anything is
+// deployed. It asks the identity for a token to learn its object id; what it cannot learn stands
+// as the command that tells. The page holds no secret.
 func WriteRequest(ctx context.Context, w io.Writer, o Options) error {
 	o = o.withDefaults()
 	walked := newWalk(o)
@@ -60,7 +62,8 @@ func (w *walk) caller(ctx context.Context, r *route) caller {
 	if r.f.Identity.Kind == identity.None {
 		return c
 	}
-	// Before the API knows the identity there may be no token for it; the object id stands in any token.
+	// Before the API knows the identity there may be no token for it; the object id stands in any
+	// token.
 	for _, resource := range []string{r.f.TargetApp, v.control()} {
 		if resource == "" {
 			continue
@@ -177,11 +180,13 @@ func (w *walk) because(err error) string {
 	return " (" + clip(w.redact.text(err.Error())) + ")"
 }
 
-// audiences are both forms where they are known: version 2 carries the client id, version 1 that or the App ID URI.
+// audiences are both forms where they are known: version 2 carries the client id, version 1 that
+// or the App ID URI.
 func audiences(c caller, resource string) []string {
 	list := []string{resource}
 	for _, a := range []string{c.audience, guid().FindString(resource)} {
-		// The GUID in an App ID URI is the client id by the portal's default form, api://<client id>.
+		// The GUID in an App ID URI is the client id by the portal's default form, api://<client
+		// id>.
 		if a != "" && !slices.Contains(list, a) && (a == c.audience || "api://"+a == resource) {
 			list = append(list, a)
 		}

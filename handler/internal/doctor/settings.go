@@ -63,8 +63,9 @@ func ofFault(f app.Fault, s Status) outcome {
 	return outcome{status: s, saw: f.String(), fix: fix, anchor: f.Cause}
 }
 
-// checkHostIdentity: the host's own connections (AzureWebJobsStorage by identity) use DefaultAzureCredential, which takes AZURE_CLIENT_ID for the
-// identity to be (learn.microsoft.com "Guide to connections in Azure Functions"). Ours never reads it, workload identity aside.
+// checkHostIdentity: the host's own connections (AzureWebJobsStorage by identity) use
+// DefaultAzureCredential, which takes AZURE_CLIENT_ID for the identity to be (learn.microsoft.com
+// "Guide to connections in Azure Functions"). Ours never reads it, workload identity aside.
 func checkHostIdentity(_ context.Context, v *visit) []outcome {
 	id, set := v.o.Lookup("AZURE_CLIENT_ID")
 	if !set || id == "" {

@@ -14,8 +14,8 @@ import (
 type Style struct {
 	Short  bool // findings and warnings alone
 	Colour bool // with the escapes of a terminal
-	// Page is the address of docs/troubleshooting.md of the release that runs. Without one the report
-	// names the command that prints an entry.
+	// Page is the address of docs/troubleshooting.md of the release that runs. Without one the
+	// report names the command that prints an entry.
 	Page string
 }
 
@@ -61,9 +61,9 @@ func groupOf(id string) string {
 	return ""
 }
 
-// WriteTable writes the report for people, in groups: a line for each check, and below those that are
-// not in order what was seen, the fix and where to read on. Checks that were not run because another
-// one failed are one line below that one.
+// WriteTable writes the report for people, in groups: a line for each check, and below those that
+// are not in order what was seen, the fix and where to read on. Checks that were not run because
+// another one failed are one line below that one.
 func (r *Report) WriteTable(w io.Writer, s Style) error {
 	out := bufio.NewWriter(w)
 	if r.Program != "" && !s.Short {

@@ -12,7 +12,8 @@ import (
 	"apimrelay/handler/internal/target"
 )
 
-// walk is one run: a node for each check and each part of the app that the check's result depends on.
+// walk is one run: a node for each check and each part of the app that the check's result depends
+// on.
 type walk struct {
 	o      Options
 	routes []*route
@@ -30,7 +31,8 @@ type route struct {
 	method string // of the probes
 	// spared tells that the function's own method is another one, which is not sent unasked.
 	spared bool
-	// guessed tells that the URL of the probes holds invented values, so that no operation may fit it.
+	// guessed tells that the URL of the probes holds invented values, so that no operation may
+	// fit it.
 	guessed bool
 	values  target.Values
 }
@@ -134,7 +136,8 @@ func (r *route) key(p part) string {
 	case ofFunction:
 		return f.App.Name
 	case ofIdentity:
-		// An identity that was not parsed is the same for all who inherit it, and fails for none of its own.
+		// An identity that was not parsed is the same for all who inherit it, and fails for none
+		// of its own.
 		return fmt.Sprintf("%q %q %q", f.Identity.Key(), f.TargetApp, f.TargetTenantID)
 	case ofRole:
 		return r.key(ofIdentity) + fmt.Sprintf(" %q", f.TargetRole)

@@ -17,8 +17,10 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// certificateFolder is where App Service on Linux puts the private certificates that WEBSITE_LOAD_CERTIFICATES names, as <thumbprint>.p12 without a
-// password. https://learn.microsoft.com/azure/app-service/configure-ssl-certificate-in-code, "Load certificate in Linux/Windows containers"
+// certificateFolder is where App Service on Linux puts the private certificates that
+// WEBSITE_LOAD_CERTIFICATES names, as <thumbprint>.p12 without a password.
+// https://learn.microsoft.com/azure/app-service/configure-ssl-certificate-in-code, "Load
+// certificate in Linux/Windows containers"
 const certificateFolder = "/var/ssl/private"
 
 // loadCertificate reads the certificate with the thumbprint, PFX or PEM, and its key.
@@ -52,7 +54,8 @@ func loadCertificate(thumbprint string, env Env) ([]*x509.Certificate, crypto.Pr
 	return certs, key, nil
 }
 
-// parseCertificate reads PEM and PFX. azidentity's own reader does not know the integrity check that OpenSSL 3 writes into a PFX by default (SHA-256).
+// parseCertificate reads PEM and PFX. azidentity's own reader does not know the integrity check
+// that OpenSSL 3 writes into a PFX by default (SHA-256).
 func parseCertificate(data []byte) ([]*x509.Certificate, crypto.PrivateKey, error) {
 	certs, key, err := azidentity.ParseCertificates(data, nil)
 	if err == nil {

@@ -17,7 +17,8 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// toolTime bounds one run of a developer's tool, shortly under a source's deadline: az is a Python program, whose first start takes seconds.
+// toolTime bounds one run of a developer's tool, shortly under a source's deadline: az is a
+// Python program, whose first start takes seconds.
 const toolTime = token.Deadline - time.Second
 
 // tool is a command-line program that a developer is signed in to.

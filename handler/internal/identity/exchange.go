@@ -18,8 +18,8 @@ import (
 	"sync"
 )
 
-// exchange is what went over the wire for one token, noted below azidentity: its errors carry the answer for some credentials only, and in a text of
-// many lines.
+// exchange is what went over the wire for one token, noted below azidentity: its errors carry the
+// answer for some credentials only, and in a text of many lines.
 type exchange struct {
 	status     int    // of the last answer; 0 = none came
 	body       []byte // of the last answer
@@ -69,7 +69,8 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// client makes a client that notes its exchanges and follows no redirect: net/http would take X-IDENTITY-HEADER along to any host.
+// client makes a client that notes its exchanges and follows no redirect: net/http would take
+// X-IDENTITY-HEADER along to any host.
 func client(base http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport:     recorder{base},
@@ -77,7 +78,8 @@ func client(base http.RoundTripper) *http.Client {
 	}
 }
 
-// refuses tells whether the answer is a no that will be repeated. 400, 401 and 403 are; everything else but 200 may pass.
+// refuses tells whether the answer is a no that will be repeated. 400, 401 and 403 are;
+// everything else but 200 may pass.
 func (x *exchange) refuses() bool {
 	return x.status == http.StatusBadRequest || x.status == http.StatusUnauthorized || x.status == http.StatusForbidden
 }
@@ -129,7 +131,8 @@ func (x *exchange) html() bool {
 	return x.mediaType == "text/html" || bytes.HasPrefix(bytes.TrimSpace(x.body), []byte("<"))
 }
 
-// errorWord is the answer's error code, as OAuth 2.0 has it (RFC 6749 section 5.2); "" where it has none.
+// errorWord is the answer's error code, as OAuth 2.0 has it (RFC 6749 section 5.2); "" where it
+// has none.
 func (x *exchange) errorWord() string {
 	var fields struct {
 		Error string `json:"error"`
@@ -146,12 +149,14 @@ func withoutTrace(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// Anything that could be a token or a key: a JWT, which begins with {" in base64, or a run of 40 characters that is no path, no host and no GUID.
+// Anything that could be a token or a key: a JWT, which begins with {" in base64, or a run of 40
+// characters that is no path, no host and no GUID.
 var credentials = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`eyJ[A-Za-z0-9_\-]{8,}(\.[A-Za-z0-9_\-]*)*|[A-Za-z0-9+_~]{40,}={0,2}`)
 })
 
-// bounded makes a foreign text safe to print: one line, at most n characters, without the secrets given and without what looks like one.
+// bounded makes a foreign text safe to print: one line, at most n characters, without the secrets
+// given and without what looks like one.
 func bounded(text string, n int, secrets ...string) string {
 	for _, s := range secrets {
 		if len(s) > 3 {

@@ -18,17 +18,20 @@ import (
 
 // Env is what a credential needs from its surroundings. The zero value is an empty environment.
 type Env struct {
-	// Lookup reads a variable of the process environment by its exact name; nil = none is set. azidentity reads IDENTITY_ENDPOINT and
-	// IDENTITY_HEADER from the process environment itself, at each request, so Lookup must show the same.
+	// Lookup reads a variable of the process environment by its exact name; nil = none is set.
+	// azidentity reads IDENTITY_ENDPOINT and IDENTITY_HEADER from the process environment itself,
+	// at each request, so Lookup must show the same.
 	Lookup func(name string) (string, bool)
 
-	// TenantID is the tenant that a developer's tool is asked for, a GUID (TargetTenantID); "" = the tool's own choice.
+	// TenantID is the tenant that a developer's tool is asked for, a GUID (TargetTenantID); "" =
+	// the tool's own choice.
 	TenantID string
 
 	// CertificateFolder is where App Service on Linux puts certificates; "" = /var/ssl/private.
 	CertificateFolder string
 
-	// RootCAs are trusted for the authority (secret, certificate, workload); nil = the system's, which SSL_CERT_FILE can replace.
+	// RootCAs are trusted for the authority (secret, certificate, workload); nil = the system's,
+	// which SSL_CERT_FILE can replace.
 	RootCAs *x509.CertPool
 }
 
@@ -46,15 +49,17 @@ func (e Env) deployed() bool {
 	return e.get("WEBSITE_INSTANCE_ID") != "" || e.get("WEBSITE_SITE_NAME") != ""
 }
 
-// Fetch returns the way to get tokens for resource: an App ID URI or client id, with or without "/.default". It asks for none, but refuses what can
-// never work in env: a *token.Error of kind Refused, whose Hint says what to do. The Fetch itself never answers from a cache, makes one try, and
-// returns a *token.Error that holds no secret.
+// Fetch returns the way to get tokens for resource: an App ID URI or client id, with or without
+// "/.default". It asks for none, but refuses what can never work in env: a *token.Error of kind
+// Refused, whose Hint says what to do. The Fetch itself never answers from a cache, makes one
+// try, and returns a *token.Error that holds no secret.
 func (c Connection) Fetch(resource string, env Env) (token.Fetch, error) {
 	ask, failure := c.fetch(resource, env)
 	return c.finish(ask, failure, resource, env)
 }
 
-// tryTime bounds one try, so that a hung endpoint leaves time for another within a source's deadline.
+// tryTime bounds one try, so that a hung endpoint leaves time for another within a source's
+// deadline.
 var tryTime = 5 * time.Second
 
 // finish makes a token.Fetch, with a limit for each try and hints in its errors. A developer's tool
@@ -132,8 +137,8 @@ func get(ctx context.Context, cred azcore.TokenCredential, o policy.TokenRequest
 	return token.Token{Value: tk.Token, ExpiresOn: tk.ExpiresOn, RefreshOn: tk.RefreshOn}, nil
 }
 
-// refused and unavailable make errors of a cause. Without a hint of their own, hinted gives them the
-// fix of the cause.
+// refused and unavailable make errors of a cause. Without a hint of their own, hinted gives them
+// the fix of the cause.
 func refused(code cause.Code, hint, format string, args ...any) *token.Error {
 	return &token.Error{Kind: token.Refused, Code: code, Err: fmt.Errorf(format, args...), Hint: hint}
 }
@@ -155,7 +160,8 @@ func (c Connection) Silent() cause.Code {
 	return cause.AuthorityUnreachable
 }
 
-// late names a context's end, or returns nil while it lasts. azidentity's own texts say "context canceled" or "signal: killed".
+// late names a context's end, or returns nil while it lasts. azidentity's own texts say "context
+// canceled" or "signal: killed".
 func (c Connection) late(ctx context.Context, who string) *token.Error {
 	if ctx.Err() == nil {
 		return nil

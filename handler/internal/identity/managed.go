@@ -21,8 +21,9 @@ const (
 	envHeader   = "IDENTITY_HEADER"
 )
 
-// pastCache is a claims challenge that asks for nothing. With any claims azidentity does not look into its process-wide cache, and sends the same
-// request: managedidentity.go AcquireToken, createAppServiceAuthRequest (microsoft-authentication-library-for-go v1.10.1).
+// pastCache is a claims challenge that asks for nothing. With any claims azidentity does not look
+// into its process-wide cache, and sends the same request: managedidentity.go AcquireToken,
+// createAppServiceAuthRequest (microsoft-authentication-library-for-go v1.10.1).
 const pastCache = "{}"
 
 // managed fetches from the platform's identity endpoint.
@@ -52,8 +53,8 @@ func (c Connection) managed(scope string, env Env) (fetch, *token.Error) {
 	}, nil
 }
 
-// endpoint refuses an environment without the identity endpoint. azidentity would ask the metadata service of a virtual machine instead, which a
-// function app does not have, for minutes.
+// endpoint refuses an environment without the identity endpoint. azidentity would ask the
+// metadata service of a virtual machine instead, which a function app does not have, for minutes.
 func endpoint(env Env) *token.Error {
 	address, header := env.get(envEndpoint), env.get(envHeader)
 	switch {
@@ -68,7 +69,8 @@ func endpoint(env Env) *token.Error {
 		}
 		return refused(cause.IdentityEndpointMissing, hint, "%s", why)
 	case env.get("IDENTITY_SERVER_THUMBPRINT") != "" && address != "" && header != "":
-		// azidentity would take the endpoint for that of Service Fabric, which wants other requests.
+		// azidentity would take the endpoint for that of Service Fabric, which wants other
+		// requests.
 		return refused(cause.IdentityServiceFabric, "", "IDENTITY_SERVER_THUMBPRINT is set, which is Service Fabric's: want IDENTITY_ENDPOINT and IDENTITY_HEADER alone")
 	case address == "":
 		return refused(cause.IdentityEndpointHalf, "restart the app; do not set IDENTITY_HEADER yourself", "half an identity endpoint: IDENTITY_HEADER is set and IDENTITY_ENDPOINT is not")
@@ -81,8 +83,9 @@ func endpoint(env Env) *token.Error {
 	return nil
 }
 
-// direct is a transport without a proxy: IDENTITY_HEADER must not travel to one. The endpoint is on the machine or its network, so a connection
-// comes at once or not at all; how long an answer takes is bounded by the context alone.
+// direct is a transport without a proxy: IDENTITY_HEADER must not travel to one. The endpoint is
+// on the machine or its network, so a connection comes at once or not at all; how long an answer
+// takes is bounded by the context alone.
 func direct() *http.Transport {
 	return &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
@@ -92,7 +95,8 @@ func direct() *http.Transport {
 	}
 }
 
-// endpointOnly refuses every request that is not of App Service's kind, so that no way through azidentity leads to another service.
+// endpointOnly refuses every request that is not of App Service's kind, so that no way through
+// azidentity leads to another service.
 type endpointOnly struct{ base http.RoundTripper }
 
 func (e endpointOnly) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -132,16 +136,18 @@ func (c Connection) managedError(ctx context.Context, x *exchange, err error, en
 	return e
 }
 
-// endpointSaid knows the endpoint's answers as App Service gives them. The texts are the platform's.
+// endpointSaid knows the endpoint's answers as App Service gives them. The texts are the
+// platform's.
 func (c Connection) endpointSaid(x *exchange, said string) (code cause.Code, hint string) {
 	low := strings.ToLower(said)
 	if code, _ := cause.OfAADSTS(said); code != "" {
 		return code, ""
 	}
 	switch {
-	// "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.", as asserted by
-	// AzureAD/microsoft-authentication-library-for-dotnet, class ManagedIdentityTests; "No MSI found for …", "Identity not found"
-	// and the error identity_not_found of other versions
+	// "No User Assigned or Delegated Managed Identity found for specified
+	// ClientId/ResourceId/PrincipalId.", as asserted by
+	// AzureAD/microsoft-authentication-library-for-dotnet, class ManagedIdentityTests; "No MSI
+	// found for …", "Identity not found" and the error identity_not_found of other versions
 	case x.status == http.StatusBadRequest && (strings.Contains(low, "managed identity found for") || strings.Contains(low, "no msi found for") ||
 		strings.Contains(low, "identity not found") || x.errorWord() == "identity_not_found"):
 		if c.Kind == UserAssigned {
@@ -150,7 +156,8 @@ func (c Connection) endpointSaid(x *exchange, said string) (code cause.Code, hin
 		return cause.IdentityNotAttached, "this app has no system-assigned identity: enable it, or name the attached one with RunAs=App;AppId=<its client id>"
 	case x.status == http.StatusTooManyRequests:
 		return cause.IdentityThrottled, ""
-	// "An unexpected error occured while fetching the AAD Token." (the platform's spelling), the answer to a resource that Entra refused: same class
+	// "An unexpected error occured while fetching the AAD Token." (the platform's spelling), the
+	// answer to a resource that Entra refused: same class
 	case strings.Contains(low, "fetching the aad token"):
 		return cause.ResourceRefused, "TargetApp may be misspelt, or have no service principal in this tenant, or the API demands an assignment that the identity has not; " +
 			"if other resources fail too, it is the platform or its network"

@@ -16,8 +16,9 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// registration fetches from Entra with the credential of an app registration. Each fetch makes a credential of its own, since azidentity's keep what
-// they got; a certificate or federated token that was renewed on disk is read again with it.
+// registration fetches from Entra with the credential of an app registration. Each fetch makes a
+// credential of its own, since azidentity's keep what they got; a certificate or federated token
+// that was renewed on disk is read again with it.
 func (c Connection) registration(scope string, env Env) (fetch, *token.Error) {
 	o, err := authority(env)
 	if err != nil {
@@ -43,9 +44,10 @@ func (c Connection) registration(scope string, env Env) (fetch, *token.Error) {
 	}, nil
 }
 
-// authority is where tokens come from: AZURE_AUTHORITY_HOST, else the public cloud. Unlike the identity endpoint it is reached through the proxy that
-// the environment names: a secret goes there inside TLS only. Instance discovery would ask login.microsoftonline.com whether the authority exists,
-// a call more for each token; the operator named it.
+// authority is where tokens come from: AZURE_AUTHORITY_HOST, else the public cloud. Unlike the
+// identity endpoint it is reached through the proxy that the environment names: a secret goes
+// there inside TLS only. Instance discovery would ask login.microsoftonline.com whether the
+// authority exists, a call more for each token; the operator named it.
 func authority(env Env) (policy.ClientOptions, *token.Error) {
 	host := env.get("AZURE_AUTHORITY_HOST")
 	if host == "" {
