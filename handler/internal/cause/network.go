@@ -66,9 +66,13 @@ func is[E error](err error) bool {
 // exported, but writes itself as the exported one does.
 func alert(err error, list []tls.AlertError) bool {
 	for ; err != nil; err = errors.Unwrap(err) {
-		if op, ok := err.(*net.OpError); ok && op.Err != nil && (op.Op == "remote error" || op.Op == "local error") {
-			return slices.ContainsFunc(list, func(a tls.AlertError) bool { return a.Error() == op.Err.Error() })
+		op, ok := err.(*net.OpError)
+		if !ok || op.Err == nil || op.Op != "remote error" && op.Op != "local error" {
+			continue
 		}
+		return slices.ContainsFunc(list, func(a tls.AlertError) bool {
+			return a.Error() == op.Err.Error()
+		})
 	}
 	return false
 }

@@ -94,7 +94,8 @@ func (v *visit) judgeKey(first answer, madeUp *answer, a answer, saw string) (o 
 	switch {
 	case a.kind == keyMissing:
 		o = find(cause.KeyMissing, saw, v.fill())
-		if m := headerOfRealm().FindStringSubmatch(a.header.Get("Www-Authenticate")); m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
+		m := headerOfRealm().FindStringSubmatch(a.header.Get("Www-Authenticate"))
+		if m != nil && !strings.EqualFold(m[1], v.f.KeyHeader) {
 			o.saw += "; it looks for the header " + m[1] + ", not " + v.f.KeyHeader
 			o.fix = "set ApimKeyHeader to " + m[1]
 		}
@@ -164,8 +165,10 @@ func checkCall(ctx context.Context, v *visit) []outcome {
 			return append(all, v.judgeCall(a, k.name+" and token: "))
 		}
 		o := v.judgeCall(a, k.name+" and token: ")
-		if o.anchor == cause.NotTheGateways || o.anchor == cause.RefusalUnclear || o.anchor == cause.TokenRefused {
-			o = find(cause.KeyUnproven, o.saw+"; whether it is the key, the token or the backend cannot be told", v.fill())
+		switch o.anchor {
+		case cause.NotTheGateways, cause.RefusalUnclear, cause.TokenRefused:
+			o = find(cause.KeyUnproven,
+				o.saw+"; whether it is the key, the token or the backend cannot be told", v.fill())
 		}
 		all = append(all, o)
 	}
