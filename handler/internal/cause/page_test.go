@@ -49,6 +49,8 @@ tells apart; *tells* is the command that does.
   ` + "`handler doctor -offline -policy policy.xml -named-values named-values.json`" + `. The policies of the other
   scopes go with ` + "`-global-policy`, `-product-policy` and `-operation-policy`, fragments with `-fragments DIR`" + `.
   Checks of tokens and headers are judged wherever they stand; the report names every other statement as not looked at.
+- Findings and warnings alone: ` + "`handler doctor -short`" + `. An entry of this page without the page:
+  ` + "`handler doctor -explain CODE`" + `.
 
 Written from handler/internal/cause by ` + "`go test ./handler/internal/cause -run TestPage -update`" + `.
 `
