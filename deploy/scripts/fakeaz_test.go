@@ -35,6 +35,10 @@ type state struct {
 	AccessPolicy  bool              // the existing vault goes by access policies
 	TokenVersion  string            // of an existing registration
 	Addresses     int               // so many arguments began with a slash
+	Live          *live
+	Sent          map[string]string // headers of the last call to its gateway
+
+	log string // what az writes to standard error besides
 }
 
 type failure struct{ Method, URL, Text string }
@@ -87,6 +91,7 @@ func fakeAz(file string, args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
 	}
+	fmt.Fprint(os.Stderr, s.log)
 	if fault != "" {
 		fmt.Fprintln(os.Stderr, "ERROR: "+fault)
 		return 1
@@ -119,6 +124,11 @@ func (s *state) answer(args []string) (out, fault string) {
 		return s.rest(method, url, option)
 	}
 	switch command {
+	case "account get-access-token":
+		if option("--resource") != "api://x" {
+			return "", "AADSTS500011: The resource principal named " + option("--resource") + " was not found"
+		}
+		return ownToken, ""
 	case "cloud show":
 		switch query := option("--query"); query {
 		case "endpoints.resourceManager":
@@ -206,6 +216,9 @@ func (s *state) rest(method, url string, option func(string) string) (out, fault
 	query := option("--query")
 	if !strings.HasPrefix(url, "https://") {
 		return "", "the fake az wants a full address: " + url
+	}
+	if out, fault, known := s.live(method, url, option); known {
+		return out, fault
 	}
 	switch match := uniqueName.FindStringSubmatch(url); {
 	case match != nil && method == "GET":

@@ -96,3 +96,17 @@ store_secret() {
 hosts() {
   printf '%s' "$RELAY_HOSTS" | tr -cd 'A-Za-z0-9.,-' | tr ',' ' '
 }
+
+# service_url MANAGEMENT [ID]: an API Management service in Azure Resource Manager: the one with this
+# resource id, else the deployment's.
+service_url() {
+  case ${2:-} in
+    '')
+      need RELAY_APIM RELAY_APIM_GROUP RELAY_APIM_SUBSCRIPTION
+      printf '%s/subscriptions/%s/resourceGroups/%s/providers/Microsoft.ApiManagement/service/%s' \
+        "$1" "$RELAY_APIM_SUBSCRIPTION" "$RELAY_APIM_GROUP" "$RELAY_APIM"
+      ;;
+    /subscriptions/*/providers/Microsoft.ApiManagement/service/*) printf '%s%s' "$1" "${2%/}" ;;
+    *) fail "--service: want a resource id (az apim list --query \"[].id\"), got $2" 2 ;;
+  esac
+}

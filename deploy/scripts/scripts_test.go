@@ -444,12 +444,14 @@ func TestGitBash(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller, grants := "RELAY_CALLER_ONLY=true", "RELAY_GRANTS="
+	into := t.TempDir()
 	for _, command := range []struct {
 		script string
 		args   []string
 		env    []string
 	}{
 		{script: "grant-role", args: []string{"--principal", principal, "--api", apiClient, "--role", "Api.Read"}},
+		{script: "policies", args: []string{"--into", into, "orders"}},
 		{script: "predown", env: []string{"RELAY_UNIQUE_NAME=orders"}},
 		{script: "preflight"},
 		{script: "preflight", env: []string{"RELAY_NEW_SERVICE=false", "RELAY_EXISTING_APIM=apim-old", "RELAY_EXISTING_APIM_GROUP=rg-old", "RELAY_CHOSEN_API=orders", "RELAY_CHOSEN_PATH=orders", "RELAY_EXISTING_VAULT=kv"}},
@@ -457,12 +459,17 @@ func TestGitBash(t *testing.T) {
 		{script: "registration", args: []string{"--name", "orders"}},
 		{script: "rotate-key"},
 		{script: "store-key", args: []string{key}, env: []string{caller}},
+		{script: "trace", env: []string{"RELAY_APIM_SID=orders", "RELAY_API_URL=https://gateway.example/orders/7"}},
 		{script: "verify"},
 		{script: "wait-ready", env: []string{caller, grants}},
 	} {
 		t.Run(command.script, func(t *testing.T) {
 			c := newCloud(t)
-			c.edit(t, func(s *state) { s.Doctor = "true" })
+			c.edit(t, func(s *state) {
+				s.Doctor, s.Live = "true", liveService(t)
+				s.Live.Answer = gatewayAnswer{Status: 401, Header: map[string]string{"Apim-Trace-Id": traceID}}
+				s.Live.Trace = json.RawMessage(`{"inbound": [{"source": "validate-jwt", "data": {"message": "refused"}}]}`)
+			})
 			c.env = append(append(c.env, "FAKE_GIT_BASH=1"), command.env...)
 			c.run(t, 0, "", command.script, command.args...)
 			if s := c.load(t); s.Addresses > 0 {

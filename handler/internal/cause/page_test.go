@@ -49,6 +49,10 @@ tells apart; *tells* is the command that does.
   ` + "`handler doctor -offline -policy policy.xml -named-values named-values.json`" + `. The policies of the other
   scopes go with ` + "`-global-policy`, `-product-policy` and `-operation-policy`, fragments with `-fragments DIR`" + `.
   Checks of tokens and headers are judged wherever they stand; the report names every other statement as not looked at.
+- The policies of a live service: ` + "`deploy/scripts/policies API`" + ` fetches those of all scopes, the fragments
+  and the named values, and prints the doctor's command for them. Of secret named values it gets the names only.
+- Which statement of a live service refuses: ` + "`deploy/scripts/trace`" + ` makes one call with your own token and prints the
+  statement and its line, from API Management's own trace of the call.
 - Findings and warnings alone: ` + "`handler doctor -short`" + `. An entry of this page without the page:
   ` + "`handler doctor -explain CODE`" + `.
 
