@@ -14,12 +14,15 @@ GATEWAY   ?= sandbox
 CALL      ?=
 TENANT    ?=
 APP       ?=
+GORELEASER = $(GO) run github.com/goreleaser/goreleaser/v2@v2.12.7
 # What a person gives goes by the environment: a shell does not read it as part of a command.
 export IDENTITY GATEWAY CALL TENANT APP DURATION FUZZTIME
 
 .PHONY: help
 help: ## list the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ On this machine
 
 .PHONY: run
 run: app sandbox ## start everything on this machine and show the first calls; IDENTITY=az GATEWAY=real for the real things
@@ -51,14 +54,7 @@ sandbox: ## build the sandbox: stand-ins for the host, the identity endpoint and
 start: app ## start with Azure Functions Core Tools and your az login
 	@handler/start.sh $(ROOT)
 
-.PHONY: package
-package: ## write the zip that is deployed: build/relay.zip, the same bytes on every system
-	@$(GO) run ./deploy/package -o build/relay.zip
-
-.PHONY: deploy
-deploy: ## deploy everything with azd (docs/deploy.md)
-	@command -v azd >/dev/null || { echo "make deploy: azd is not installed: install the Azure Developer CLI (https://aka.ms/azd)" >&2; exit 1; }
-	@azd up
+##@ When a call is refused
 
 .PHONY: doctor
 doctor: app ## say why calls are refused, and how to mend it: here, or in a deployed app with APP=<name>
@@ -67,6 +63,33 @@ doctor: app ## say why calls are refused, and how to mend it: here, or in a depl
 .PHONY: request
 request: app ## print what to ask of the team that owns the API, as Markdown
 	@$(ROOT)/handler doctor -request
+
+##@ Package, deployment, release
+
+.PHONY: deploy
+deploy: ## deploy everything with azd (docs/deploy.md)
+	@command -v azd >/dev/null || { echo "make deploy: azd is not installed: install the Azure Developer CLI (https://aka.ms/azd)" >&2; exit 1; }
+	@azd up
+
+.PHONY: package
+package: ## write the zip that is deployed: build/relay.zip, the same bytes on every system
+	@$(GO) run ./deploy/package -o build/relay.zip
+
+.PHONY: sbom
+sbom: ## CycloneDX bill of materials beside the package: build/relay.cdx.json
+	@mkdir -p build
+	GOBIN=$(CURDIR)/build/tools $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 build/tools/cyclonedx-gomod app -json -licenses -std -main handler -output build/relay.cdx.json .
+
+.PHONY: snapshot
+snapshot: ## make what a release has, of this commit, in dist/; the first time GoReleaser is built, which takes minutes
+	$(GORELEASER) release --snapshot --skip=docker --clean
+
+.PHONY: release
+release: ## make the release of the tag v1.2.3 that this commit has, as a draft (the workflow release runs it)
+	$(GORELEASER) release --clean
+
+##@ Tests and checks
 
 .PHONY: test
 test: ## run the tests that are fast: a minute; the last line names the others, which make check runs
@@ -108,6 +131,19 @@ check-slow:
 check-deploy: ## check deploy/ as far as it goes without Azure
 	@sh deploy/check/run
 
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is built (needs vuln.go.dev)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+build/az/bin/az:
+	python3 -m venv build/az && build/az/bin/pip install -q azure-cli==2.91.0
+
+.PHONY: test-az
+test-az: build/az/bin/az ## sign the real Azure CLI in to the sandbox (installs it in build/az: 700 MB)
+	APIMRELAY_REAL_AZ=$(CURDIR)/build/az/bin/az $(GO) test -count=1 -v -run TestRealAzureCLI ./handler/internal/identity
+
+##@ Measurements and long runs
+
 DURATION ?= 1h
 FUZZTIME ?= 30s
 
@@ -124,16 +160,6 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-.PHONY: vuln
-vuln: ## known vulnerabilities in what is built (needs vuln.go.dev)
-	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
-
-.PHONY: sbom
-sbom: ## CycloneDX bill of materials beside the package: build/relay.cdx.json
-	@mkdir -p build
-	GOBIN=$(CURDIR)/build/tools $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
-	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 build/tools/cyclonedx-gomod app -json -licenses -std -main handler -output build/relay.cdx.json .
-
 .PHONY: bench
 bench: ## the handler beside what a user would write instead, in alternating rounds
 	@$(GO) run ./handler/cmd/bench relay
@@ -149,10 +175,3 @@ bench-scale: ## a thousand instances in virtual time
 .PHONY: bench-token
 bench-token: ## azidentity alone beside our token source, in one run
 	@$(GO) run ./handler/cmd/bench token
-
-build/az/bin/az:
-	python3 -m venv build/az && build/az/bin/pip install -q azure-cli==2.91.0
-
-.PHONY: test-az
-test-az: build/az/bin/az ## sign the real Azure CLI in to the sandbox (installs it in build/az: 700 MB)
-	APIMRELAY_REAL_AZ=$(CURDIR)/build/az/bin/az $(GO) test -count=1 -v -run TestRealAzureCLI ./handler/internal/identity

@@ -211,7 +211,7 @@ var ranBy = map[string]string{
 	"test":      ".ci/run", "check": ".ci/run", "check-deploy": ".ci/run",
 	"fuzz":  "each Fuzz function runs its corpus in make test",
 	"bench": "TestGateway and its kin of the bench; a person: it measures for minutes", "bench-full": "as bench", "bench-token": "as bench",
-	"deploy": "Azure", "test-az": "a person: it installs 700 MB", "vuln": "the workflow", "sbom": "the workflow",
+	"deploy": "Azure", "test-az": "a person: it installs 700 MB", "vuln": "the workflow", "sbom": "the workflow", "snapshot": "the workflow", "release": "the workflow",
 }
 
 const here = "TestTasksOfTheDocuments"
