@@ -2,26 +2,45 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// The README shows the table of triggers and outcomes that TestTriggers holds to the programs in docs/triggers.md.
-func TestTheReadmeShowsTheTableOfOutcomes(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// TestReadmeIsShort: the first page stays one that is read, and each table is in one place.
+func TestReadmeIsShort(t *testing.T) {
+	data, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	triggers, err := os.ReadFile("../docs/triggers.md")
-	if err != nil {
-		t.Fatal(err)
+	lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+	if len(lines) > 120 {
+		t.Errorf("README.md: want at most 120 lines, got %d", len(lines))
 	}
-	_, rest, _ := strings.Cut(string(triggers), "-update -->\n")
-	table, _, found := strings.Cut(rest, "<!-- end of outcomes -->")
-	if !found || len(table) < 500 {
-		t.Fatal("docs/triggers.md has no table of outcomes")
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("pages: %q (%v)", pages, err)
 	}
-	if !strings.Contains(string(readme), table) {
-		t.Errorf("the README's table of outcomes is not that of docs/triggers.md; copy it:\n%s", table)
+	others := map[string]string{}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			others[strings.TrimSpace(line)] = filepath.Base(page)
+		}
+	}
+	listing := false
+	for i, line := range lines {
+		listing = listing != strings.HasPrefix(line, "```")
+		row := strings.HasPrefix(line, "| `")
+		// A link that is long by itself cannot be broken.
+		if n := len([]rune(line)); n > 100 && !listing && !row && !strings.HasPrefix(strings.TrimSpace(line), "[") {
+			t.Errorf("README.md:%d: want at most 100 columns, got %d", i+1, n)
+		}
+		if other := others[line]; row && other != "" {
+			t.Errorf("README.md:%d: the same row is in docs/%s", i+1, other)
+		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // A difference is what a way makes of a call otherwise than proxying does. change turns what proxying makes of the call into what this way is known to make
-// of it; readme is the sentence in the README that says so.
+// of it; words are those of docs/calls.md that say so.
 type difference struct {
-	name, readme string
-	change       func(call, *outcome)
+	name, words string
+	change      func(call, *outcome)
 }
 
 // The host refuses or never hands over: nothing reaches the gateway, and this is the answer.
@@ -102,8 +102,8 @@ var wrappedDifferences = []difference{
 			o.Path = "/up/" + c.arrives(func(a atom) string { return a.wrapped })
 		}
 	}},
-	{"accept-encoding", "`Accept-Encoding` is not passed on", func(_ call, o *outcome) { o.Header.Del("Accept-Encoding") }},
-	{"hop-by-hop", "what `Connection` names ends here", func(c call, o *outcome) {
+	{"accept-encoding", "`Accept-Encoding` and the headers that `Connection` lists are not passed on", func(_ call, o *outcome) { o.Header.Del("Accept-Encoding") }},
+	{"hop-by-hop", "`Accept-Encoding` and the headers that `Connection` lists are not passed on", func(c call, o *outcome) {
 		if v := c.header("Upgrade-Insecure-Requests"); o.Reached && len(v) > 0 {
 			o.Header["Upgrade-Insecure-Requests"] = v
 		}

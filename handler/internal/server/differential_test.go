@@ -28,7 +28,7 @@ var (
 )
 
 // TestTheThreeWaysAreTheSame sends random calls proxied, forwarded and wrapped through the stand-in of the host. The gateway must see the same request and
-// the caller get the same answer, but for the differences that the README lists; each of these must show at least once.
+// the caller get the same answer, but for the differences that docs/calls.md lists; each of these must show at least once.
 func TestTheThreeWaysAreTheSame(t *testing.T) {
 	d := newDifferential(t)
 	known := make(map[string]bool)
@@ -54,7 +54,7 @@ func TestTheThreeWaysAreTheSame(t *testing.T) {
 	if t.Failed() || *differentialCount < 300 {
 		return
 	}
-	readme, err := os.ReadFile("../../../README.md")
+	page, err := os.ReadFile("../../../docs/calls.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +63,8 @@ func TestTheThreeWaysAreTheSame(t *testing.T) {
 			if d.shown[x.name] == 0 {
 				t.Errorf("%s: no call showed it", x.name)
 			}
-			if !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), x.readme) {
-				t.Errorf("%s: the README does not say %q", x.name, x.readme)
+			if !strings.Contains(strings.Join(strings.Fields(string(page)), " "), x.words) {
+				t.Errorf("%s: docs/calls.md does not say %q", x.name, x.words)
 			}
 		}
 	}

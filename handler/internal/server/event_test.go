@@ -84,7 +84,7 @@ func message1(name, data string) (message, []byte) {
 
 const queueMessage = `{"Data":{"msg":"\"{\\\"id\\\":\\\"a/b\\\",\\\"n\\\":7}\""},"Metadata":{"DequeueCount":"1","Id":"\"q-1\"","InsertionTime":"2026-11-23T16:40:29+00:00","id":"\"a/b\"","n":"\"7\"","sys":{"MethodName":"q","UtcNow":"2026-11-23T16:40:30Z","RandGuid":"b3b7"}}}`
 
-// TestWhatBecomesOfAnEvent is the table of the README: what the gateway answers, and what the host is told.
+// TestWhatBecomesOfAnEvent is the paragraph on events in docs/calls.md: what the gateway answers, and what the host is told.
 func TestWhatBecomesOfAnEvent(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int

@@ -19,13 +19,13 @@ import (
 	"apimrelay/handler/internal/token"
 )
 
-// The README's table has every code that a caller or a reader of the log can meet, with its status, and no other.
-func TestTheReadmeListsEveryProblem(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+// docs/calls.md has every code that a caller or a reader of the log can meet, with its status, and no other.
+func TestTheDocumentListsEveryProblem(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/calls.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(readme), "### Codes of our own failures\n")
+	_, table, _ := strings.Cut(string(page), "## Codes of our own failures\n")
 	table, _, _ = strings.Cut(table, "\n#")
 	want := map[string]string{answerCut: "none"}
 	for _, p := range problems {
@@ -51,7 +51,7 @@ func TestTheReadmeListsEveryProblem(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the table of codes (-program +README):\n%s", diff)
+		t.Errorf("the table of codes (-program +docs/calls.md):\n%s", diff)
 	}
 }
 
