@@ -67,7 +67,7 @@ var troubles = []trouble{
 	{name: "server", title: "the gateway answers 500", gateway: status(500, `{}`)},
 	{name: "busy", title: "the gateway answers 503", gateway: status(503, `{}`)},
 	{name: "silent", title: "no answer in time", timeout: "1s", gateway: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
-	{name: "giveup", title: "the host gives the first exchange up", giveUp: true},
+	{name: "giveup", title: "the host abandons the first exchange", giveUp: true},
 	{name: "kill", title: "the handler is killed during the first call", kill: true},
 }
 
@@ -373,14 +373,15 @@ func count(n int, what string) string {
 
 const faultsHead = `# What becomes of a call when something breaks
 
-Written by ` + "`go test ./e2e -run TestFaults -update`" + `, which runs the built handler below the Functions host's stand-in. A cell says what the caller gets, or
-what becomes of the event; how many calls reached the gateway, or were tried, in all its runs; and the level of the handler's log lines.
+Written by ` + "`go test ./e2e -run TestFaults -update`" + `, which runs the built handler below the Functions host's stand-in. A cell says three things:
+what the caller gets, or what becomes of the event; how many calls were made in all its runs; and the level of the
+handler's log lines.
 
-An event is **lost** only where its trigger has no redelivery and its function.json no ` + "`retry`" + `: a line at start says so for each such function. No event is sent
-twice without the same ` + "`Idempotency-Key`" + `, and no POST of a caller's is sent twice at all.
+An event is **lost** only if its trigger has no redelivery and its function.json no ` + "`retry`" + `. A line at start names each
+such function. An event that is sent twice carries the same ` + "`Idempotency-Key`" + `. A caller's POST is never sent twice.
 
-In the last row the queue's ` + "`visibilityTimeout`" + ` (host.json, ` + "`extensions.queues`" + `) is ten seconds. With the default, none, the host may use up all five deliveries of
-a message while the handler starts again.
+In the last row the queue's ` + "`visibilityTimeout`" + ` (host.json, ` + "`extensions.queues`" + `) is ten seconds.
+The default is none: then the host may use up all five deliveries of a message while the handler starts again.
 
 `
 

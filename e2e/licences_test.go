@@ -17,6 +17,7 @@ import (
 // with the notice kept. A module with another one fails here before it is shipped.
 var licences = []struct{ name, sentence string }{
 	{"Apache-2.0", "Apache License Version 2.0"},
+	{"Apache-2.0", "Licensed under the Apache License, Version 2.0"}, // where the file has the notice alone
 	{"MIT", "Permission is hereby granted, free of charge, to any person obtaining a copy"},
 	{"BSD-3-Clause", "Neither the name of"},
 	{"BSD-2-Clause", "Redistributions of source code must retain the above copyright notice"},

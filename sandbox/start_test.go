@@ -153,7 +153,7 @@ func TestOnceShowsTheWayOfEachCall(t *testing.T) {
 	}
 	for _, want := range []string{
 		"1. an HTTP request to relay", "GET /api/relay/hello?who=you  ->  200 OK", "http, proxied, function relay, invocation ",
-		"user-assigned identity reader, audience " + identity.APIClientID + ", roles Api.Read, version 2.0", "fetched meanwhile from managed identity in",
+		"user-assigned identity reader, audience " + identity.APIClientID + ", roles Api.Read, version 2.0", "fetched during this call from managed identity in",
 		"accepted: primary key of subscription sandbox, from the header", "pass     api.xml:29   validate-jwt, signature: ", "backend   GET sample backend  ->  200",
 		"2. a timer tick of poll", "timer, wrapped, function poll",
 		"3. the same request by an identity without the app role", "user-assigned identity stranger", "no roles", "refuse   api.xml:29   validate-jwt, claim roles", "fix: ",

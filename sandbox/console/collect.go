@@ -317,14 +317,14 @@ func (c *Collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
 			span.Note = "the platform's cache"
 		}
 		if len(spans) == 0 {
-			inv.Token.Source = "fetched meanwhile from " + span.Note + " in " + milliseconds(r.DurationMS)
+			inv.Token.Source = "fetched during this call from " + span.Note + " in " + milliseconds(r.DurationMS)
 		} else {
 			span.Name = "token, again"
 		}
 		spans = append(spans, span)
 	}
 	if len(spans) > 1 {
-		inv.Token.Source += ", the same again after a refusal"
+		inv.Token.Source += ", the same token again after a refusal"
 	}
 	return spans
 }

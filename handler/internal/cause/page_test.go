@@ -36,9 +36,8 @@ func TestPage(t *testing.T) {
 
 const head = `# Troubleshooting
 
-Each entry is a cause that ` + "`handler doctor`" + ` tells from others. The doctor prints its name behind *see*, and the
-log line of a failed call names it as ` + "`cause`" + `. Entries with several causes are those that nothing inside the app
-tells apart; *tells* is the command that does.
+Each heading is the name that ` + "`handler doctor`" + ` prints after *see*. The log line of a failed call has it as ` + "`cause`" + `. Where
+several causes look the same from inside the app, *How to tell* gives a command.
 
 - On a laptop: ` + "`build/app/handler doctor`" + ` (settings from the environment, else from local.settings.json).
 - A deployed app: ` + "`make doctor APP=<name>`" + `.
@@ -106,7 +105,7 @@ func page() string {
 			fmt.Fprintf(&b, "- %s\n", markdown(m))
 		}
 		if c.Tells != "" {
-			fmt.Fprintf(&b, "\n*Tells:* %s\n", markdown(c.Tells))
+			fmt.Fprintf(&b, "\n*How to tell:* %s\n", markdown(c.Tells))
 		}
 		fmt.Fprintf(&b, "\n*Fix:* %s\n", markdown(c.FixFor(nil)))
 		if c.FixHere != "" {

@@ -69,7 +69,7 @@ var Table = []Cause{
 	},
 	{
 		Code:  SettingsStray,
-		Title: "a setting for one function is read by nobody",
+		Title: "a function's own setting has no effect",
 		Means: []string{
 			"The part before the two underscores is misspelt, or the function was renamed.",
 			"The part behind them is no setting of the relay, or there is only one underscore: " +

@@ -360,7 +360,7 @@ function drawFaults() {
   $("faults").replaceChildren(...overview.stand_ins.map((s) => el("div", {},
     el("h3", {}, s.name),
     s.places || s.name === "host" ? el("div", { class: "row where" },
-      s.places && choice(`place-${s.name}`, `Where the next fault of ${s.name} works`, "usual place", s.places),
+      s.places && choice(`place-${s.name}`, `Where the next fault of ${s.name} works`, "where it usually works", s.places),
       s.name === "host" && choice("fault-function", "Function that the next fault of host is for", "every function", overview.functions.map((f) => f.name))) : null,
     el("ul", { class: "faults" }, ...s.faults.map((name) => {
       const on = s.on.find((f) => f.name === name);
