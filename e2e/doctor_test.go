@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -379,9 +380,20 @@ func awaitHandler(t *testing.T, url string) {
 	})
 }
 
+// asHost sends a request with the header that is the host's.
+func asHost(method, url, body string) (*http.Response, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header[hostsHeader] = []string{fmt.Sprint("doctor-", sends.Add(1))}
+	return http.DefaultClient.Do(req)
+}
+
 func getFrom(t *testing.T, url string) []byte {
 	t.Helper()
-	res, err := http.Get(url)
+	res, err := asHost(http.MethodGet, url, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +407,7 @@ func getFrom(t *testing.T, url string) []byte {
 
 func postTo(t *testing.T, url, body string) {
 	t.Helper()
-	res, err := http.Post(url, "application/json", strings.NewReader(body))
+	res, err := asHost(http.MethodPost, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -232,6 +233,11 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
+// hostsHeader is the host's, without which the handler answers nobody.
+const hostsHeader = "X-Azure-Functions-Invocationid"
+
+var sends atomic.Int64
+
 func send(args []string) (status int, text string, err error) {
 	if len(args) < 2 {
 		return 0, "", errors.New("want METHOD URL [HEADER...] [@BODY]")
@@ -250,6 +256,9 @@ func send(args []string) (status int, text string, err error) {
 	for _, header := range headers {
 		name, value, _ := strings.Cut(header, ": ")
 		req.Header.Add(name, value)
+	}
+	if req.Header[hostsHeader] == nil {
+		req.Header[hostsHeader] = []string{fmt.Sprint("script-", sends.Add(1))}
 	}
 	if body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")

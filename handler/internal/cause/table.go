@@ -1104,6 +1104,15 @@ var Table = []Cause{
 		Problems: []string{"no-route"},
 	},
 	{
+		Code:  MethodNotAllowed,
+		Title: "the call has the method TRACE or CONNECT",
+		Means: []string{
+			"TRACE must not carry credentials, which its answer would repeat, and CONNECT is for proxies.",
+		},
+		Fix:      "make the call with another method",
+		Problems: []string{"method-not-allowed"},
+	},
+	{
 		Code:     BadInvocation,
 		Title:    "the host's envelope could not be read",
 		Means:    []string{"The host, or what stands in its place, wrote something else than an envelope."},

@@ -21,6 +21,13 @@ func newRedactor(o Options) *redactor {
 			r.add(k.Reveal())
 		}
 		r.add(f.Identity.Secret.Reveal())
+		for _, values := range f.Headers {
+			for _, v := range values {
+				if len(v) >= 8 { // a shorter one, such as a version, stands in many texts
+					r.add(v)
+				}
+			}
+		}
 	}
 	for _, name := range []string{"IDENTITY_HEADER", "MSI_SECRET"} {
 		if v, ok := o.Lookup(name); ok {

@@ -35,11 +35,17 @@ func DropHopByHop(h http.Header) {
 	}
 }
 
-// DropNamed removes the headers that the lines of a Connection header name (RFC 9110 7.6.1).
+// DropNamed removes the fields that the lines of a Connection field name (RFC 9110 7.6.1).
 func DropNamed(h http.Header, connection []string) {
 	for _, line := range connection {
-		for name := range strings.SplitSeq(line, ",") {
-			h.Del(strings.TrimSpace(name))
+		for listed := range strings.SplitSeq(line, ",") {
+			listed = strings.TrimSpace(listed)
+			h.Del(listed)
+			for name := range h {
+				if Same(name, listed) {
+					delete(h, name)
+				}
+			}
 		}
 	}
 }

@@ -31,9 +31,9 @@ var stripped = map[string]kind{
 	"Cookie":                   credential, // the caller's session with the Function App
 	"X-Zumo-Auth":              credential, // Easy Auth's session token
 	"X-Identity-Header":        credential, // opens the identity endpoint
+	"Subscription-Key":         credential, // a subscription key under the name of the query's parameter
 
 	"X-Ms-Invocation-Id":   platform, // the host's, or a caller's imitation
-	"X-Original-Url":       platform, // some backends route by it
 	"X-Rewrite-Url":        platform, // some backends route by it
 	"Disguised-Host":       platform,
 	"Client-Ip":            platform,
@@ -41,6 +41,20 @@ var stripped = map[string]kind{
 	"X-Client-Port":        platform,
 	"Was-Default-Hostname": platform,
 	"Forwarded":            platform, // the way to the Function App, no business of the gateway's
+
+	// What front ends vouch with, and backends believe
+	// (learn.microsoft.com "Protocol support for HTTP headers in Azure Front Door"; the manuals of
+	// Cloudflare, Akamai, Envoy, nginx and IIS's Application Request Routing).
+	"X-Azure-Fdid":        platform,
+	"X-Azure-Clientip":    platform,
+	"X-Azure-Socketip":    platform,
+	"X-Azure-Ref":         platform,
+	"X-Real-Ip":           platform,
+	"True-Client-Ip":      platform,
+	"Cf-Connecting-Ip":    platform,
+	"X-Cluster-Client-Ip": platform,
+	"Front-End-Https":     platform,
+	"X-Ms-Original-Url":   platform,
 
 	// Would turn a permitted method into another.
 	"X-Http-Method-Override": platform,
@@ -68,6 +82,7 @@ var strippedPrefixes = []struct {
 }{
 	{"ocp-apim-", credential}, {"x-ms-client-principal", credential}, {"x-ms-token-", credential},
 	{"x-arr-", platform}, {"x-appservice-", platform}, {"x-waws-", platform}, {"x-site-", platform}, {"x-azure-functions-", platform}, {"x-forwarded-", platform},
+	{"x-original-", platform}, {"x-envoy-", platform}, {"x-ssl-", platform},
 }
 
 // written are headers that a caller may send, but that the relay writes over, or net/http for it.
@@ -76,7 +91,7 @@ var written = []string{"Expect", "Idempotency-Key", "Traceparent", "Tracestate"}
 // Fixed tells whether a function may have a fixed header of this name, in any case: not one that carries a credential, not one that belongs to the
 // connection, and none that the relay sets. What the platform adds to requests is not among them: who sets it for a function means it.
 func Fixed(name string) bool {
-	name = http.CanonicalHeaderKey(name)
+	name = hyphens(http.CanonicalHeaderKey(name))
 	k := kindOf(name)
 	return (k == 0 || k == platform) && !slices.Contains(written, name)
 }
@@ -84,13 +99,28 @@ func Fixed(name string) bool {
 // Stripped reports whether a caller's header ends here. keyHeader is the API's own name for the
 // subscription key, "" for none.
 func Stripped(name, keyHeader string) bool {
-	return name == "" || keyHeader != "" && strings.EqualFold(name, keyHeader) || kindOf(name) != 0
+	return name == "" || keyHeader != "" && Same(name, keyHeader) || kindOf(hyphens(name)) != 0
+}
+
+// Same reports whether two names of header fields are the same for a server that reads an underscore
+// as a hyphen, as those of CGI and WSGI do.
+func Same(a, b string) bool { return len(a) == len(b) && strings.EqualFold(hyphens(a), hyphens(b)) }
+
+// hyphens is a name with hyphens for underscores, in net/http's canonical form where it has any.
+func hyphens(name string) string {
+	if !strings.Contains(name, "_") {
+		return name
+	}
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // kindOf tells why a caller's header of this canonical name ends here, 0 for one that passes.
 func kindOf(name string) kind {
 	if k, ok := stripped[name]; ok || name == "" {
 		return k
+	}
+	if strings.HasSuffix(strings.ToLower(name), "-client-cert") {
+		return platform
 	}
 	switch name[0] {
 	case 'O', 'X', 'o', 'x': // every family begins so; most names are done here

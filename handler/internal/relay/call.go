@@ -214,7 +214,14 @@ func (c *Call) request(ctx context.Context, u *url.URL, body *upload) *http.Requ
 		}
 	}
 	for _, ours := range []http.Header{c.Function.Headers, c.Set} {
-		maps.Copy(req.Header, ours)
+		for name, values := range ours {
+			for theirs := range req.Header {
+				if header.Same(theirs, name) {
+					delete(req.Header, theirs)
+				}
+			}
+			req.Header[name] = values
+		}
 	}
 	if body == nil {
 		return req
@@ -223,13 +230,25 @@ func (c *Call) request(ctx context.Context, u *url.URL, body *upload) *http.Requ
 	if len(c.Body.Trailer) > 0 {
 		req.Trailer = make(http.Header)
 		for name := range c.Body.Trailer {
-			if !header.Stripped(name, c.Function.KeyHeader) && !sameName(name, idempotencyKey) {
+			if !header.Stripped(name, c.Function.KeyHeader) && !header.Same(name, idempotencyKey) && !c.sets(name) {
 				req.Trailer[name] = nil
 			}
 		}
 		body.trailer = req.Trailer
 	}
 	return req
+}
+
+// sets reports whether a field of this name is one of ours.
+func (c *Call) sets(name string) bool {
+	for _, ours := range []http.Header{c.Function.Headers, c.Set} {
+		for own := range ours {
+			if header.Same(own, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // guarded reports whether the call must not reach the gateway twice for its invocation id.

@@ -24,18 +24,12 @@ func dropEventKeys(h http.Header) (dropped bool) {
 		if name == idempotencyKey && !slices.ContainsFunc(lines, holdsEventKey) {
 			continue
 		}
-		if sameName(name, idempotencyKey) {
+		if header.Same(name, idempotencyKey) {
 			delete(h, name)
 			dropped = true
 		}
 	}
 	return dropped
-}
-
-// sameName reports whether two names of header fields are the same for a server that reads an
-// underscore as a hyphen.
-func sameName(a, b string) bool {
-	return len(a) == len(b) && strings.EqualFold(strings.ReplaceAll(a, "_", "-"), b)
 }
 
 // holdsEventKey reports whether a reader of the field may find the key of an event in it: alone, in
@@ -81,7 +75,7 @@ func cleanAnswer(h http.Header, secrets []string) (dropped []string) {
 		if harmless(name, values, secrets) {
 			continue
 		}
-		keep, leaks, label := values[:0], holds(name, secrets), name
+		keep, leaks, label := values[:0], nameHolds(name, secrets), name
 		if leaks {
 			label = "(a name that holds a secret)"
 		}
@@ -124,7 +118,13 @@ func harmless(name string, values, secrets []string) bool {
 			return false
 		}
 	}
-	return !holds(name, secrets)
+	return !nameHolds(name, secrets)
+}
+
+// nameHolds is holds for the name of a field, which net/http writes in letters of its own.
+func nameHolds(name string, secrets []string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc(secrets, func(s string) bool { return holds(name, []string{strings.ToLower(s)}) })
 }
 
 // holds tells whether text contains one of the secrets, plain or percent-encoded.

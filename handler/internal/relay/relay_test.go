@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"apimrelay/handler/internal/header"
 	"apimrelay/internal/poll"
 )
@@ -31,12 +33,17 @@ func TestCredentialsOfACallAreOursAlone(t *testing.T) {
 		"Ocp-Apim-Subscription-Key", "Ocp-Apim-Trace", "X-Ms-Client-Principal", "X-Ms-Client-Principal-Id", "X-Ms-Token-Aad-Access-Token",
 		"X-Arr-Ssl", "X-Appservice-Proto", "X-Waws-Unencoded-Url", "X-Site-Deployment-Id", "X-Azure-Functions-Invocationid",
 		"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Anything", "Api-Version",
+		"X-Azure-Fdid", "X-Azure-Clientip", "X-Azure-Socketip", "X-Azure-Ref", "X-Original-Host", "X-Original-For",
+		"X-Ms-Original-Url", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Cluster-Client-Ip", "X-Envoy-Original-Path",
+		"X-Ms-Client-Cert", "X-Client-Cert", "X-Ssl-Client-Verify", "Front-End-Https", "Subscription-Key",
+		"Ocp_apim_subscription_key", "X_ms_client_principal", "X_forwarded_for", "X_functions_key", "Api_version", "X_Named",
 	} {
 		req.Header[name] = []string{"canary"}
 	}
-	req.Header["Connection"] = []string{"Authorization, Ocp-Apim-Subscription-Key, Api-Version"}
+	req.Header["Connection"] = []string{"Authorization, Ocp-Apim-Subscription-Key, Api-Version, X-Named"}
 	req.Header["Accept"] = []string{"text/plain"}
 	req.Header["X-Own"] = []string{"one", "two"}
+	req.Header["X_request_id"] = []string{"mine"}
 	req.Header["User-Agent"] = []string{"curl/8 Azure-Functions-Host/4.1037.0.0"}
 	w, _ := b.call(req, func(c *Call) { c.RawQuery = "a=1&code=canary&subscription-key=canary" })
 	if w.Code != 200 || w.Body.String() != "done" {
@@ -46,6 +53,7 @@ func TestCredentialsOfACallAreOursAlone(t *testing.T) {
 	want := http.Header{
 		"Authorization": {"Bearer token-1"}, "Ocp-Apim-Subscription-Key": {"key-one"}, "Api-Version": {"2"},
 		"Accept": {"text/plain"}, "X-Own": {"one", "two"}, "User-Agent": {"curl/8"},
+		"X_request_id": {"mine"},
 	}
 	for name, values := range sent.header {
 		if !slices.Equal(values, want[name]) {
@@ -134,6 +142,26 @@ func TestARenamedKeyHeaderIsStrippedToo(t *testing.T) {
 	b.call(req, nil)
 	if h := b.gateway.requests(t, 1)[0].header; h["X-Api-Key"] != nil || h["Ocp-Apim-Subscription-Key"] != nil {
 		t.Errorf("the gateway got %v", h)
+	}
+}
+
+// A header of an answer that has our key for its name, in whatever letters, is dropped, and the log does
+// not repeat it.
+func TestAHeaderWhoseNameIsASecretIsDropped(t *testing.T) {
+	b := newBench(t, "https://gw/orders", func(int, *http.Request) (*http.Response, error) {
+		return answered(200, "x", "Key-One: v", "X-key-tWO-x: v", "TOKEN-1: \u00e9", "X-Fine: v"), nil
+	})
+	w, call := b.call(get(), nil)
+	if diff := cmp.Diff(http.Header{"X-Fine": {"v"}}, w.Header()); diff != "" {
+		t.Errorf("the answer's header:\n%s", diff)
+	}
+	for _, name := range call.Outcome.Dropped {
+		if name != "(a name that holds a secret)" {
+			t.Errorf("dropped %q", name)
+		}
+	}
+	if len(call.Outcome.Dropped) != 3 {
+		t.Errorf("dropped %q", call.Outcome.Dropped)
 	}
 }
 

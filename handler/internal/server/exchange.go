@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 
 	"apimrelay/handler/internal/observe"
 	"apimrelay/handler/internal/relay"
+	"apimrelay/handler/internal/target"
 )
 
 // invocationHeader carries the host's id of the invocation (recording D-get-query).
@@ -48,6 +50,10 @@ func exchangeOf(w http.ResponseWriter) *exchange { return w.(*exchange) }
 // ServeHTTP implements http.Handler: it identifies the invocation, keeps a panic from ending anything
 // but its own exchange, and logs one line.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.fromHost(r) {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
 	x := &exchange{w: w, started: time.Now(), method: r.Method}
 	x.call.InvocationID, x.call.Started = invocationID(r.Header), x.started
 	// A request line in absolute form may hold a user's name and password.
@@ -62,6 +68,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.end(r, x)
 	}()
 	s.router.ServeHTTP(x, r)
+}
+
+// fromHost reports whether a request can be the host's: its probe, or one with the host's id of the
+// invocation, which a web page cannot send without asking first. All recorded requests of the host's
+// have it but the probe. Where a function runs as a developer, on a machine with a browser, the name in
+// Host must be this machine's as well: a page can have its own name turned to this address.
+func (s *Server) fromHost(r *http.Request) bool {
+	if r.Method == http.MethodGet && r.RequestURI == "/" {
+		return true
+	}
+	why := ""
+	switch {
+	case len(r.Header[invocationHeader]) == 0:
+		why = "want the host's " + invocationHeader + ", got none"
+	case s.developer && !target.Loopback(hostname(r.Host)):
+		why = "want a name of this machine in Host where a function runs as a developer, got another"
+	default:
+		return true
+	}
+	level := slog.LevelDebug
+	if !s.strangers.Swap(true) {
+		level = slog.LevelWarn
+	}
+	s.log.LogAttrs(r.Context(), level, "request that is not the host's", slog.String("text", "answered 404: "+why))
+	return false
+}
+
+// hostname is a Host field without its port.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.Trim(host, "[]")
 }
 
 // relayInvocation is the header of refusals and of our own problems that carries the invocation's id:

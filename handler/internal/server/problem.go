@@ -35,6 +35,7 @@ var problems = []problem{
 	{"budget-spent", 504, "the gateway gave no answer in time"},
 	{"bad-path", 400, "the path cannot be relayed"},
 	{"no-route", 404, "no function has this route"},
+	{"method-not-allowed", 405, "TRACE and CONNECT are not relayed"},
 	{"bad-invocation", 500, "the invocation cannot be read"},
 	{"already-sent", 409, "the call was already sent, and its outcome is not known"},
 	{"body-lost", 411, "the host drops chunked uploads of wrapped calls: send a Content-Length, or set enableProxyingHttpRequest in host.json"},
@@ -58,6 +59,7 @@ const answerCut = "answer-cut"
 // Faults of the server's own, mapped like those of other packages.
 var (
 	errSettings = errors.New("relaying: the function's settings are at fault: see the log of the start, or doctor")
+	errMethod   = errors.New("relaying: TRACE and CONNECT would give credentials away")
 	errNoRoute  = errors.New("relaying: no function of this app takes this method and path")
 
 	errBadInvocation = errors.New("reading the invocation")
@@ -71,6 +73,7 @@ var problemCodes = []struct {
 }{
 	{sentinel(errSettings), "settings"},
 	{sentinel(errNoRoute), "no-route"},
+	{sentinel(errMethod), "method-not-allowed"},
 	{sentinel(token.ErrRefused), "identity-refused"},
 	{sentinel(token.ErrUnavailable), "identity-unavailable"},
 	{sentinel(relay.ErrBudgetSpent), "budget-spent"},

@@ -27,6 +27,9 @@ func (s *Server) proxied(w http.ResponseWriter, r *http.Request) {
 
 // relayProxied relays one request. An error is to be answered: the header is unsent.
 func (s *Server) relayProxied(x *exchange, r *http.Request) error {
+	if !relayed(r.Method) {
+		return errMethod
+	}
 	path, query, _ := strings.Cut(r.RequestURI, "?")
 	if !strings.HasPrefix(path, "/") {
 		return &target.PathError{Reason: "the request line holds no path"}
@@ -58,6 +61,12 @@ func (s *Server) relayProxied(x *exchange, r *http.Request) error {
 	x.mark(answer.Header, answer.Status)
 	x.cut = writeAnswer(x, answer)
 	return nil
+}
+
+// relayed reports whether requests of a method are relayed. TRACE must not carry credentials, which its
+// answer would repeat, and CONNECT is for proxies (RFC 9110 9.3.6, 9.3.8).
+func relayed(method string) bool {
+	return !strings.EqualFold(method, http.MethodTrace) && !strings.EqualFold(method, http.MethodConnect)
 }
 
 // wayOf tells proxied from forwarded. The host marks User-Agent when it forwards, and only then; a

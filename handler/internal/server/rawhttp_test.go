@@ -101,7 +101,7 @@ var rawCases = []rawCase{
 	{"HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refused400, nil},
 	{"a version to come", "GET /api/rest/a HTTP/9.9\r\n" + hostLine + "\r\n", []int{505}, nil},
 	{"absolute form", "GET http://evil.example/api/rest/a HTTP/1.1\r\n" + hostLine + "\r\n", refused400, nil},
-	{"authority form", "CONNECT evil.example:443 HTTP/1.1\r\n" + hostLine + "\r\n", refused400, nil},
+	{"authority form", "CONNECT evil.example:443 HTTP/1.1\r\n" + hostLine + "\r\n", []int{405}, nil},
 	{"two blanks", "GET  /api/rest/a HTTP/1.1\r\n" + hostLine + "\r\n", refused400, nil},
 	{"a blank in the path", "GET /api/rest/a b HTTP/1.1\r\n" + hostLine + "\r\n", refused400, nil},
 	{"no path", "GET HTTP/1.1\r\n" + hostLine + "\r\n", refused400, nil},

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -59,6 +60,8 @@ type Server struct {
 	telemetry   *observe.Telemetry
 	log         *slog.Logger
 	spill       invocation.Spill
+	developer   bool        // a function runs as a developer
+	strangers   atomic.Bool // a request that is not the host's has been reported
 }
 
 // New makes a Server.
@@ -80,6 +83,7 @@ func New(c Config) *Server {
 	s.router.Get("/", s.ready)
 	for _, f := range c.Functions {
 		s.functions[f.App] = f
+		s.developer = s.developer || f.Identity.Kind.Developer()
 		if s.reachableWrapped(f.App) {
 			s.router.Post("/"+f.App.Name, s.wrapped(f))
 		}

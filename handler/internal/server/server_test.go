@@ -194,7 +194,7 @@ func TestHealthMakesNoCall(t *testing.T) {
 	for status, healthy := range map[int]bool{200: true, 503: false} {
 		r := newRig(t, bothFlags, map[string]string{"health": health}, func(f *subject) { f.Credentials = nil })
 		r.config.Healthy = func() bool { return healthy }
-		r.server.Handler = New(r.config)
+		r.server.Handler = fromHost(New(r.config))
 		if res, body := r.do(r.proxiedCall("GET", "/api/health", nil)); res.StatusCode != status || body != "" {
 			t.Errorf("healthy %v: answered %d %q", healthy, res.StatusCode, body)
 		}

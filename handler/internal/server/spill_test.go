@@ -45,7 +45,7 @@ func openBelow(t *testing.T, dir string) (n int) {
 const blobFunction = `{"bindings":[{"type":"queueTrigger","direction":"in","name":"msg","queueName":"in","connection":"AzureWebJobsStorage"},
 	{"type":"blob","direction":"out","name":"copy","path":"c/{rand-guid}","connection":"AzureWebJobsStorage"}]}`
 
-func (r *rig) spill() *invocation.Spill { return &r.server.Handler.(*Server).spill }
+func (r *rig) spill() *invocation.Spill { return &r.handler.spill }
 
 // call sends a wrapped GET, or the event of the function q, as the host does.
 func (r *rig) call(ctx context.Context, function string) (*http.Response, []byte, error) {
@@ -274,7 +274,7 @@ func TestLargeAnswersAreNotInMemory(t *testing.T) {
 					}
 					return &http.Response{StatusCode: 200, Header: h, ContentLength: length, Request: req, Body: io.NopCloser(&heldBody{rest: size, there: there.Done, last: last})}, nil
 				})
-				s := New(r.config)
+				s := fromHost(New(r.config))
 				once := func(group *sync.WaitGroup) {
 					group.Go(func() {
 						req, _ := http.NewRequest("POST", "/"+function, strings.NewReader(map[string]string{

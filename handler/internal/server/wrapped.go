@@ -115,6 +115,9 @@ func traceHeaders(t observe.Trace) http.Header {
 // relayWrapped relays the request of an envelope and keeps the answer. Where that broke off it is an
 // error: nothing is sent yet, and half an answer need not be.
 func (s *Server) relayWrapped(to *envelope, x *exchange, r *http.Request, f *settings.Function, in *invocation.HTTP) error {
+	if !relayed(in.Method) {
+		return errMethod
+	}
 	match, ok := f.App.Match(in.Path)
 	if !ok {
 		return errNoRoute

@@ -244,7 +244,7 @@ func TestStartUpSaysWhichFunctionWinsWhereSettingsDiffer(t *testing.T) {
 	}
 	// One that hides the other for one of its methods only is worth a word, too.
 	all := strings.ReplaceAll(orders, `"route": "orders/{id}/{what?}"`, `"route": "{*path}", "methods": ["get"]`)
-	s = load(t, map[string]string{"a": all, "b": orders}, with(map[string]string{"b__ApimUrl": "https://b.example"}))
+	s = load(t, map[string]string{"a": all, "b": orders}, with(map[string]string{"b__ApimUrl": "https://fabrikam.azure-api.net/b"}))
 	if len(s.Faults) > 0 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0].Text, "for GET") {
 		t.Error(report(t, s))
 	}

@@ -288,3 +288,31 @@ func (f *Function) checkIdentityEndpoint(s *Settings) {
 			"want a managed identity where an identity endpoint exists, got RunAs=Developer, for which nobody is signed in there"))
 	}
 }
+
+// checkHost warns of a function whose own ApimUrl names another host than the shared one while it
+// inherits keys or identity: they go there. One service may have several names, so it is no fault.
+func (f *Function) checkHost(shared, own *scope) {
+	if own.cells["ApimUrl"] == nil || shared.cells["ApimUrl"] == nil || f.Target == nil {
+		return
+	}
+	usual, err := target.Parse(strings.TrimSpace(shared.cells["ApimUrl"].value))
+	if err != nil || strings.EqualFold(usual.Host(), f.Target.Host()) {
+		return
+	}
+	var goes, settings []string
+	for _, inherited := range []struct{ setting, what string }{
+		{keySetting, "the shared subscription key"}, {identitySetting, "a token of the shared identity"},
+	} {
+		if own.cells[inherited.setting] == nil && shared.cells[inherited.setting] != nil {
+			goes, settings = append(goes, inherited.what), append(settings, own.nameOf(inherited.setting))
+			if inherited.setting == identitySetting && own.cells["TargetApp"] == nil {
+				settings = append(settings, own.nameOf("TargetApp"))
+			}
+		}
+	}
+	if len(goes) == 0 {
+		return
+	}
+	f.Warnings = append(f.Warnings, fault(f.App.Name, own.cells["ApimUrl"].name, "if that is another service, add "+strings.Join(settings, ", "),
+		"the host is %s, the shared one %s: there goes %s", f.Target.Host(), usual.Host(), strings.Join(goes, " and ")))
+}

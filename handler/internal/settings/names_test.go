@@ -127,6 +127,32 @@ func TestSlipsAreWarnings(t *testing.T) {
 	}
 }
 
+func TestKeysThatTravelToAnotherHostAreSaid(t *testing.T) {
+	const partner = "https://partner.example/other"
+	for _, row := range []struct {
+		name  string
+		set   map[string]string
+		words []string // nil = no warning
+	}{
+		{"both", map[string]string{"orders__ApimUrl": partner},
+			[]string{"partner.example", "fabrikam.azure-api.net", "key and a token", "orders__ApimKey, orders__FunctionIdentity, orders__TargetApp"}},
+		{"the identity alone", map[string]string{"orders__ApimUrl": partner, "orders__ApimKey": "canary"}, []string{"a token of the shared identity", "add orders__FunctionIdentity"}},
+		{"neither", map[string]string{"orders__ApimUrl": partner, "orders__ApimKey": "canary", "orders__FunctionIdentity": "RunAs=App"}, nil},
+		{"the same host in other letters", map[string]string{"orders__ApimUrl": "https://FABRIKAM.azure-api.net/other"}, nil},
+	} {
+		s := load(t, map[string]string{"orders": orders}, with(row.set))
+		said := report(t, s)
+		if len(s.Faults) > 0 || (row.words == nil) != (len(s.Warnings) == 0) {
+			t.Errorf("%s: got\n%s", row.name, said)
+		}
+		for _, word := range row.words {
+			if !strings.Contains(said, word) {
+				t.Errorf("%s: want %q in\n%s", row.name, word, said)
+			}
+		}
+	}
+}
+
 func TestFixedHeadersInBothForms(t *testing.T) {
 	for _, row := range []struct {
 		text  string

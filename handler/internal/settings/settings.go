@@ -108,6 +108,7 @@ func Load(env *Environment, a *app.App) *Settings {
 			continue // they call nothing
 		}
 		f.check(shared, scopes[i])
+		f.checkHost(shared, scopes[i])
 		if env.filled(librarySetting) {
 			f.pointToLibrary()
 		}

@@ -358,43 +358,72 @@ func withRest(path string, v *Values, named bool) (string, error) {
 	return path + rest, nil
 }
 
-// remainder checks what a catch-all took: it may hold slashes, but not begin with one ("//" would meet, and an empty first segment hides what follows).
+// remainder checks what a catch-all took: it may hold slashes, but not begin with one ("//" would meet, and an empty first segment hides what
+// follows), also not in a reader's eyes that decodes it.
 func remainder(rest string) (string, error) {
-	if strings.HasPrefix(rest, "/") {
-		return "", &PathError{Reason: "the rest of the path begins with a slash"}
+	for text, round := rest, 0; round < maxRounds; round++ {
+		if strings.HasPrefix(text, "/") || strings.HasPrefix(text, `\`) {
+			return "", &PathError{Reason: "the rest of the path begins with a slash"}
+		}
+		decoded := Unescape(text)
+		if decoded == text {
+			break
+		}
+		text = decoded
 	}
 	return escapePath(rest), judge(rest)
 }
 
+// maxRounds is how often a path may be escaped one escape within the other. The host adds one round at most.
+const maxRounds = 8
+
 // judge refuses a path or a value for it that could climb out of the fixed path in any reader's eyes. The host leaves a %2F as it is (recording
 // A-route-name-id), so that "..%2F" is no dot segment to it (dotnet/aspnetcore src/Servers/Kestrel/Core/src/Internal/Http/PathNormalizer.cs), and proxied it
-// escapes it once more (P-route-name-id): so the text is looked at as it is, decoded once and decoded twice, with slashes and backslashes both as separators.
+// escapes it once more (P-route-name-id). Behind the gateway a policy may decode the path and parse it anew. So the text is looked at as it is and after each
+// decoding until nothing changes, with slashes and backslashes both as separators.
 func judge(text string) error {
-	if strings.IndexByte(text, '.') < 0 && strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 {
-		return nil // most paths
-	}
 	if strings.Contains(text, `\`) {
 		return &PathError{Reason: "backslash in the path"}
 	}
-	for range 3 {
+	for round := 0; ; round++ {
 		for segment := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
-			if segment == "." || segment == ".." || strings.HasPrefix(segment, "..;") || strings.HasPrefix(segment, ".;") {
+			if climbs(segment) {
 				return &PathError{Reason: "\".\" or \"..\" as a segment"}
 			}
 		}
-		decoded, err := url.PathUnescape(text)
-		if err != nil {
-			// Broken from the second round on is a plain percent sign that was escaped: nothing more can be hidden behind it for a careful reader, but
-			// one that decodes what it can must not find dots either.
-			decoded = Unescape(text)
-		}
-		if decoded == text {
+		decoded := Unescape(text)
+		switch {
+		case decoded == text:
 			return nil
+		case round == maxRounds:
+			return &PathError{Reason: "escapes within escapes"}
 		}
 		text = decoded
 	}
-	return nil
 }
+
+// climbs reports whether a reader may take a segment for "." or "..": one that ends a path at a
+// question mark, a number sign or a NUL, parameters at a semicolon, that drops blanks and controls, or
+// that reads overlong and fullwidth forms of a dot as one.
+func climbs(segment string) bool {
+	if i := strings.IndexAny(segment, "?#;\x00"); i >= 0 {
+		segment = segment[:i]
+	}
+	if !strings.Contains(segment, ".") && strings.IndexFunc(segment, func(r rune) bool { return r >= 0x80 }) < 0 {
+		return false // most segments
+	}
+	segment = otherDots.Replace(segment)
+	segment = strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f || r == 0xa0 {
+			return -1
+		}
+		return r
+	}, segment)
+	return segment == "." || segment == ".."
+}
+
+// otherDots are a fullwidth full stop, and a full stop in two, three and four bytes of UTF-8.
+var otherDots = strings.NewReplacer("\uff0e", ".", "\xc0\xae", ".", "\xe0\x80\xae", ".", "\xf0\x80\x80\xae", ".")
 
 // Unescape decodes each whole percent escape of a text and leaves everything else as it is.
 func Unescape(s string) string {
@@ -421,7 +450,7 @@ func dots(segment string) bool {
 }
 
 func (t *Target) fillQuery(v *Values, rawQuery string) (string, error) {
-	rest := callersQuery(rawQuery)
+	rest := t.callersQuery(rawQuery)
 	if len(t.query) == 0 {
 		return rest, nil
 	}
@@ -458,9 +487,9 @@ items:
 	return b.String(), nil
 }
 
-// callersQuery is the caller's query byte for byte, less the two parameters that are credentials. Only what no request line can hold is escaped: control
+// callersQuery is the caller's query byte for byte, less the parameters that are credentials and those that ApimUrl itself fixes. Only what no request line can hold is escaped: control
 // characters and blanks, which a wrapped call's JSON could bring, and a raw #, which would end the query.
-func callersQuery(raw string) string {
+func (t *Target) callersQuery(raw string) string {
 	if raw == "" {
 		return ""
 	}
@@ -472,14 +501,14 @@ func callersQuery(raw string) string {
 		raw = escape(raw, queryBytes())
 	}
 	for item := range strings.SplitSeq(raw, "&") {
-		clean = clean && !strippedParameter(item)
+		clean = clean && !t.strippedParameter(item)
 	}
 	if clean {
 		return raw
 	}
 	var kept []string
 	for item := range strings.SplitSeq(raw, "&") {
-		if !strippedParameter(item) {
+		if !t.strippedParameter(item) {
 			kept = append(kept, item)
 		}
 	}
@@ -505,15 +534,28 @@ func between(first, last byte, but string) string {
 
 // strippedParameter tells the two parameters that are credentials of the caller: its function key (the host passes `code` on in every mode: recordings
 // A-key-code, D-key-code, P-key-code) and a subscription key of its own. The name counts as every reader will see it: decoded and in any case.
-func strippedParameter(item string) bool {
+func (t *Target) strippedParameter(item string) bool {
+	name := parameterName(item)
+	if strings.EqualFold(name, "code") || strings.EqualFold(name, "subscription-key") {
+		return true
+	}
+	for _, own := range t.query {
+		if len(own) > 0 && own[0].name == "" && strings.EqualFold(parameterName(own[0].text), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// parameterName is the name of an item of a query as every reader will see it.
+func parameterName(item string) string {
 	name, _, _ := strings.Cut(item, "=")
 	if decoded, err := url.QueryUnescape(name); err == nil {
 		name = decoded
 	} else {
 		name = Unescape(name)
 	}
-	name = strings.TrimSpace(name)
-	return strings.EqualFold(name, "code") || strings.EqualFold(name, "subscription-key")
+	return strings.TrimSpace(name)
 }
 
 func (v *Values) text(p piece) (string, bool, error) {
