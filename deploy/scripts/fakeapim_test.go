@@ -18,6 +18,7 @@ import (
 type live struct {
 	Policies map[string]string            // rawxml, by the address behind the service
 	Lists    map[string][]json.RawMessage // by the address behind the service
+	Header   string                       // of the key, where the API has renamed it
 	Bare     bool                         // policies come without JSON around them, as the service does it in fact
 	Answer   gatewayAnswer
 	Trace    json.RawMessage // traceEntries
@@ -60,7 +61,11 @@ func (s *state) live(method, url string, option func(string) string) (out, fault
 		if _, ok := s.Live.Lists[address+"/operations"]; !ok {
 			return "", notFound, true
 		}
-		return printed(map[string]any{"name": strings.TrimPrefix(address, "apis/")}, option)
+		properties := map[string]any{"subscriptionRequired": true}
+		if s.Live.Header != "" {
+			properties["subscriptionKeyParameterNames"] = map[string]string{"header": s.Live.Header, "query": "key"}
+		}
+		return printed(map[string]any{"name": strings.TrimPrefix(address, "apis/"), "properties": properties}, option)
 	case method == "GET" && (strings.HasSuffix(address, "/policy") || strings.HasPrefix(address, "policyFragments/")):
 		if !strings.Contains(query, "format=rawxml") {
 			return "", "Bad Request: the fake service knows format=rawxml only", true

@@ -139,14 +139,45 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("the policy of another operation was left:\n%s", out)
 		}
 	})
-	t.Run("what cannot be read is no missing policy", func(t *testing.T) {
+	t.Run("keeps away from files of somebody else", func(t *testing.T) {
 		c := newCloud(t)
-		c.edit(t, func(s *state) {
-			s.Live = liveService(t)
-			s.Fail = []failure{{"GET", "/service/apim/policies/policy", `Forbidden({"error":{"code":"AuthorizationFailed"}})`}}
-		})
-		c.run(t, 1, "AuthorizationFailed", "policies", "--into", t.TempDir(), "orders")
+		c.edit(t, func(s *state) { s.Live = liveService(t) })
+		for _, mine := range []string{"api.xml", "fragments/notes.txt"} {
+			dir := t.TempDir()
+			file := filepath.Join(dir, mine)
+			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c.run(t, 2, "did not write", "policies", "--into", dir, "orders")
+			if text, err := os.ReadFile(file); string(text) != "mine" {
+				t.Errorf("%s: got %q (%v), want it as it was", mine, text, err)
+			}
+		}
 	})
+	// An empty policy in the place of one that could not be read would let the doctor vouch for anything.
+	for _, fault := range []string{
+		`Forbidden({"error":{"code":"AuthorizationFailed"}})`,
+		`Not Found({"error":{"code":"ResourceGroupNotFound","message":"Resource group 'rg' could not be found."}})`,
+		"HTTPSConnectionPool(host='management.azure.com', port=443): Max retries exceeded (Caused by NameResolutionError: Name or service not found)",
+		"The keyring entry was not found. Please run 'az login'",
+	} {
+		for _, address := range []string{"/service/apim/policies/policy", "apis/orders/policies/policy", "operations/put-order/policies", "policyFragments/house-rules"} {
+			t.Run("what cannot be read is no missing policy: "+address+": "+fault[:10], func(t *testing.T) {
+				c, dir := newCloud(t), t.TempDir()
+				c.edit(t, func(s *state) {
+					s.Live = liveService(t)
+					s.Fail = []failure{{"GET", address, fault}}
+				})
+				c.run(t, 1, fault, "policies", "--into", dir, "orders")
+				if files, err := os.ReadDir(dir); len(files) > 0 || err != nil {
+					t.Errorf("half of the policies were left: %v (%v)", files, err)
+				}
+			})
+		}
+	}
 	t.Run("refuses", func(t *testing.T) {
 		c := newCloud(t)
 		c.edit(t, func(s *state) { s.Live = liveService(t) })
@@ -271,6 +302,14 @@ func TestTrace(t *testing.T) {
 		})
 	}
 	entries := trace([]string{request}, "")
+	t.Run("an API that has renamed the key's header", func(t *testing.T) {
+		c := start(t, refusal, entries)
+		c.edit(t, func(s *state) { s.Live.Header = "X-Key" })
+		c.run(t, 0, "401", "trace")
+		if s := c.load(t); s.Sent["X-Key"] != "primary-1" || s.Sent["Ocp-Apim-Subscription-Key"] != "" {
+			t.Errorf("sent %q", s.Sent)
+		}
+	})
 	t.Run("no trace in the answer", func(t *testing.T) {
 		for header, want := range map[string]string{"Apim-Debug-Authorization-WrongAPI": "WrongAPI: for another one", "Server": "another API than orders"} {
 			start(t, gatewayAnswer{Status: 401, Header: map[string]string{header: "for another one"}}, entries).run(t, 1, want, "trace")
