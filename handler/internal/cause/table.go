@@ -27,8 +27,8 @@ var Table = []Cause{
 		Means: []string{
 			"The setting was not entered, or under another name. Names may be written in any " +
 				"case.",
-			"The function has settings of its own and this one is not inherited: setting one " +
-				"key for a function cuts the inheritance of both.",
+			"The function has settings of its own and this one is not inherited: a function " +
+				"that sets one of the two keys inherits neither.",
 		},
 		Fix: "az functionapp config appsettings set --name {app} --resource-group {group} " +
 			"--settings <name>=<value>",
