@@ -72,6 +72,7 @@ const refusal = `{ "statusCode": 401, "message": "Unauthorized. Access token is 
 var outcomes = []outcome{
 	{name: "ok", title: "2xx", answer: status(200, `{"done":true}`)},
 	{name: "missing", title: "4xx", answer: status(404, `{"statusCode":404,"message":"Resource not found"}`)},
+	{name: "final", title: "422, with an output `refused`", answer: status(422, `{"message":"no such sku"}`)},
 	{name: "refused", title: "401, token", answer: status(401, refusal)},
 	{name: "locked", title: "401, key", answer: status(401, `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`)},
 	{name: "throttled", title: "429", answer: status(429, `{"statusCode":429,"message":"Rate limit is exceeded. Try again in 1 seconds."}`)},
@@ -107,7 +108,11 @@ func TestTriggers(t *testing.T) {
 	for row, tr := range triggers {
 		for column, o := range outcomes {
 			name := functionOf(row, o)
-			writeFunction(t, root, name, tr)
+			written := tr
+			if o.name == "final" && tr.kind != "httpTrigger" {
+				written.bindings += `,{"type":"blob","direction":"out","name":"refused","path":"refused/{rand-guid}","connection":"AzureWebJobsStorage"}`
+			}
+			writeFunction(t, root, name, written)
 			// Where nobody listens an address of its own keeps each function's retry budget apart: all of 127.0.0.0/8 is this machine.
 			gateway := strings.Replace(nobody.URL, "127.0.0.1", fmt.Sprintf("127.0.%d.1", row), 1)
 			if o.answer != nil {

@@ -107,6 +107,7 @@ const (
 	TooLarge                 Code = "too-large"
 	BadPath                  Code = "bad-path"
 	NoRoute                  Code = "no-route"
+	NoRefusedOutput          Code = "no-refused-output"
 	MethodNotAllowed         Code = "method-not-allowed"
 	BadInvocation            Code = "bad-invocation"
 	AlreadySent              Code = "already-sent"

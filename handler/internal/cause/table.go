@@ -1104,6 +1104,15 @@ var Table = []Cause{
 		Problems: []string{"no-route"},
 	},
 	{
+		Code:  NoRefusedOutput,
+		Title: "messages that can never succeed are delivered again and again",
+		Means: []string{
+			"The function has no output binding named refused: a message that the API answers with 400 or 422 is " +
+				"delivered five to ten times, and then lies in a poison or dead-letter queue without a reason.",
+		},
+		Fix: "add an output binding named refused to function.json: deploy/examples/queue is an example; or leave it, if that is meant",
+	},
+	{
 		Code:  MethodNotAllowed,
 		Title: "the call has the method TRACE or CONNECT",
 		Means: []string{

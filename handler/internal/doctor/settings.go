@@ -36,11 +36,16 @@ func checkSettings(_ context.Context, v *visit) []outcome {
 	if all != nil {
 		return all
 	}
-	own := v.f.Own()
-	if own == nil {
-		return one(ok("all shared"))
+	settings := ok("all shared")
+	if own := v.f.Own(); own != nil {
+		settings = ok("its own: %s; the others shared", strings.Join(own, ", "))
 	}
-	return one(ok("its own: %s; the others shared", strings.Join(own, ", ")))
+	all = one(settings)
+	kind := v.f.App.Trigger.Type
+	if _, has := v.f.App.Refused(); !has && (strings.EqualFold(kind, "queueTrigger") || strings.EqualFold(kind, "serviceBusTrigger")) {
+		all = append(all, warn(cause.NoRefusedOutput, "no output named refused", v.fill()).titled("messages that can never succeed are put aside"))
+	}
+	return all
 }
 
 // checkSlips reports what fails nobody.

@@ -2,6 +2,7 @@ package invocation
 
 import (
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -18,6 +19,15 @@ const ContentType = typeJSON
 type Output struct {
 	Type string // of function.json; http (any case) takes the caller's answer
 	Name string // exactly as in function.json: the host does not find another case (recording B-res-othercase); or $return
+	Most int    // bytes that it can hold; 0 = not known
+}
+
+// Holds reports, by a *[CannotCarryError], that an output cannot hold n bytes.
+func (o Output) Holds(n int) error {
+	if o.Most == 0 || n <= o.Most {
+		return nil
+	}
+	return &CannotCarryError{fmt.Sprintf("%d bytes into the output %s of type %s, which holds %d", n, o.Name, o.Type, o.Most)}
 }
 
 // HTTP reports whether the output is the answer to an HTTP caller.
@@ -118,6 +128,11 @@ func WriteHTTP(w io.Writer, outputs []Output, status int, header http.Header, bo
 	}
 	if err := carries(answered, status, header, body); err != nil {
 		return nil, err
+	}
+	for _, output := range outputs {
+		if err := output.Holds(body.Len()); err != nil && status >= 200 && status <= 299 && !output.HTTP() {
+			return nil, err
+		}
 	}
 	e := newEncoder(w)
 	defer e.free()

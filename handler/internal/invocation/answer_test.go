@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	res      = []Output{{"http", "res"}}
-	returned = []Output{{"HTTP", "$return"}}
+	res      = []Output{{Type: "http", Name: "res"}}
+	returned = []Output{{Type: "HTTP", Name: "$return"}}
 )
 
 func TestHTTPAnswersArrive(t *testing.T) {
@@ -120,7 +120,7 @@ func TestWhatCannotBeCarried(t *testing.T) {
 		"Latin-1 that looks like UTF-8":   {res, 200, with("Content-Type", "text/plain; charset=iso-8859-1"), "Ã©", CarryCharset},
 		"UTF-16 of ASCII":                 {res, 200, with("Content-Type", "text/plain; charset=utf-16"), "a\x00", CarryCharset},
 		"an interim status":               {res, 103, text, "", CarryStatus},
-		"a failure without an output":     {[]Output{{"queue", "q"}}, 502, text, "x", CarryNoOutput},
+		"a failure without an output":     {[]Output{{Type: "queue", Name: "q"}}, 502, text, "x", CarryNoOutput},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -154,7 +154,7 @@ func TestDatesAreWhatTheHostRewrites(t *testing.T) {
 }
 
 func TestOutputsOfAnHTTPFunction(t *testing.T) {
-	outputs := []Output{{"queue", "q"}, {"http", "res"}, {"blob", "b"}}
+	outputs := []Output{{Type: "queue", Name: "q"}, {Type: "http", Name: "res"}, {Type: "blob", Name: "b"}}
 	var b bytes.Buffer
 	if _, err := WriteHTTP(&b, outputs, 200, http.Header{"Content-Type": {"text/plain"}}, InMemory([]byte("text"))); err != nil {
 		t.Fatal(err)
@@ -171,13 +171,13 @@ func TestOutputsOfAnHTTPFunction(t *testing.T) {
 		t.Errorf("want an answer that feeds nothing, got %s", got)
 	}
 	b.Reset()
-	if _, err := WriteHTTP(&b, []Output{{"queue", "q"}}, 200, http.Header{"Set-Cookie": {"a", "b"}}, InMemory([]byte("\xff"))); err != nil {
+	if _, err := WriteHTTP(&b, []Output{{Type: "queue", Name: "q"}}, 200, http.Header{"Set-Cookie": {"a", "b"}}, InMemory([]byte("\xff"))); err != nil {
 		t.Fatal(err)
 	}
 	if want := `{"Outputs":{"q":"/w=="},"Logs":[],"ReturnValue":null}`; b.String() != want {
 		t.Errorf("want %s, got %s", want, b.String())
 	}
-	if got := host([]Output{{"queue", "q"}}, b.Bytes()); got.status != 204 {
+	if got := host([]Output{{Type: "queue", Name: "q"}}, b.Bytes()); got.status != 204 {
 		t.Errorf("want 204 without an http output, got %d", got.status)
 	}
 }
@@ -194,13 +194,13 @@ func TestEventAnswers(t *testing.T) {
 	}{
 		"nothing":           {},
 		"logs":              {nil, []string{"one \"quoted\"", "two\nlines", "no UTF-8 \xff", ""}, []byte("ignored")},
-		"a word":            {[]Output{{"queue", "q"}}, nil, []byte("text")},
-		"a date":            {[]Output{{"queue", "q"}, {"queue", "r"}}, nil, []byte("2026-01-02T03:04:05Z")},
-		"$return":           {[]Output{{"queue", "$return"}}, nil, []byte("x")},
-		"bytes":             {[]Output{{"blob", "b"}, {"queue", "$return"}}, []string{"line"}, body},
-		"an empty body":     {[]Output{{"blob", "b"}, {"queue", "$return"}}, nil, nil},
-		"an http output":    {[]Output{{"http", "res"}}, nil, []byte("x")},
-		"a name with quote": {[]Output{{"queue", `q"`}}, nil, []byte("x")},
+		"a word":            {[]Output{{Type: "queue", Name: "q"}}, nil, []byte("text")},
+		"a date":            {[]Output{{Type: "queue", Name: "q"}, {Type: "queue", Name: "r"}}, nil, []byte("2026-01-02T03:04:05Z")},
+		"$return":           {[]Output{{Type: "queue", Name: "$return"}}, nil, []byte("x")},
+		"bytes":             {[]Output{{Type: "blob", Name: "b"}, {Type: "queue", Name: "$return"}}, []string{"line"}, body},
+		"an empty body":     {[]Output{{Type: "blob", Name: "b"}, {Type: "queue", Name: "$return"}}, nil, nil},
+		"an http output":    {[]Output{{Type: "http", Name: "res"}}, nil, []byte("x")},
+		"a name with quote": {[]Output{{Type: "queue", Name: `q"`}}, nil, []byte("x")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -261,7 +261,7 @@ func TestWriteErrorsAreReturned(t *testing.T) {
 	if _, err := WriteHTTP(broken, res, 200, http.Header{}, InMemory(bytes.Repeat([]byte("x\""), 100_000))); !errors.Is(err, full) {
 		t.Errorf("want the writer's error, got %v", err)
 	}
-	if err := WriteEvent(broken, []Output{{"queue", "q"}}, nil, InMemory(make([]byte, 100_000))); !errors.Is(err, full) {
+	if err := WriteEvent(broken, []Output{{Type: "queue", Name: "q"}}, nil, InMemory(make([]byte, 100_000))); !errors.Is(err, full) {
 		t.Errorf("want the writer's error, got %v", err)
 	}
 	var b bytes.Buffer // and the pooled encoder is none the worse

@@ -90,7 +90,7 @@ func writeBoth(t *testing.T, outputs []Output, status int, header http.Header, b
 	return w
 }
 
-var outputSets = [][]Output{res, returned, {{"queue", "q"}, {"http", "res"}, {"blob", "b"}}, {{"http", "res"}, {"queue", "$return"}}, {{"queue", "q"}}, nil}
+var outputSets = [][]Output{res, returned, {{Type: "queue", Name: "q"}, {Type: "http", Name: "res"}, {Type: "blob", Name: "b"}}, {{Type: "http", Name: "res"}, {Type: "queue", Name: "$return"}}, {{Type: "queue", Name: "q"}}, nil}
 
 // FuzzSpilledBodies: whatever the pieces in which a body comes, and wherever it stands at the end, the host gets the same bytes, or the same is said to be
 // wrong with it. The disk has room for all of it, for none or for a part.
@@ -212,7 +212,7 @@ func TestAFileThatCannotBeReadBack(t *testing.T) {
 	for reads, begun := range []bool{false, true, true} { // the third piece does not fit into the encoder's buffer beside the second
 		for _, write := range []func(io.Writer, *Body) error{
 			func(w io.Writer, b *Body) error { _, err := WriteHTTP(w, res, 200, http.Header{}, b); return err },
-			func(w io.Writer, b *Body) error { return WriteEvent(w, []Output{{"queue", "q"}}, nil, b) },
+			func(w io.Writer, b *Body) error { return WriteEvent(w, []Output{{Type: "queue", Name: "q"}}, nil, b) },
 		} {
 			b := &Body{Spill: &Spill{Threshold: 1000, Create: func() (File, error) { return &disk{room: 1 << 20, readsOK: 2 * reads}, nil }}}
 			fill(t, b, text, rand.New(rand.NewPCG(1, 1)))

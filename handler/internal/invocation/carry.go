@@ -12,11 +12,11 @@ import (
 
 // CannotCarryError says what of an answer the host's envelope for HTTP has no place for. Proxied and forwarded calls carry all of it.
 type CannotCarryError struct {
-	What string // one of the Carry constants
+	What string // one of the Carry constants, or what an output cannot hold
 }
 
 func (e *CannotCarryError) Error() string {
-	return "writing the answer to a wrapped call: cannot carry " + e.What
+	return "answering the host: cannot carry " + e.What
 }
 
 // What a CannotCarryError names.

@@ -172,7 +172,7 @@ func TestHostAgreesWithRecordings(t *testing.T) {
 		for _, function := range r.FunctionJSON {
 			for _, b := range function.Bindings {
 				if b.Direction == "out" {
-					outputs = append(outputs, Output{b.Type, b.Name})
+					outputs = append(outputs, Output{Type: b.Type, Name: b.Name})
 				}
 			}
 		}

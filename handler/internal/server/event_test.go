@@ -197,3 +197,83 @@ func TestUnreadableEventsFail(t *testing.T) {
 	}
 	r.requests(0)
 }
+
+// An event that no repetition can make succeed is in the output for such events at once, with its
+// reason. The gateway's own answers never count: one wrong setting must not empty a queue.
+func TestAnEventThatCanNeverSucceedIsPutAside(t *testing.T) {
+	const function = `{"bindings":[{"type":"queueTrigger","direction":"in","name":"msg","queueName":"in","connection":"AzureWebJobsStorage"},
+		{"type":"queue","direction":"out","name":"answer","queueName":"out","connection":"AzureWebJobsStorage"},
+		{"type":"queue","direction":"out","name":"refused","queueName":"in-refused","connection":"AzureWebJobsStorage"}]}`
+	const reason = `{"message":"no such sku"}`
+	for _, row := range []struct {
+		name   string
+		status int
+		body   string
+		change func(*subject)
+		data   string // of the message; "" = a short one
+		want   int
+		aside  bool
+		level  string
+	}{
+		{"the backend's 422", 422, reason, nil, "", 200, true, "WARN"},
+		{"the backend's 400", 400, reason, nil, "", 200, true, "WARN"},
+		{"the backend's 404", 404, reason, nil, "", 200, true, "WARN"},
+		{"the gateway's 404", 404, `{ "statusCode": 404, "message": "Resource not found" }`, nil, "", 500, false, "ERROR"},
+		{"401", 401, reason, nil, "", 500, false, "ERROR"},
+		{"403", 403, reason, nil, "", 500, false, "ERROR"},
+		{"409", 409, reason, nil, "", 500, false, "ERROR"},
+		{"429", 429, reason, nil, "", 500, false, "ERROR"},
+		{"503", 503, reason, nil, "", 500, false, "ERROR"},
+		{"a success", 200, reason, nil, "", 200, false, "INFO"},
+		{"acknowledged", 404, reason, func(f *subject) { f.Acknowledge = []int{404} }, "", 200, false, "INFO"},
+		{"a value that leaves its segment", 200, "", func(f *subject) { f.Target, _ = target.Parse("https://gw/{missing}/x") }, "", 200, true, "WARN"},
+		{"more than the output holds", 422, reason, nil, strings.Repeat("x", 60<<10), 500, false, "ERROR"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := newRig(t, bothFlags, map[string]string{"q": function}, row.change)
+			r.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(row.status)
+				_, _ = io.WriteString(w, row.body)
+			}
+			message := `{"order":7` + `,"pad":"` + row.data + `"}`
+			wrapped, _ := json.Marshal(message)
+			twice, _ := json.Marshal(string(wrapped))
+			req, err := http.NewRequest("POST", r.server.URL+"/q", strings.NewReader(`{"Data":{"msg":`+string(twice)+`},"Metadata":{"Id":"\"id-1\"","DequeueCount":"2"}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, body := r.do(req)
+			if res.StatusCode != row.want || !strings.Contains(r.log.String(), `"level":"`+row.level+`"`) ||
+				strings.Contains(r.log.String(), `"refused_for_good":true`) != row.aside {
+				t.Errorf("answered %d, logged %s", res.StatusCode, r.log.String())
+			}
+			if row.want != 200 {
+				return
+			}
+			var answer struct{ Outputs map[string][]byte }
+			if err := json.Unmarshal([]byte(body), &answer); err != nil {
+				t.Fatalf("answered %s: %v", body, err)
+			}
+			var put struct {
+				Function, Reason string
+				Status           int
+				Code             string
+				Data             map[string]any
+			}
+			if (answer.Outputs["refused"] != nil) != row.aside {
+				t.Fatalf("the outputs are %s", body)
+			}
+			if !row.aside {
+				return
+			}
+			if err := json.Unmarshal(answer.Outputs["refused"], &put); err != nil || put.Function != "q" || put.Data["order"] != 7.0 ||
+				row.body != "" && (put.Status != row.status || put.Reason != "no such sku") || row.body == "" && put.Code != "bad-path" {
+				t.Errorf("put aside: %s, %v", answer.Outputs["refused"], err)
+			}
+			if answer.Outputs["answer"] != nil {
+				t.Errorf("another output was fed: %s", body)
+			}
+		})
+	}
+}

@@ -39,9 +39,11 @@ type exchange struct {
 	err      error
 	// cut says that the answer ended behind its header, and why: the caller's connection is cut.
 	cut      error
-	writeErr error   // of the first piece of an answer that could not be written
-	probe    bool    // the host's readiness probe: not logged
-	upload   *upload // of a proxied or forwarded call that has one
+	writeErr error // of the first piece of an answer that could not be written
+	// refusedForGood: no repetition can make the event succeed, and it is in the output for such events.
+	refusedForGood bool
+	probe          bool    // the host's readiness probe: not logged
+	upload         *upload // of a proxied or forwarded call that has one
 }
 
 // exchangeOf returns the exchange of a request: every ResponseWriter that the router hands on is one.
@@ -212,6 +214,8 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	x.call.Span.End(status, failure)
 	level := slog.LevelInfo
 	switch {
+	case x.refusedForGood:
+		level = slog.LevelWarn
 	case x.call.Way == relay.Event && x.status >= 300:
 		level = slog.LevelError
 	case x.problem != "" && status < 500 && x.problem != answerCut:
@@ -227,7 +231,7 @@ func (s *Server) logExchange(r *http.Request, x *exchange) {
 	line := observe.Line{
 		Level: level, InvocationID: x.call.InvocationID, Way: string(x.call.Way), Trigger: x.trigger,
 		Status: status, DurationMS: observe.Milliseconds(time.Since(x.started)),
-		Problem: x.problem, TraceID: x.traceID,
+		Problem: x.problem, TraceID: x.traceID, RefusedForGood: x.refusedForGood,
 	}
 	if x.call.Function != nil {
 		line.Function = x.call.Function.App.Name

@@ -58,6 +58,7 @@ type Server struct {
 	healthy     func() bool
 	doctor      http.Handler
 	telemetry   *observe.Telemetry
+	counters    *observe.Counters
 	log         *slog.Logger
 	spill       invocation.Spill
 	developer   bool        // a function runs as a developer
@@ -72,7 +73,8 @@ func New(c Config) *Server {
 	s := &Server{
 		app: c.App, functions: make(map[*app.Function]*settings.Function), credentials: c.Credentials,
 		relay:   relay.New(relay.Options{Transport: c.Transport, Facts: c.Facts, Counters: c.Counters}),
-		healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry, log: c.Log,
+		healthy: c.Healthy, doctor: c.Doctor, telemetry: c.Telemetry,
+		counters: c.Counters, log: c.Log,
 	}
 	s.router = chi.NewRouter()
 	// The host's routes ignore case, prefer no static ones and know any method; chi does none of that.

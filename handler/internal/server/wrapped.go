@@ -17,7 +17,7 @@ import (
 
 // wrapped serves POST /<Function>: an event, or the request of an HTTP trigger in the host's envelope.
 func (s *Server) wrapped(f *settings.Function) http.HandlerFunc {
-	outputs := outputsOf(f.App)
+	outputs := s.outputsOf(f.App)
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(w)
 		x.call.Function, x.trigger = f, f.App.Trigger.Type
@@ -29,10 +29,10 @@ func (s *Server) wrapped(f *settings.Function) http.HandlerFunc {
 	}
 }
 
-func outputsOf(f *app.Function) []invocation.Output {
+func (s *Server) outputsOf(f *app.Function) []invocation.Output {
 	var out []invocation.Output
 	for _, b := range f.Outputs() {
-		out = append(out, invocation.Output{Type: b.Type, Name: b.Name})
+		out = append(out, invocation.Output{Type: b.Type, Name: b.Name, Most: s.app.MostBytes(b)})
 	}
 	return out
 }
