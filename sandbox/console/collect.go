@@ -239,6 +239,9 @@ func (c *Collector) buildLocked(key string, seen host.Invocation) Invocation {
 		inv.Calls = realCalls(&inv, lines)
 	}
 	tokens := c.addTokenLocked(&inv, end)
+	for _, m := range seen.Outputs {
+		inv.Outputs = append(inv.Outputs, outputOf(m))
+	}
 	inv.Cause = causeOf(&inv, seen, lines)
 	if c.identity != nil {
 		adviseRole(&inv)
@@ -329,10 +332,42 @@ func (c *Collector) addTokenLocked(inv *Invocation, end time.Time) []Span {
 	return spans
 }
 
+// shownBytes is how much of a message the page shows.
+const shownBytes = 2 << 10
+
+func outputOf(m host.Message) Output {
+	text := strings.ToValidUTF8(string(m.Body[:min(len(m.Body), shownBytes)]), "\uFFFD")
+	return Output{Binding: m.Binding, Kind: m.Kind, Target: m.Target, Text: text, Bytes: len(m.Body)}
+}
+
+// refusedForGood is why an event can never succeed, as its message in the output named refused says;
+// "" where there is none. The form of the message is the handler's, written again here on purpose.
+func refusedForGood(outputs []host.Message) string {
+	for _, m := range outputs {
+		var message struct {
+			Status       int
+			Code, Reason string
+		}
+		if !strings.EqualFold(m.Binding, "refused") || json.Unmarshal(m.Body, &message) != nil {
+			continue
+		}
+		why := message.Code
+		if message.Status != 0 {
+			why = fmt.Sprintf("the backend answered %d", message.Status)
+		}
+		return "refused for good, kept in " + m.Target + ": " +
+			strings.Join(nonEmpty(why, message.Reason), ": ")
+	}
+	return ""
+}
+
 // causeOf is one line: who refused and why. "" for what went well.
 func causeOf(inv *Invocation, seen host.Invocation, lines []wideLine) string {
 	if fault := hostFault(inv); fault != "" {
 		return "fault of the host: " + fault
+	}
+	if refused := refusedForGood(seen.Outputs); refused != "" {
+		return refused
 	}
 	if inv.Outcome == "running" || inv.Outcome == string(host.Succeeded) && inv.Status < 400 {
 		return ""

@@ -71,6 +71,27 @@ func TestCollectorNamesTheHostsFaults(t *testing.T) {
 	}
 }
 
+func TestCollectorSaysWhatWasRefusedForGood(t *testing.T) {
+	s := &Board{}
+	c := NewCollector(s, nil, "sample backend")
+	body := []byte(`{"function":"q","status":422,"reason":"no sku","data":"m"}`)
+	c.Watch(func() []host.Invocation {
+		return []host.Invocation{{ID: someID, Started: time.Now(), Status: host.Succeeded, Outputs: []host.Message{
+			{Binding: "answer", Kind: "queue", Target: "answers", Body: []byte("{}")},
+			{Binding: "refused", Kind: "queue", Target: "orders-refused", Body: body},
+		}}}
+	})
+	c.join()
+	inv, _ := s.Get(someID)
+	if want := "refused for good, kept in orders-refused: the backend answered 422: no sku"; inv.Cause != want {
+		t.Errorf("want the cause %q, got %q", want, inv.Cause)
+	}
+	want := Output{Binding: "refused", Kind: "queue", Target: "orders-refused", Text: string(body), Bytes: len(body)}
+	if len(inv.Outputs) != 2 || inv.Outputs[1] != want {
+		t.Errorf("want %+v among the outputs, got %+v", want, inv.Outputs)
+	}
+}
+
 func TestCollectorForgets(t *testing.T) {
 	s := &Board{}
 	c := NewCollector(s, nil, "sample backend")

@@ -30,10 +30,12 @@ type Invocation struct {
 	// Unrouted: API Management had no operation for the call.
 	Unrouted bool `json:"-"`
 
-	Token *Token    `json:"token,omitempty"`
-	Calls []Call    `json:"calls"` // to the gateway, retries and replays included
-	Log   []LogLine `json:"log"`
-	Spans []Span    `json:"spans"`
+	Token *Token `json:"token,omitempty"`
+	Calls []Call `json:"calls"` // to the gateway, retries and replays included
+	// Outputs are messages that the host wrote for it, the poison queue's included.
+	Outputs []Output  `json:"outputs,omitempty"`
+	Log     []LogLine `json:"log"`
+	Spans   []Span    `json:"spans"`
 }
 
 // Token is what may be shown of a token, and where this one came from.
@@ -94,6 +96,15 @@ type Backend struct {
 	URL        string    `json:"url"`
 	Status     int       `json:"status"`
 	Error      string    `json:"error,omitempty"`
+}
+
+// Output is a message that the host wrote for an invocation.
+type Output struct {
+	Binding string `json:"binding"`
+	Kind    string `json:"kind"`   // queue, serviceBus, blob, ...
+	Target  string `json:"target"` // the queue, topic, hub or path
+	Text    string `json:"text"`   // the beginning of the message; what is no UTF-8 in it is replaced
+	Bytes   int    `json:"bytes"`  // of the whole message
 }
 
 // LogLine is a line of the host's log that belongs to an invocation.

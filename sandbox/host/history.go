@@ -32,6 +32,8 @@ type Invocation struct {
 	// lines of the host's log from its start to its end: its own, and those of the handler's
 	// console, which belong to nobody
 	Log []LogEntry
+	// Outputs are what it put on its output bindings, and the message that it was given up for.
+	Outputs []Message
 }
 
 // Status of an Invocation.
@@ -90,6 +92,19 @@ func (s *history) meet(id, fault string) {
 	}
 }
 
+// put notes an output with the last attempt of its invocation.
+func (s *history) put(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range slices.Backward(s.all) {
+		if i.ID == m.Invocation {
+			s.seq++
+			i.Outputs = append(i.Outputs, m)
+			return
+		}
+	}
+}
+
 // note gives a line to the invocations that run: one with an id to its own, one of the console to
 // all.
 func (s *history) note(e LogEntry) {
@@ -113,6 +128,7 @@ func (h *Host) History() []Invocation {
 	for i, inv := range h.history.all {
 		out[i] = *inv
 		out[i].Log, out[i].Faults = slices.Clone(inv.Log), slices.Clone(inv.Faults)
+		out[i].Outputs = slices.Clone(inv.Outputs)
 	}
 	return out
 }

@@ -35,6 +35,7 @@ const maxOutputs = 1000
 
 func (h *Host) keep(m Message) {
 	m.Time = h.clock.right()
+	h.history.put(m)
 	h.outMu.Lock()
 	defer h.outMu.Unlock()
 	h.out = append(h.out, m)

@@ -169,6 +169,10 @@ function drawDetail(row) {
   parts.push(el("h3", {}, "Answer"), facts([
     ["Outcome", inv.outcome], ["Status", inv.status ? String(inv.status) : ""], ["Cause", inv.cause], ["Took", inv.outcome === "running" ? "" : ms(inv.duration_ms)],
   ]));
+  if (inv.outputs && inv.outputs.length) {
+    parts.push(el("h3", {}, "Put out"), facts(inv.outputs.map((o) => [`${o.binding}, ${o.kind} ${o.target}`,
+      el("code", {}, o.text + (o.bytes > new TextEncoder().encode(o.text).length ? ` … (${o.bytes} bytes)` : ""))])));
+  }
   if (inv.log.length) {
     parts.push(el("h3", {}, "Host's log"), el("table", { class: "log" }, el("tbody", {}, ...inv.log.map((l) =>
       el("tr", {}, el("td", { class: "time" }, clock(l.time)), el("td", { class: l.level === "Error" ? "bad" : "soft" }, l.level), el("td", { class: "mono" }, l.text))))));
