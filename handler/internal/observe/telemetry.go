@@ -103,7 +103,13 @@ func Start(c Config) *Telemetry {
 	if len(signals) == 0 {
 		return nil
 	}
-	t := &Telemetry{logger: c.Log, tracer: nooptrace.Tracer{}}
+	var paths []string
+	for _, to := range signals {
+		paths = append(paths, to.url, to.host)
+	}
+	t := &Telemetry{
+		logger: c.Log, tracer: nooptrace.Tracer{}, endpoints: strings.NewReplacer(paths...),
+	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.report))
 	otel.SetLogger(logr.New(sdkLog{c.Log}))
 	t.start(c, signals)
@@ -114,11 +120,6 @@ func Start(c Config) *Telemetry {
 
 func (t *Telemetry) start(c Config, signals map[string]*collector) {
 	ctx, version := context.Background(), c.Version()
-	var paths []string
-	for _, to := range signals {
-		paths = append(paths, to.url, to.host)
-	}
-	t.endpoints = strings.NewReplacer(paths...)
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(app(c.Lookup, version)...), resource.WithFromEnv())
 	if err != nil {

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"apimrelay/internal/otlptest"
+	"apimrelay/internal/poll"
 )
 
 // start switches telemetry on by variables, names and values in turn.
@@ -38,6 +41,11 @@ func start(t *testing.T, c Config, environ ...string) *Telemetry {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
 		_ = telemetry.Stop(ctx)
+		// The SDK sends the rest after that, and the next test's handler would get its errors.
+		poll.Until(t, "the end of the SDK's goroutines", func() bool {
+			all := make([]byte, 1<<20)
+			return !bytes.Contains(all[:runtime.Stack(all, true)], []byte("otel/sdk/"))
+		})
 	})
 	return telemetry
 }
@@ -310,6 +318,11 @@ func TestAFailingCollectorIsLoggedOnceAndNotQuoted(t *testing.T) {
 				telemetry.Begin(Trace{}, Invocation{}).End(200, "")
 				telemetry.flush()
 			}
+			poll.Until(t, "a line", func() bool { // the timer's own flush may still run
+				stderr.mu.Lock()
+				defer stderr.mu.Unlock()
+				return len(stderr.text) > 0
+			})
 			stderr.mu.Lock()
 			defer stderr.mu.Unlock()
 			text := strings.Join(stderr.text, "")
@@ -341,9 +354,9 @@ func TestExportersFollowTheirVariables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			collector := otlptest.New(t)
 			refuse := row.refuse
-			paths := map[string]bool{}
+			var paths sync.Map
 			collector.Answer = func(w http.ResponseWriter, r *http.Request) bool {
-				paths[r.URL.Path] = true
+				paths.Store(r.URL.Path, true)
 				if refuse--; refuse >= 0 {
 					w.WriteHeader(http.StatusServiceUnavailable)
 				}
@@ -362,8 +375,8 @@ func TestExportersFollowTheirVariables(t *testing.T) {
 			if row.path == "/own/path" {
 				want = row.path
 			}
-			if !paths[want] {
-				t.Errorf("want the spans at %s, got %v", want, paths)
+			if _, came := paths.Load(want); !came {
+				t.Errorf("want the spans at %s, nothing came there", want)
 			}
 		})
 	}
@@ -437,9 +450,9 @@ func TestOffByDefaultAndFree(t *testing.T) {
 			}
 		})
 	}
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("want nothing begun, got %d goroutines more", n-goroutines)
-	}
+	poll.Until(t, "the end of the subtests: no goroutine of telemetry's", func() bool {
+		return runtime.NumGoroutine() <= goroutines
+	})
 	var off *Telemetry
 	trace, _ := Continue(http.Header{"Traceparent": {good}})
 	header := http.Header{"Traceparent": {"as it came"}}
