@@ -1,10 +1,18 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +27,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"software.sslmate.com/src/go-pkcs12"
 )
 
 // TestScript runs the sessions in testdata/script against the built programs. Beside testscript's own commands they know:
@@ -36,6 +45,7 @@ import (
 //	seen, forget                           what reached the gateway, a line each; forgets it
 //	occupy NAME, freeport NAME             a port that is taken, or free, into a variable
 //	records CONSOLE COUNT                  waits for so many records of the gateway and prints them, and how many idempotency keys they have
+//	certificate NAME                       NAME.pem and NAME-key.pem (with its key), and $NAME_P12 as a Key Vault secret has it
 //	flags proxying=BOOL forwarding=BOOL    host.json's
 //
 // At the end of each session no output of any program may hold a secret.
@@ -65,7 +75,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"setting": setting, "standins": standins, "start": start, "host": startHost, "handler": startHandler, "await": await, "logged": logged,
 			"quit": quit, "ended": ended, "http": call, "until": until, "seen": seen, "forget": forget, "occupy": occupy, "freeport": freePort, "flags": flags,
-			"records": records,
+			"records": records, "certificate": certificate,
 		},
 	})
 }
@@ -343,6 +353,29 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	ts.Check(l.Close())
+}
+
+// certificate makes one that signs itself, for a client.
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: args[0]}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	made, err := x509.ParseCertificate(der)
+	ts.Check(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), text, 0o600))
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+"-key.pem"), text, 0o600))
+	packed, err := pkcs12.Modern2023.Encode(key, made, nil, "")
+	ts.Check(err)
+	ts.Setenv(args[0]+"_P12", base64.StdEncoding.EncodeToString(packed))
 }
 
 func flags(ts *testscript.TestScript, _ bool, args []string) {

@@ -437,8 +437,9 @@ func checkAxe(t *testing.T, ctx context.Context, state string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What is new fades in, and has too little contrast until then.
 	run(t, ctx, chromedp.Evaluate[chromedp.Void](string(script)+"; undefined"),
-		chromedp.Evaluate[chromedp.Void](`window.found = null; axe.run().then(r => { window.found = r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html)) }); undefined`))
+		chromedp.Evaluate[chromedp.Void](`window.found = null; document.getAnimations().forEach(a => a.finish()); axe.run().then(r => { window.found = r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html)) }); undefined`))
 	eventually(t, ctx, "axe has run", `window.found`)
 	for _, violation := range ask(t, ctx, `window.found`) {
 		t.Errorf("%s: %s", state, violation)

@@ -19,7 +19,7 @@ import (
 type options struct {
 	addr, manage                        string
 	policy, productPolicy, globalPolicy string
-	namedValues, backend, ca            string
+	namedValues, backend, ca, clientCA  string
 	path, key, secondary                string
 	keyHeader, keyQuery                 string
 	noKey, json                         bool
@@ -48,6 +48,7 @@ func parseFlags(args []string, stderr io.Writer, managed bool) (options, error) 
 	f.StringVar(&o.namedValues, "named-values", "", "`FILE` with the named values, a JSON object of texts")
 	f.StringVar(&o.backend, "backend", "", "service `URL` of the API; absent: the sample backend")
 	f.StringVar(&o.ca, "ca", "", "PEM `FILE` of certificates to trust for metadata and backend, besides the system's")
+	f.StringVar(&o.clientCA, "client-ca", "", "PEM `FILE` of authorities: serve https with a private certificate, and only callers that have a certificate of these")
 	f.StringVar(&o.path, "path", "", "URL suffix of the API, for instance orders; absent: the root")
 	f.Func("operation", "`\"METHOD TEMPLATE[=FILE]\"`, an operation of the API with its policy; may be repeated; absent: every method and path",
 		func(v string) error { o.operations = append(o.operations, v); return nil })
@@ -115,8 +116,11 @@ func (o options) config() (Config, error) {
 		}
 	}
 	if o.ca != "" {
-		c.RootCAs, err = readCA(o.ca)
-		faults = append(faults, err)
+		c.RootCAs, err = x509.SystemCertPool()
+		if err != nil {
+			c.RootCAs = x509.NewCertPool()
+		}
+		faults = append(faults, addCertificates(c.RootCAs, "-ca", o.ca))
 	}
 	return c, errors.Join(faults...)
 }
@@ -149,17 +153,14 @@ func readOperation(text string) (Operation, string, error) {
 	return Operation{Method: strings.ToUpper(method), Template: template}, strings.TrimSpace(file), nil
 }
 
-func readCA(file string) (*x509.CertPool, error) {
+// addCertificates adds those of a flag's file to a pool.
+func addCertificates(pool *x509.CertPool, flag, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificates to trust: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
+		return fmt.Errorf("%s: reading certificates: %w", flag, err)
 	}
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("reading the certificates to trust: %s: want certificates in PEM", file)
+		return fmt.Errorf("%s: reading certificates: %s: want certificates in PEM", flag, file)
 	}
-	return pool, nil
+	return nil
 }

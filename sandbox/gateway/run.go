@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -50,6 +53,13 @@ func RunManaged(ctx context.Context, args []string, stdout, stderr io.Writer, ma
 
 // serveAll listens, says so, and serves until the context ends or a listener fails.
 func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, manage func(*Gateway) http.Handler) error {
+	private, authority, err := o.private()
+	if err != nil {
+		return err
+	}
+	if authority != "" {
+		defer os.Remove(authority)
+	}
 	type service struct {
 		addr    string
 		handler http.Handler
@@ -65,7 +75,10 @@ func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, mana
 			return err
 		}
 		if i == 0 {
-			o.announce(g, listener.Addr().String(), stdout)
+			o.announce(g, listener.Addr().String(), authority, stdout)
+			if private != nil {
+				listener = tls.NewListener(listener, private)
+			}
 		} else {
 			fmt.Fprintf(stdout, "management http://%s\n", listener.Addr())
 		}
@@ -84,9 +97,49 @@ func serveAll(ctx context.Context, g *Gateway, o options, stdout io.Writer, mana
 	}
 }
 
-// announce prints what a caller needs. Keys that were given are not repeated.
-func (o options) announce(g *Gateway, addr string, stdout io.Writer) {
-	fmt.Fprintf(stdout, "gateway http://%s/%s\n", addr, g.apis[0].Path)
+// private is the TLS of -client-ca, and a file with the certificate that callers have to trust; nil
+// without the flag. Who has no certificate of those authorities fails in the handshake, as with a
+// reverse proxy in front of a private gateway. API Management itself asks for one and leaves it to
+// policies:
+// https://learn.microsoft.com/azure/api-management/api-management-howto-mutual-certificates-for-clients
+func (o options) private() (*tls.Config, string, error) {
+	if o.clientCA == "" {
+		return nil, "", nil
+	}
+	clients := x509.NewCertPool()
+	if err := addCertificates(clients, "-client-ca", o.clientCA); err != nil {
+		return nil, "", err
+	}
+	certificate, pemText, err := loopback.NewCertificate()
+	if err != nil {
+		return nil, "", err
+	}
+	file, err := os.CreateTemp("", "sandbox-gateway-*.pem")
+	if err != nil {
+		return nil, "", fmt.Errorf("writing the https certificate: %w", err)
+	}
+	_, err = file.Write(pemText)
+	if err = errors.Join(err, file.Close()); err != nil {
+		_ = os.Remove(file.Name())
+		return nil, "", fmt.Errorf("writing the https certificate: %w", err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
+	}, file.Name(), nil
+}
+
+// announce prints what a caller needs. Keys that were given are not repeated. authority is the file
+// of the https certificate, "" for http.
+func (o options) announce(g *Gateway, addr, authority string, stdout io.Writer) {
+	scheme := "http"
+	if authority != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(stdout, "gateway %s://%s/%s\n", scheme, addr, g.apis[0].Path)
+	if authority != "" {
+		fmt.Fprintf(stdout, "authority %s (setting ApimCertificateAuthority)\n", authority)
+	}
 	primary, secondary, err := g.Keys("sandbox")
 	if err != nil {
 		return // parseFlags always makes that subscription

@@ -185,7 +185,7 @@ func serve(ctx context.Context, s *Server, addr, tlsAddr, caFile, manage, azDir 
 		}
 	}
 	if tlsAddr != "" {
-		cert, pemText, err := NewCertificate()
+		cert, pemText, err := loopback.NewCertificate()
 		if err != nil {
 			return err
 		}

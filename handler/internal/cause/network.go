@@ -21,9 +21,9 @@ func (e *ProxyRefused) Error() string {
 // TLS alerts by their number (RFC 8446 section 6, RFC 5246 section 7.2).
 var (
 	// wantsCertificate: no_certificate of SSL 3, bad_certificate, unsupported, revoked, expired and
-	// unknown certificate, certificate_required, and no_renegotiation, which we send where the peer
-	// asks for a certificate after the request.
-	wantsCertificate = []tls.AlertError{41, 42, 43, 44, 45, 46, 116, 100}
+	// unknown certificate, unknown_ca and access_denied for a certificate of ours, certificate_required,
+	// and no_renegotiation, which we send where the peer asks for a certificate after the request.
+	wantsCertificate = []tls.AlertError{41, 42, 43, 44, 45, 46, 48, 49, 116, 100}
 	// nothingInCommon: handshake_failure, protocol_version, insufficient_security,
 	// inappropriate_fallback.
 	nothingInCommon = []tls.AlertError{40, 70, 71, 86}
@@ -36,6 +36,7 @@ func OfNetwork(err error) Code {
 		return ProxyRefuses
 	}
 	op, isOp := errors.AsType[*net.OpError](err)
+	ended, alerted := alert(err)
 	if isOp && op.Op == "proxyconnect" { // net/http, Transport.dialConn
 		return ProxyDown
 	}
@@ -45,9 +46,9 @@ func OfNetwork(err error) Code {
 	case is[*tls.CertificateVerificationError](err), is[x509.UnknownAuthorityError](err),
 		is[x509.CertificateInvalidError](err), is[x509.SystemRootsError](err):
 		return GatewayCertificate
-	case alert(err, wantsCertificate):
+	case alerted && slices.Contains(wantsCertificate, ended):
 		return GatewayClientCertificate
-	case alert(err, nothingInCommon), is[tls.RecordHeaderError](err):
+	case alerted && slices.Contains(nothingInCommon, ended), is[tls.RecordHeaderError](err):
 		return GatewayTLS
 	case is[*net.DNSError](err):
 		return GatewayName
@@ -62,17 +63,19 @@ func is[E error](err error) bool {
 	return ok
 }
 
-// alert reports whether err carries one of the alerts. The type that crypto/tls puts into it is not
-// exported, but writes itself as the exported one does.
-func alert(err error, list []tls.AlertError) bool {
+// alert returns the TLS alert that ended a connection, sent by either side. The type that crypto/tls
+// puts into an error is not exported, but writes itself as the exported one does.
+func alert(err error) (tls.AlertError, bool) {
 	for ; err != nil; err = errors.Unwrap(err) {
 		op, ok := err.(*net.OpError)
 		if !ok || op.Err == nil || op.Op != "remote error" && op.Op != "local error" {
 			continue
 		}
-		return slices.ContainsFunc(list, func(a tls.AlertError) bool {
-			return a.Error() == op.Err.Error()
-		})
+		for number := range 256 {
+			if a := tls.AlertError(number); a.Error() == op.Err.Error() {
+				return a, true
+			}
+		}
 	}
-	return false
+	return 0, false
 }

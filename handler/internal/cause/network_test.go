@@ -25,7 +25,7 @@ func TestOfNetwork(t *testing.T) {
 		GatewayCertificate:     {verification(x509.UnknownAuthorityError{}), x509.CertificateInvalidError{}},
 		GatewayCertificateName: {verification(x509.HostnameError{Certificate: &x509.Certificate{}})},
 		// The last is ours, where a peer asks for a certificate after the request.
-		GatewayClientCertificate: {alert("remote error", 116), alert("remote error", 42), alert("local error", 100)},
+		GatewayClientCertificate: {alert("remote error", 116), alert("remote error", 42), alert("remote error", 48), alert("local error", 100)},
 		GatewayTLS:               {alert("remote error", 40), alert("remote error", 70), tls.RecordHeaderError{}},
 		GatewaySilent:            {io.EOF, errors.New("x"), alert("remote error", 80), alert("read", 116), nil},
 	} {

@@ -41,6 +41,9 @@ func Reason(err error) string {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "the connection ended before the end of the answer"
 	}
+	if ended, ok := alert(err); ok {
+		return ended.Error()
+	}
 	if safe(err) {
 		return oneLine(err.Error())
 	}
@@ -68,13 +71,12 @@ func safe(err error) bool {
 	var (
 		number    syscall.Errno
 		name      *net.DNSError
-		alert     tls.AlertError
 		record    tls.RecordHeaderError
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 	)
-	return errors.As(err, &number) || errors.As(err, &name) || errors.As(err, &alert) ||
+	return errors.As(err, &number) || errors.As(err, &name) ||
 		errors.As(err, &record) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"apimrelay/sandbox/gateway"
 	sandbox "apimrelay/sandbox/identity"
+	"apimrelay/sandbox/loopback"
 )
 
 // row is a failure that people met, with one set-up that has it and no other.
@@ -173,7 +174,7 @@ var corpus = []row{
 		}, nil)
 	}},
 	{id: "E36", name: "the authority's certificate is not trusted", anchor: "authority-certificate", set: func(s *stage) {
-		cert, _, err := sandbox.NewCertificate()
+		cert, _, err := loopback.NewCertificate()
 		must(s.t, err)
 		s.registration(nil, &cert)
 	}},

@@ -20,6 +20,7 @@ import (
 	"apimrelay/internal/policy"
 	"apimrelay/sandbox/gateway"
 	sandbox "apimrelay/sandbox/identity"
+	"apimrelay/sandbox/loopback"
 )
 
 // certificate is what TLS stand-ins show. The system's pool is read once for the process, so it is trusted from the start.
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cert, pem, err := sandbox.NewCertificate()
+	cert, pem, err := loopback.NewCertificate()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
 	"apimrelay/handler/internal/header"
 	"apimrelay/handler/internal/token"
-	"sync"
 )
 
 // exchange is what went over the wire for one token, noted below azidentity: its errors carry the

@@ -17,6 +17,7 @@ import (
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/token"
 	sandbox "apimrelay/sandbox/identity"
+	"apimrelay/sandbox/loopback"
 )
 
 // TestRealAzureCLI signs the real Azure CLI in to the sandbox's issuer, in a cloud of its own, and gets a token through it. APIMRELAY_REAL_AZ is the path
@@ -27,7 +28,7 @@ func TestRealAzureCLI(t *testing.T) {
 		t.Skip("APIMRELAY_REAL_AZ names no az: make test-az installs one")
 	}
 	s := sandbox.New(sandbox.Config{})
-	cert, ca, err := sandbox.NewCertificate()
+	cert, ca, err := loopback.NewCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"apimrelay/handler/internal/identity"
 	"apimrelay/handler/internal/token"
 	sandbox "apimrelay/sandbox/identity"
+	"apimrelay/sandbox/loopback"
 )
 
 // TestMain lets the test binary be the pretended az and azd: the script that the sandbox installs calls it with the tool's name first.
@@ -45,7 +46,7 @@ func tenant(t *testing.T, cfg sandbox.Config) *sandbox.Server {
 // issuer starts the tenant's issuer over TLS; env trusts it and points there.
 func issuer(t *testing.T, s *sandbox.Server) identity.Env {
 	t.Helper()
-	cert, pem, err := sandbox.NewCertificate()
+	cert, pem, err := loopback.NewCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}

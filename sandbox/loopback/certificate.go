@@ -1,4 +1,4 @@
-package identity
+package loopback
 
 import (
 	"crypto/ecdsa"
@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// NewCertificate makes a certificate for the loopback addresses and localhost that is its own authority, for clients that insist on
-// https (azidentity's client secret, certificate and workload credentials do). The PEM is what they have to trust.
+// NewCertificate makes a certificate for the loopback addresses and localhost that is its own
+// authority, for clients that insist on https (azidentity's client secret, certificate and workload
+// credentials do). It is valid for 30 days. The PEM is what clients have to trust.
 func NewCertificate() (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
