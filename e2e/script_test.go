@@ -63,7 +63,8 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			s := &session{dir: env.WorkDir, settings: map[string]string{"FUNCTIONS_WORKER_RUNTIME": "custom", "PollSchedule": "0 0 0 1 1 *"}, programs: map[string]*program{}}
 			env.Values[sessionKey{}] = s
-			env.Vars = append(env.Vars, "POLICIES="+policies, "SANDBOX="+filepath.Join(bin, "sandbox"), "KEY=x-functions-key: "+functionKey, "MASTER=x-functions-key: "+masterKey)
+			env.Vars = append(env.Vars, "POLICIES="+policies, "SANDBOX="+filepath.Join(bin, "sandbox"), "KEY=x-functions-key: "+functionKey, "MASTER=x-functions-key: "+masterKey,
+				"LARGE="+strings.Repeat("x", 60<<10)) // fits into a queue message, not with a reason in base64
 			env.Defer(func() {
 				s.close()
 				for _, leak := range s.leaks() {

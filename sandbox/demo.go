@@ -39,8 +39,13 @@ func (s *sandbox) run(ctx context.Context, stdout, stderr io.Writer) int {
 	if s.once {
 		return status
 	}
+	// Before anybody is told where to call: nothing that comes then is missed.
+	invocations, stop := s.board.Listen()
+	defer stop()
+	go s.follow(ctx, stdout, invocations, s.board.All())
+	s.printing.Lock()
 	s.invite(stdout)
-	go s.follow(ctx, stdout)
+	s.printing.Unlock()
 	select {
 	case <-ctx.Done():
 		return 0

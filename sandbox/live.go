@@ -110,10 +110,8 @@ func (s *sandbox) showKey(name, key string) {
 	fmt.Fprintf(s.stderr, "sandbox: the host's %s key from now on: %s\n", name, key)
 }
 
-// follow prints one line for each invocation that ends, until ctx does.
-func (s *sandbox) follow(ctx context.Context, stdout io.Writer) {
-	invocations, stop := s.board.Listen()
-	defer stop()
+// follow prints one line for each invocation that ends and is not one of those shown, until ctx does.
+func (s *sandbox) follow(ctx context.Context, stdout io.Writer, invocations <-chan console.Invocation, shown []console.Invocation) {
 	// The handler's line, which joins the parts, comes a moment after the host's.
 	type due struct {
 		inv console.Invocation
@@ -140,7 +138,7 @@ func (s *sandbox) follow(ctx context.Context, stdout io.Writer) {
 		}
 	}()
 	printed := map[string]bool{}
-	for _, inv := range s.board.All() {
+	for _, inv := range shown {
 		printed[inv.ID] = true
 	}
 	for {
